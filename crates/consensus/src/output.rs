@@ -1,7 +1,10 @@
 //! What comes out of the core, and the numbers that tie outputs to later inputs.
 
 use alloc::vec::Vec;
-use steadfast_types::{Configuration, Entry, HardState, LogIndex, LogPosition, NodeId, Term, wire::{Reader, Wire, WireError}};
+use steadfast_types::{
+    Configuration, Entry, HardState, LogIndex, LogPosition, NodeId, Term,
+    wire::{Reader, Wire, WireError},
+};
 
 use crate::Message;
 

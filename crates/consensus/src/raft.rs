@@ -101,42 +101,90 @@ mod inputs {
     pub struct Raft {}
     impl Raft {
         /// `seed` makes all its choices; two nodes must not share one.
-        pub fn new(config: Config, recovered: Recovered, seed: u64, now: Instant) -> Self { unimplemented!() }
-        pub fn tick(&mut self, now: Instant) { unimplemented!() }
+        pub fn new(config: Config, recovered: Recovered, seed: u64, now: Instant) -> Self {
+            unimplemented!()
+        }
+        pub fn tick(&mut self, now: Instant) {
+            unimplemented!()
+        }
         /// When `tick` is needed next, at the latest.
-        pub fn next_deadline(&self) -> Instant { unimplemented!() }
-        pub fn receive(&mut self, from: NodeId, message: Message) { unimplemented!() }
-        pub fn propose(&mut self, batch: Bytes) -> Result<LogPosition, ProposeError> { unimplemented!() }
+        pub fn next_deadline(&self) -> Instant {
+            unimplemented!()
+        }
+        pub fn receive(&mut self, from: NodeId, message: Message) {
+            unimplemented!()
+        }
+        pub fn propose(&mut self, batch: Bytes) -> Result<LogPosition, ProposeError> {
+            unimplemented!()
+        }
         /// Moves to `target` (voters and learners; its `outgoing` must be empty) through a joint configuration when the voters change by it;
         /// the second step follows by itself when the first is committed. `batch` is applied with the first.
-        pub fn propose_configuration(&mut self, target: Configuration, batch: Bytes) -> Result<LogPosition, ProposeError> { unimplemented!() }
+        pub fn propose_configuration(&mut self, target: Configuration, batch: Bytes) -> Result<LogPosition, ProposeError> {
+            unimplemented!()
+        }
         /// Asks for read numbers up to `number` to be confirmed; never goes down. Confirmed, later, in `Outputs::read_ready` on this same node,
         /// whoever leads; the core repeats the question until then.
-        pub fn request_read(&mut self, number: ReadNumber) { unimplemented!() }
+        pub fn request_read(&mut self, number: ReadNumber) {
+            unimplemented!()
+        }
         /// Hands over to `to`, or to the most caught-up voter. Given up after an election timeout.
-        pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Result<(), ProposeError> { unimplemented!() }
-        pub fn log_synced(&mut self, sequence: WriteSequence) { unimplemented!() }
+        pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Result<(), ProposeError> {
+            unimplemented!()
+        }
+        pub fn log_synced(&mut self, sequence: WriteSequence) {
+            unimplemented!()
+        }
         /// `entries` start at `from`, without gaps; `None`: the log no longer holds them.
-        pub fn entries_fetched(&mut self, follower: NodeId, from: LogIndex, entries: Option<alloc::vec::Vec<Entry>>) { unimplemented!() }
+        pub fn entries_fetched(&mut self, follower: NodeId, from: LogIndex, entries: Option<alloc::vec::Vec<Entry>>) {
+            unimplemented!()
+        }
         /// Storage and state machine now hold this snapshot; the log starts after it. Ignored at or below the commit index.
-        pub fn snapshot_installed(&mut self, position: LogPosition, configuration: Configuration) { unimplemented!() }
+        pub fn snapshot_installed(&mut self, position: LogPosition, configuration: Configuration) {
+            unimplemented!()
+        }
         /// The hand-over to `follower` ended; `position` is what it now holds, `None` if it failed.
-        pub fn snapshot_sent(&mut self, follower: NodeId, position: Option<LogPosition>) { unimplemented!() }
+        pub fn snapshot_sent(&mut self, follower: NodeId, position: Option<LogPosition>) {
+            unimplemented!()
+        }
         /// The log on disk no longer holds entries up to `through`, which are applied.
-        pub fn log_compacted(&mut self, through: LogPosition) { unimplemented!() }
-        pub fn applied(&mut self, index: LogIndex) { unimplemented!() }
+        pub fn log_compacted(&mut self, through: LogPosition) {
+            unimplemented!()
+        }
+        pub fn applied(&mut self, index: LogIndex) {
+            unimplemented!()
+        }
         /// The connection to `peer` broke or was refused: a hint that it is gone.
-        pub fn peer_disconnected(&mut self, peer: NodeId) { unimplemented!() }
-        pub fn take_outputs(&mut self) -> Outputs { unimplemented!() }
-        pub fn status(&self) -> Status { unimplemented!() }
-        pub fn id(&self) -> NodeId { unimplemented!() }
-        pub fn role(&self) -> Role { unimplemented!() }
-        pub fn term(&self) -> Term { unimplemented!() }
-        pub fn leader(&self) -> Option<NodeId> { unimplemented!() }
-        pub fn commit_index(&self) -> LogIndex { unimplemented!() }
-        pub fn configuration(&self) -> &Configuration { unimplemented!() }
+        pub fn peer_disconnected(&mut self, peer: NodeId) {
+            unimplemented!()
+        }
+        pub fn take_outputs(&mut self) -> Outputs {
+            unimplemented!()
+        }
+        pub fn status(&self) -> Status {
+            unimplemented!()
+        }
+        pub fn id(&self) -> NodeId {
+            unimplemented!()
+        }
+        pub fn role(&self) -> Role {
+            unimplemented!()
+        }
+        pub fn term(&self) -> Term {
+            unimplemented!()
+        }
+        pub fn leader(&self) -> Option<NodeId> {
+            unimplemented!()
+        }
+        pub fn commit_index(&self) -> LogIndex {
+            unimplemented!()
+        }
+        pub fn configuration(&self) -> &Configuration {
+            unimplemented!()
+        }
         /// Whether this node leads and has committed an entry of its own term: only then is its state machine the latest.
-        pub fn is_established_leader(&self) -> bool { unimplemented!() }
+        pub fn is_established_leader(&self) -> bool {
+            unimplemented!()
+        }
     }
 }
 pub use inputs::Raft;

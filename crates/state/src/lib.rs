@@ -1,1 +1,7 @@
-//! Under construction.
+//! The replicated state machine: multi-version keys, transactions, leases, members, watches. See `crates/state` in ARCHITECTURE.md.
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod command;

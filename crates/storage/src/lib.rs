@@ -1,1 +1,2 @@
-//! Under construction.
+//! What a node keeps on disk: the replicated log, and the tables of the state machine. See ARCHITECTURE.md.
+#![warn(missing_docs)]

@@ -89,8 +89,7 @@ impl TablesReader for MemoryReader {
             }
             found.push((key.clone(), *version, value.clone()));
         }
-        let rows: Vec<_> =
-            found.into_iter().filter_map(|(key, version, value)| Some(Ok(Row { key, version, value: value? }))).collect();
+        let rows: Vec<_> = found.into_iter().filter_map(|(key, version, value)| Some(Ok(Row { key, version, value: value? }))).collect();
         rows.into_iter()
     }
 }
