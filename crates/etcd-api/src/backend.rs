@@ -1,0 +1,362 @@
+//! What the API needs of the node it runs on: the trait [`Backend`], and the shapes that cross it.
+//!
+//! Left out on purpose: consensus and storage. A backend says only whether a command was applied, a read may be answered, a node leads.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use steadfast_state::command::{Command, CommandError, KeySpan, Member, Outcome, Range, RangeResult, Txn, TxnResult};
+pub use steadfast_state::{Event, EventKind};
+use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
+use tokio::sync::watch;
+
+/// The node behind the API. Cloned once for each node, not for each request.
+///
+/// A future that is dropped before it is ready means that the client has gone: the command may still be applied.
+pub trait Backend: Clone + Send + Sync + 'static {
+    /// The commands half of a watch stream.
+    type WatchCommands: WatchCommands;
+    /// The deliveries half of a watch stream.
+    type WatchDeliveries: WatchDeliveries;
+
+    /// Replicates a command, waits until it is applied here, and answers with the revision then and the outcome.
+    fn propose(&self, command: Command) -> impl Future<Output = Result<Response, Refusal>> + Send;
+
+    /// Changes who is a member; answers with all members after it, and whom it added.
+    fn change_membership(&self, change: MembershipChange) -> impl Future<Output = Result<MembershipChanged, MembershipRefusal>> + Send;
+
+    /// Hands leadership to another member, and waits until it leads.
+    fn move_leader(&self, to: NodeId) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Waits until a linearizable read may be answered from the local state.
+    fn linearize(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Reads the local state as it is now. The revision is the newest one at that moment.
+    ///
+    /// Spans of more than one key are called on a thread that may block.
+    ///
+    /// # Errors
+    /// If the revision asked for is compacted or yet to come, or the tables are damaged.
+    fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError>;
+
+    /// Runs a transaction that writes nothing on the local state as it is now. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Backend::range`].
+    fn read_txn(&self, txn: &Txn) -> Result<(Revision, TxnResult), CommandError>;
+
+    /// Gives a lease its full time again, on the leader.
+    fn lease_keep_alive(&self, id: LeaseId) -> impl Future<Output = Result<LeaseRenewal, Refusal>> + Send;
+
+    /// What is left of a lease, asked of the leader; `None` if there is no such lease. `keys`: with the keys attached to it.
+    fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> impl Future<Output = Result<Option<LeaseInfo>, Refusal>> + Send;
+
+    /// All leases, in order, from the local state.
+    ///
+    /// # Errors
+    /// If the tables are damaged.
+    fn leases(&self) -> Result<Vec<LeaseId>, CommandError>;
+
+    /// All members, from the local state.
+    ///
+    /// # Errors
+    /// If the tables are damaged.
+    fn members(&self) -> Result<Vec<Member>, CommandError>;
+
+    /// Who this node is. Constant for a process life.
+    fn identity(&self) -> Identity;
+
+    /// The current Raft term. Asked for each answer: an atomic load.
+    fn term(&self) -> Term;
+
+    /// The newest revision applied here.
+    fn revision(&self) -> Revision;
+
+    /// Whether this node is a learner now. Asked for each request: an atomic load.
+    fn is_learner(&self) -> bool;
+
+    /// The leader as this node knows it, and how to wait for a change.
+    fn leader(&self) -> watch::Receiver<Option<NodeId>>;
+
+    /// How this node sees itself.
+    fn status(&self) -> NodeStatus;
+
+    /// Opens a watch stream. It is closed when its deliveries half is dropped, or both.
+    fn watch_stream(&self) -> (Self::WatchCommands, Self::WatchDeliveries);
+}
+
+/// Where a watch stream's commands go, in order.
+pub trait WatchCommands: Send + 'static {
+    /// Hands over a command; waits while the queue is full.
+    fn send(&mut self, command: WatchCommand) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// Where a watch stream's deliveries come from, in order.
+///
+/// The queue behind it is bounded (`limits::WATCH_QUEUE_BYTES`): whoever fills it checks for room first, and has the stream's watchers catch
+/// up later if there is none.
+pub trait WatchDeliveries: Send + Unpin + 'static {
+    /// The next delivery; `None` once the node stops.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<WatchDelivery>>;
+}
+
+/// What a client asks of its watch stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchCommand {
+    /// A new watcher. Answered by a delivery with `created`.
+    Create(WatchCreate),
+    /// Ends a watcher. Answered by a delivery with `canceled`; if there is no such watcher not at all.
+    Cancel {
+        /// Which, of this stream.
+        watch_id: i64,
+    },
+    /// Asks for a delivery with watch id -1 and no events, once everything up to its revision has been delivered.
+    Progress,
+}
+
+/// A new watcher.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchCreate {
+    /// The id the client chose; `None`: the stream's next free one.
+    pub watch_id: Option<i64>,
+    /// Which keys; not empty.
+    pub keys: KeySpan,
+    /// The first revision of interest; 0: from now on.
+    pub start_revision: Revision,
+    /// Deliver keys as they were before the event, too.
+    pub prev_kv: bool,
+    /// Leave out puts.
+    pub no_put: bool,
+    /// Leave out deletes.
+    pub no_delete: bool,
+    /// Large deliveries may be split.
+    pub fragment: bool,
+    /// Tell the revision from time to time if there are no events.
+    pub progress_notify: bool,
+}
+
+/// What the state machine answers to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The newest revision after the command.
+    pub revision: Revision,
+    /// What came of it.
+    pub result: Result<Outcome, CommandError>,
+}
+
+/// What a watcher gets at once.
+#[derive(Clone, Debug, Default)]
+pub struct WatchDelivery {
+    /// Which watcher, of this stream; -1: the whole stream.
+    pub watch_id: i64,
+    /// The newest revision: the watcher has been told of everything up to it.
+    pub revision: Revision,
+    /// The watcher has begun.
+    pub created: bool,
+    /// The watcher has ended (or never began): why, in etcd's words; may be empty.
+    pub canceled: Option<String>,
+    /// If it ended because its revisions are gone: the first that is left; else 0.
+    pub compact_revision: Revision,
+    /// In order; whole revisions. Shared among the watchers of the same keys.
+    pub events: Arc<[Event]>,
+    /// Whether each event is to carry the key as it was.
+    pub prev_kv: bool,
+    /// Whether the events may be split over several messages.
+    pub fragment: bool,
+}
+
+/// Who a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Itself.
+    pub member: NodeId,
+}
+
+/// A renewed lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRenewal {
+    /// The newest revision.
+    pub revision: Revision,
+    /// Seconds from now; 0: there is no such lease.
+    pub ttl_s: i64,
+}
+
+/// A lease and what is left of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseInfo {
+    /// Seconds left.
+    pub remaining_s: i64,
+    /// Seconds granted.
+    pub granted_s: i64,
+    /// The keys attached to it, in order, if asked for.
+    pub keys: Vec<Bytes>,
+}
+
+/// A change of the membership that a client asks for. Peer URLs have been checked for their form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// A new member, which has not started yet.
+    Add {
+        /// Where members will reach it.
+        peer_urls: Vec<String>,
+        /// Whether it joins as a learner.
+        learner: bool,
+    },
+    /// A member leaves.
+    Remove {
+        /// Which.
+        id: NodeId,
+    },
+    /// A learner becomes a voter.
+    Promote {
+        /// Which.
+        id: NodeId,
+    },
+    /// New peer URLs.
+    Update {
+        /// Whose.
+        id: NodeId,
+        /// Where members reach it from now on.
+        peer_urls: Vec<String>,
+    },
+}
+
+/// A membership change that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MembershipChanged {
+    /// All members after it.
+    pub members: Vec<Member>,
+    /// The member that was added, if one was.
+    pub added: Option<NodeId>,
+}
+
+/// Why a request was not served. Nothing is said about whether a command that timed out was applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No leader is known.
+    #[error("no leader")]
+    NoLeader,
+    /// Leadership moved while the request was under way.
+    #[error("leader changed")]
+    LeaderChanged,
+    /// No outcome in time.
+    #[error("request timed out")]
+    TimedOut,
+    /// A queue is full.
+    #[error("too many requests")]
+    TooManyRequests,
+    /// Only the leader can do this.
+    #[error("not leader")]
+    NotLeader,
+    /// The quota is used up.
+    #[error("mvcc: database space exceeded")]
+    NoSpace,
+    /// The command is larger than a command may be.
+    #[error("request is too large")]
+    RequestTooLarge,
+    /// This node is a learner.
+    #[error("rpc not supported for learner")]
+    Learner,
+    /// Leadership cannot be handed to this member.
+    #[error("bad leader transferee")]
+    BadTransferee,
+    /// This node is about to stop, or has stopped serving.
+    #[error("server stopped")]
+    Stopped,
+}
+
+/// Why a membership change was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MembershipRefusal {
+    /// As any request.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The state machine refused it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// Too few members would be up to decide anything.
+    #[error("re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// The learner is too far behind.
+    #[error("can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// No more learners are taken.
+    #[error("too many learner members in cluster")]
+    TooManyLearners,
+    /// Too few members are up.
+    #[error("unhealthy cluster")]
+    Unhealthy,
+    /// Another change is not finished yet.
+    #[error("another membership change is under way; try again")]
+    InProgress,
+}
+
+/// What a node is in its term, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NodeRole {
+    /// Takes the leader's entries.
+    #[default]
+    Follower,
+    /// Asks for votes, or whether it would get them.
+    Candidate,
+    /// Orders the log.
+    Leader,
+}
+
+/// How a node sees itself and its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Of the program.
+    pub version: String,
+    /// What it is in its term.
+    pub role: NodeRole,
+    /// Whether it learns only.
+    pub learner: bool,
+    /// The leader, if known.
+    pub leader: Option<NodeId>,
+    /// The term.
+    pub term: Term,
+    /// The newest entry known to be committed.
+    pub commit_index: LogIndex,
+    /// The newest entry applied.
+    pub applied_index: LogIndex,
+    /// The newest revision.
+    pub revision: Revision,
+    /// Revisions below it cannot be read.
+    pub compact_revision: Revision,
+    /// The log on disk.
+    pub log_bytes: u64,
+    /// The tables on disk.
+    pub table_bytes: u64,
+    /// The part of `table_bytes` that holds live data.
+    pub table_used_bytes: u64,
+    /// The most that the tables may take; 0: no bound.
+    pub quota_bytes: u64,
+    /// The process's resident memory.
+    pub resident_bytes: u64,
+    /// All members.
+    pub members: Vec<Member>,
+    /// On the leader, one for each other member.
+    pub followers: Vec<FollowerStatus>,
+    /// What is wrong, in words.
+    pub errors: Vec<String>,
+}
+
+/// How a leader sees one of the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// Who.
+    pub id: NodeId,
+    /// The last index known to be on its disk.
+    pub matched: LogIndex,
+    /// How many entries it is behind the leader's log.
+    pub lag_entries: u64,
+    /// Whether it answered within the last election timeout.
+    pub active: bool,
+}

@@ -1,0 +1,180 @@
+//! Every error a client can see, with etcd's code and etcd's text: clients tell errors apart by the text.
+
+use steadfast_state::command::CommandError;
+use steadfast_state::kv::check::CheckError;
+use tonic::{Code, Status};
+
+use crate::backend::{MembershipRefusal, Refusal};
+
+/// A status with etcd's prefix before `text`.
+pub(crate) fn etcd(code: Code, text: impl std::fmt::Display) -> Status {
+    Status::new(code, format!("etcdserver: {text}"))
+}
+
+/// A request that breaks a rule which needs no state to check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Invalid {
+    /// A rule of the key space.
+    #[error(transparent)]
+    Check(#[from] CheckError),
+    /// An operation of a transaction that says nothing; etcd's word for it.
+    #[error("key not found")]
+    EmptyOperation,
+    /// A comparison of one target with another's value, or in a relation that does not exist.
+    #[error("comparison of a target or in a relation that does not exist, or with the value of another target")]
+    Comparison,
+    /// Peer URLs that are none, or not `http(s)://HOST:PORT`.
+    #[error("given member URLs are invalid")]
+    MemberUrls,
+}
+
+impl From<Invalid> for Status {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::Check(CheckError::LeaseTtlTooLarge) => etcd(Code::OutOfRange, invalid),
+            Invalid::Check(_) | Invalid::EmptyOperation | Invalid::Comparison | Invalid::MemberUrls => etcd(Code::InvalidArgument, invalid),
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal {
+            Refusal::NoLeader | Refusal::LeaderChanged | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
+            Refusal::TooManyRequests | Refusal::NoSpace => Code::ResourceExhausted,
+            Refusal::NotLeader | Refusal::Learner | Refusal::BadTransferee => Code::FailedPrecondition,
+            Refusal::RequestTooLarge => Code::InvalidArgument,
+        };
+        etcd(code, refusal)
+    }
+}
+
+impl From<MembershipRefusal> for Status {
+    fn from(refusal: MembershipRefusal) -> Self {
+        let code = match refusal {
+            MembershipRefusal::Refused(refusal) => return refusal.into(),
+            MembershipRefusal::Command(error) => return command(error),
+            MembershipRefusal::NotEnoughStarted | MembershipRefusal::LearnerNotReady | MembershipRefusal::TooManyLearners => {
+                Code::FailedPrecondition
+            }
+            MembershipRefusal::Unhealthy | MembershipRefusal::InProgress => Code::Unavailable,
+        };
+        etcd(code, refusal)
+    }
+}
+
+/// The status of a command or a read that the state machine refused.
+pub(crate) fn command(error: CommandError) -> Status {
+    let code = match error {
+        CommandError::Compacted | CommandError::FutureRevision => return etcd(Code::OutOfRange, format_args!("mvcc: {error}")),
+        CommandError::LeaseNotFound | CommandError::MemberNotFound => Code::NotFound,
+        CommandError::LeaseExists
+        | CommandError::MemberExists
+        | CommandError::PeerUrlExists
+        | CommandError::MemberNotLearner
+        | CommandError::MemberClaimed => Code::FailedPrecondition,
+        CommandError::KeyNotFound => Code::InvalidArgument,
+        // About this member alone: a client's library goes on to the next one.
+        CommandError::Tables(_) => return etcd(Code::Unavailable, format_args!("this member's tables are damaged: {error}")),
+    };
+    etcd(code, error)
+}
+
+/// The backend answered a command with another command's outcome.
+pub(crate) fn unexpected_outcome() -> Status {
+    Status::internal("steadfast: the node answered with another command's outcome")
+}
+
+/// A call of etcd's that Steadfast does not have.
+pub(crate) fn not_offered(what: &str) -> Status {
+    Status::unimplemented(format!("steadfast: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_the_code_and_text_that_clients_know() {
+        let table = [
+            (Refusal::NoLeader, Code::Unavailable, "etcdserver: no leader"),
+            (Refusal::LeaderChanged, Code::Unavailable, "etcdserver: leader changed"),
+            (Refusal::TimedOut, Code::Unavailable, "etcdserver: request timed out"),
+            (Refusal::TooManyRequests, Code::ResourceExhausted, "etcdserver: too many requests"),
+            (Refusal::NotLeader, Code::FailedPrecondition, "etcdserver: not leader"),
+            (Refusal::NoSpace, Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            (Refusal::RequestTooLarge, Code::InvalidArgument, "etcdserver: request is too large"),
+            (Refusal::Learner, Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
+            (Refusal::BadTransferee, Code::FailedPrecondition, "etcdserver: bad leader transferee"),
+            (Refusal::Stopped, Code::Unavailable, "etcdserver: server stopped"),
+        ];
+        for (refusal, code, text) in table {
+            let status = Status::from(refusal.clone());
+            assert_eq!((status.code(), status.message()), (code, text), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_command_error_has_the_code_and_text_that_clients_know() {
+        let table = [
+            (CommandError::Compacted, Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"),
+            (CommandError::FutureRevision, Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision"),
+            (CommandError::LeaseNotFound, Code::NotFound, "etcdserver: requested lease not found"),
+            (CommandError::LeaseExists, Code::FailedPrecondition, "etcdserver: lease already exists"),
+            (CommandError::KeyNotFound, Code::InvalidArgument, "etcdserver: key not found"),
+            (CommandError::MemberNotFound, Code::NotFound, "etcdserver: member not found"),
+            (CommandError::MemberExists, Code::FailedPrecondition, "etcdserver: member ID already exist"),
+            (CommandError::PeerUrlExists, Code::FailedPrecondition, "etcdserver: Peer URLs already exists"),
+            (CommandError::MemberNotLearner, Code::FailedPrecondition, "etcdserver: can only promote a learner member"),
+        ];
+        for (error, code, text) in table {
+            let status = command(error.clone());
+            assert_eq!((status.code(), status.message()), (code, text), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn every_membership_refusal_has_the_code_and_text_that_clients_know() {
+        let table = [
+            (MembershipRefusal::Refused(Refusal::NoLeader), Code::Unavailable, "etcdserver: no leader"),
+            (MembershipRefusal::Command(CommandError::MemberNotFound), Code::NotFound, "etcdserver: member not found"),
+            (
+                MembershipRefusal::NotEnoughStarted,
+                Code::FailedPrecondition,
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            (
+                MembershipRefusal::LearnerNotReady,
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            (MembershipRefusal::TooManyLearners, Code::FailedPrecondition, "etcdserver: too many learner members in cluster"),
+            (MembershipRefusal::Unhealthy, Code::Unavailable, "etcdserver: unhealthy cluster"),
+            (MembershipRefusal::InProgress, Code::Unavailable, "etcdserver: another membership change is under way; try again"),
+        ];
+        for (refusal, code, text) in table {
+            let status = Status::from(refusal.clone());
+            assert_eq!((status.code(), status.message()), (code, text), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_invalid_request_has_the_text_that_clients_know() {
+        use CheckError::*;
+        let table = [
+            (Invalid::Check(EmptyKey), Code::InvalidArgument, "etcdserver: key is not provided"),
+            (Invalid::Check(ValueProvided), Code::InvalidArgument, "etcdserver: value is provided"),
+            (Invalid::Check(LeaseProvided), Code::InvalidArgument, "etcdserver: lease is provided"),
+            (Invalid::Check(TooManyOperations), Code::InvalidArgument, "etcdserver: too many operations in txn request"),
+            (Invalid::Check(DuplicateKey), Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+            (Invalid::Check(InvalidSortOption), Code::InvalidArgument, "etcdserver: invalid sort option"),
+            (Invalid::Check(LeaseTtlTooLarge), Code::OutOfRange, "etcdserver: too large lease TTL"),
+            (Invalid::EmptyOperation, Code::InvalidArgument, "etcdserver: key not found"),
+            (Invalid::MemberUrls, Code::InvalidArgument, "etcdserver: given member URLs are invalid"),
+        ];
+        for (invalid, code, text) in table {
+            let status = Status::from(invalid);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Steadfast's own Cluster service: what a node tells about itself beyond etcd's Status.
+
+use tonic::{Request, Response, Status};
+
+use crate::api::Api;
+use crate::backend::{Backend, FollowerStatus, Identity, NodeRole, NodeStatus};
+use crate::proto::steadfast::v1 as pb;
+use pb::cluster_server::Cluster;
+use steadfast_state::command;
+
+fn role(role: NodeRole) -> pb::Role {
+    match role {
+        NodeRole::Follower => pb::Role::Follower,
+        NodeRole::Candidate => pb::Role::Candidate,
+        NodeRole::Leader => pb::Role::Leader,
+    }
+}
+
+fn member(member: command::Member) -> pb::Member {
+    pb::Member { id: member.id.0, name: member.name, peer_urls: member.peer_urls, client_urls: member.client_urls, learner: member.learner }
+}
+
+fn follower(follower: FollowerStatus) -> pb::Follower {
+    pb::Follower { id: follower.id.0, matched_index: follower.matched.0, lag_entries: follower.lag_entries, active: follower.active }
+}
+
+fn response(identity: Identity, status: NodeStatus) -> pb::StatusResponse {
+    pb::StatusResponse {
+        cluster_id: identity.cluster.0,
+        node_id: identity.member.0,
+        name: status.name,
+        version: status.version,
+        role: role(status.role).into(),
+        learner: status.learner,
+        leader_id: status.leader.unwrap_or_default().0,
+        term: status.term.0,
+        commit_index: status.commit_index.0,
+        applied_index: status.applied_index.0,
+        revision: status.revision.0,
+        compact_revision: status.compact_revision.0,
+        log_bytes: status.log_bytes,
+        table_bytes: status.table_bytes,
+        resident_bytes: status.resident_bytes,
+        members: status.members.into_iter().map(member).collect(),
+        followers: status.followers.into_iter().map(follower).collect(),
+        errors: status.errors,
+    }
+}
+
+#[tonic::async_trait]
+impl<B: Backend> Cluster for Api<B> {
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
+        Ok(Response::new(response(self.backend().identity(), self.backend().status())))
+    }
+}
