@@ -1,1 +1,13 @@
-//! Under construction.
+//! Deterministic simulation of whole clusters: one seed, one thread, virtual time, every fault.
+//!
+//! The nodes are the real ones: the drive loop of `steadfast-node` over the real consensus, state machine and storage. Only what lies
+//! around them is simulated: [`disk`], [`network`], [`clock`]. The same seed gives the same run, event by event.
+#![warn(missing_docs)]
+
+pub mod checkers;
+pub mod clock;
+pub mod disk;
+pub mod history;
+pub mod network;
+pub mod swarm;
+pub mod world;

@@ -1,0 +1,26 @@
+//! The checkers, one file each: what must hold of any run, whatever was done to it.
+
+pub mod convergence;
+pub mod durability;
+pub mod leaders;
+pub mod linearizability;
+pub mod log_agreement;
+pub mod promises;
+pub mod state_agreement;
+
+/// A rule was broken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{checker}: {message}")]
+pub struct Violation {
+    /// The checker that found it.
+    pub checker: &'static str,
+    /// What was found.
+    pub message: String,
+}
+
+impl Violation {
+    /// A violation that `checker` found.
+    pub fn new(checker: &'static str, message: impl Into<String>) -> Self {
+        Violation { checker, message: message.into() }
+    }
+}

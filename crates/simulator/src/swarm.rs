@@ -1,0 +1,132 @@
+//! What a run suffers: drawn from its seed, each class of fault by itself, so that runs differ in kind and not only in detail.
+//!
+//! A run with every fault at once finds little: nothing gets far. So each class is absent in about half of the runs (swarm testing, Groce et
+//! al., ISSTA 2012).
+
+use std::fmt;
+
+use steadfast_types::Rng;
+use steadfast_types::time::Duration;
+
+use crate::network::NetworkFaults;
+
+/// A fault that comes again and again and lasts a while.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recurring {
+    /// The mean time between two.
+    pub every: Duration,
+    /// How long one lasts at most.
+    pub lasts: Duration,
+}
+
+/// Everything that was drawn for a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swarm {
+    /// How many nodes.
+    pub nodes: usize,
+    /// How many clients, each with one request under way.
+    pub clients: usize,
+    /// How many keys they share.
+    pub keys: usize,
+    /// How long a client thinks between two requests, at most.
+    pub think: Duration,
+    /// How long faults go on, before everything heals.
+    pub duration: Duration,
+    /// The links.
+    pub network: NetworkFaults,
+    /// Partitions of any shape.
+    pub partitions: Option<Recurring>,
+    /// One node stops and comes back: a power failure now or within the next disk operations, or a kill.
+    pub crashes: Option<Recurring>,
+    /// All nodes lose their power at once.
+    pub blackouts: Option<Recurring>,
+    /// One node's process stands still.
+    pub pauses: Option<Recurring>,
+    /// The largest drift of a node's clock, in parts per million.
+    pub drift_ppm: u32,
+    /// The shortest and longest time of a write and sync of the log.
+    pub sync: (Duration, Duration),
+    /// The probability that a sync fails.
+    pub sync_failure: f64,
+    /// One node's disk is full for a while.
+    pub full_disks: Option<Recurring>,
+    /// One node's syncs take up to a few seconds for a while.
+    pub slow_disks: Option<Recurring>,
+    /// A sector of the disk of one of the nodes that may be damaged (less than half of all) rots.
+    pub corruption: Option<Recurring>,
+}
+
+impl Swarm {
+    /// Draws a run's faults. `nodes`: how many, if not drawn too.
+    pub fn draw(rng: &mut Rng, nodes: Option<usize>) -> Self {
+        let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1][rng.usize(0..5)]);
+        Swarm {
+            nodes,
+            clients: rng.usize(2..=8),
+            keys: rng.usize(1..=6),
+            think: millis(rng, 5, 200),
+            duration: Duration::from_millis(rng.u64(4_000..12_000)),
+            network: network(rng),
+            partitions: recurring(rng, (500, 5_000), (100, 4_000)),
+            crashes: recurring(rng, (300, 5_000), (1, 3_000)),
+            blackouts: if rng.bool() { recurring(rng, (2_000, 8_000), (1, 500)) } else { None },
+            pauses: recurring(rng, (500, 5_000), (10, 3_000)),
+            drift_ppm: if rng.bool() { rng.u32(0..20_000) } else { 0 },
+            sync: (Duration::from_micros(50), millis(rng, 1, 50)),
+            sync_failure: probability(rng, 0.002),
+            full_disks: None,
+            slow_disks: recurring(rng, (1_000, 8_000), (500, 4_000)),
+            corruption: None,
+        }
+    }
+}
+
+fn network(rng: &mut Rng) -> NetworkFaults {
+    let delay_min = Duration::from_micros(rng.u64(10..1_000));
+    NetworkFaults {
+        delay_min,
+        delay_max: delay_min + millis(rng, 0, 30),
+        loss: probability(rng, 0.1),
+        duplication: probability(rng, 0.1),
+        hold_up: probability(rng, 0.05),
+        hold_up_max: millis(rng, 10, 3_000),
+        ordered: rng.bool(),
+    }
+}
+
+/// Absent, or up to `most`.
+fn probability(rng: &mut Rng, most: f64) -> f64 {
+    if rng.bool() { rng.f64() * most } else { 0.0 }
+}
+
+fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
+    Duration::from_millis(rng.u64(least..=most))
+}
+
+fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recurring> {
+    rng.bool().then(|| Recurring { every: millis(rng, every.0, every.1), lasts: millis(rng, lasts.0, lasts.1) })
+}
+
+impl fmt::Display for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let network = &self.network;
+        write!(f, "nodes={} clients={} keys={} think={:?} duration={:?}", self.nodes, self.clients, self.keys, self.think, self.duration)?;
+        write!(f, " delay={:?}..{:?}", network.delay_min, network.delay_max)?;
+        write!(f, " loss={:.3} duplication={:.3}", network.loss, network.duplication)?;
+        write!(f, " hold-up={:.3}*{:?} ordered={}", network.hold_up, network.hold_up_max, network.ordered)?;
+        for (name, fault) in [
+            ("partitions", self.partitions),
+            ("crashes", self.crashes),
+            ("blackouts", self.blackouts),
+            ("pauses", self.pauses),
+            ("full-disks", self.full_disks),
+            ("slow-disks", self.slow_disks),
+            ("corruption", self.corruption),
+        ] {
+            if let Some(Recurring { every, lasts }) = fault {
+                write!(f, " {name}={every:?}/{lasts:?}")?;
+            }
+        }
+        write!(f, " drift={}ppm sync={:?}..{:?} sync-failure={:.4}", self.drift_ppm, self.sync.0, self.sync.1, self.sync_failure)
+    }
+}
