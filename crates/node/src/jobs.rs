@@ -1,0 +1,123 @@
+//! Work for other threads: everything that reads files or takes long.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use steadfast_storage::log::{LogError, LogReader};
+use steadfast_storage::tables::{self, Checkpoint, Incoming, LsmTables, TablesOptions};
+use steadfast_types::disk::Disk;
+use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, limits};
+
+/// A piece of work. [`Job::run`] may happen on any thread and at any later time.
+#[derive(Debug)]
+pub struct Job<D: Disk>(pub(crate) Kind<D>);
+
+/// What a job found or did, to be given back to the node.
+#[derive(Debug)]
+pub struct JobDone<D: Disk>(pub(crate) Done<D>);
+
+/// Where a shell with several threads should run a job: neither kind should wait for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Short reads and writes that a peer waits for.
+    Peers,
+    /// Flushes, merges, installation of snapshots: long.
+    Tables,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kind<D: Disk> {
+    /// Flush or merge.
+    Tables(tables::Job<D>),
+    /// Read entries back for a follower.
+    Fetch { follower: NodeId, from: LogIndex, max_bytes: usize, reader: LogReader<D> },
+    /// Read entries back for a repairing node.
+    ReadForRepair { to: NodeId, from: LogIndex, anchor: LogPosition, reader: LogReader<D> },
+    /// Read a piece of a snapshot.
+    ReadSnapshot { to: NodeId, transfer: u64, checkpoint: Arc<Checkpoint<D>>, offset: u64 },
+    /// Write pieces of a snapshot; the first one begins it.
+    WriteSnapshot { transfer: u64, incoming: Option<Incoming<D>>, disk: D, chunks: Vec<(u64, Bytes)> },
+    /// Check and install a complete snapshot.
+    Install { transfer: u64, incoming: Incoming<D>, disk: D, options: TablesOptions },
+}
+
+#[derive(Debug)]
+pub(crate) enum Done<D: Disk> {
+    Tables(tables::JobDone<D>),
+    Fetched { follower: NodeId, from: LogIndex, entries: Result<Vec<Entry>, LogError> },
+    ForRepair { to: NodeId, anchor: LogPosition, entries: Vec<Entry> },
+    SnapshotRead { to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String> },
+    SnapshotWritten { transfer: u64, incoming: Result<Incoming<D>, String> },
+    Installed { transfer: u64, tables: Result<LsmTables<D>, InstallError> },
+}
+
+/// Why a snapshot was not installed.
+#[derive(Debug)]
+pub(crate) enum InstallError {
+    /// It is bad or the disk is full: the old tables are as they were.
+    Refused(String),
+    /// The new tables are in place and can't be opened.
+    Broken(String),
+}
+
+impl<D: Disk> Job<D> {
+    /// Where to run it.
+    pub fn lane(&self) -> Lane {
+        match &self.0 {
+            Kind::Tables(_) | Kind::Install { .. } => Lane::Tables,
+            Kind::Fetch { .. } | Kind::ReadForRepair { .. } | Kind::ReadSnapshot { .. } | Kind::WriteSnapshot { .. } => Lane::Peers,
+        }
+    }
+
+    /// Does it.
+    pub fn run(self) -> JobDone<D> {
+        JobDone(match self.0 {
+            Kind::Tables(job) => Done::Tables(job.run()),
+            Kind::Fetch { follower, from, max_bytes, reader } => {
+                Done::Fetched { follower, from, entries: reader.read(from, max_bytes) }
+            }
+            Kind::ReadForRepair { to, from, anchor, reader } => {
+                Done::ForRepair { to, anchor, entries: read_for_repair(&reader, from, anchor) }
+            }
+            Kind::ReadSnapshot { to, transfer, checkpoint, offset } => {
+                let bytes = checkpoint.read(offset, limits::SNAPSHOT_CHUNK_BYTES).map_err(|error| error.to_string());
+                Done::SnapshotRead { to, transfer, offset, bytes }
+            }
+            Kind::WriteSnapshot { transfer, incoming, disk, chunks } => {
+                Done::SnapshotWritten { transfer, incoming: write_chunks(incoming, &disk, chunks) }
+            }
+            Kind::Install { transfer, incoming, disk, options } => {
+                Done::Installed { transfer, tables: install(incoming, &disk, options) }
+            }
+        })
+    }
+}
+
+/// The entries asked for, if the anchor is in this log too: then, by log matching, they are what the asker lost. Else nothing.
+fn read_for_repair<D: Disk>(reader: &LogReader<D>, from: LogIndex, anchor: LogPosition) -> Vec<Entry> {
+    let anchor_here = reader.read(anchor.index, 1).ok().and_then(|entries| entries.first().map(Entry::position));
+    if anchor_here != Some(anchor) {
+        return Vec::new();
+    }
+    let mut entries = reader.read(from, limits::APPEND_BYTES).unwrap_or_default();
+    entries.retain(|entry| entry.index < anchor.index);
+    entries
+}
+
+fn write_chunks<D: Disk>(incoming: Option<Incoming<D>>, disk: &D, chunks: Vec<(u64, Bytes)>) -> Result<Incoming<D>, String> {
+    let mut incoming = match incoming {
+        Some(incoming) => incoming,
+        None => Incoming::begin(disk).map_err(|error| error.to_string())?,
+    };
+    for (offset, bytes) in chunks {
+        incoming.write(offset, &bytes).map_err(|error| error.to_string())?;
+    }
+    Ok(incoming)
+}
+
+pub(crate) fn install<D: Disk>(incoming: Incoming<D>, disk: &D, options: TablesOptions) -> Result<LsmTables<D>, InstallError> {
+    let refused = |error: &dyn core::fmt::Display| InstallError::Refused(error.to_string());
+    let received = incoming.finish().map_err(|error| refused(&error))?;
+    received.install().map_err(|error| refused(&error))?;
+    LsmTables::open(disk, options).map_err(|error| InstallError::Broken(error.to_string()))
+}

@@ -1,0 +1,64 @@
+//! The leader's judgement of a membership change: what it means for the configuration, or why not.
+
+use steadfast_consensus::Status;
+use steadfast_state::command::{Command, Member};
+use steadfast_types::{Configuration, NodeId};
+
+use crate::{MembershipChange, Refusal};
+
+/// The configuration to move to, and the command that goes with it.
+///
+/// # Errors
+/// The change makes no sense, or would leave too few live voters.
+pub(crate) fn plan(change: &MembershipChange, members: &[Member], status: &Status, me: NodeId) -> Result<(Configuration, Command), Refusal> {
+    let mut target = Configuration { outgoing: Default::default(), ..status.configuration.clone() };
+    if status.configuration.is_joint() {
+        return Err(Refusal::ChangeUnderWay);
+    }
+    let command = match change {
+        MembershipChange::Add { id, peer_urls, learner } => {
+            if members.iter().any(|m| m.id == *id) {
+                return Err(Refusal::MemberExists);
+            }
+            if members.iter().any(|m| m.peer_urls.iter().any(|url| peer_urls.contains(url))) {
+                return Err(Refusal::PeerUrlExists);
+            }
+            if *learner { target.learners.insert(*id) } else { target.voters.insert(*id) };
+            Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })
+        }
+        MembershipChange::Remove(id) => {
+            if !target.voters.remove(id) && !target.learners.remove(id) {
+                return Err(Refusal::MemberNotFound);
+            }
+            if target.voters.is_empty() || !survives(&target, status, me) {
+                return Err(Refusal::NotEnoughMembers);
+            }
+            Command::MemberRemove { id: *id }
+        }
+        MembershipChange::Promote(id) => {
+            if !target.contains(*id) {
+                return Err(Refusal::MemberNotFound);
+            }
+            if !target.learners.remove(id) {
+                return Err(Refusal::MemberNotLearner);
+            }
+            if !in_sync(*id, status) {
+                return Err(Refusal::LearnerNotReady);
+            }
+            target.voters.insert(*id);
+            Command::MemberPromote { id: *id }
+        }
+    };
+    Ok((target, command))
+}
+
+/// Whether the live voters are a majority of the target's.
+fn survives(target: &Configuration, status: &Status, me: NodeId) -> bool {
+    let live = |id: &&NodeId| **id == me || status.followers.iter().any(|f| f.id == **id && f.active);
+    2 * target.voters.iter().filter(live).count() > target.voters.len()
+}
+
+/// Whether a learner has at least nine tenths of what is committed: etcd's rule.
+fn in_sync(id: NodeId, status: &Status) -> bool {
+    status.followers.iter().any(|f| f.id == id && f.active && f.matched.0 >= status.commit.0 / 10 * 9)
+}

@@ -1,0 +1,133 @@
+//! What nodes say to each other, beyond consensus itself.
+
+use bytes::Bytes;
+use steadfast_consensus::Message;
+use steadfast_state::command::Origin;
+use steadfast_types::{Entry, LeaseId, LogIndex, LogPosition, Term, wire_enum};
+
+use crate::{LeaseTtl, MembershipChange, Refusal};
+
+/// A frame between two members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// Consensus.
+    Raft(Message),
+    /// A follower hands its clients' commands to the leader of `term`; see `forward.rs`.
+    Forward {
+        /// The term whose leader may take them.
+        term: Term,
+        /// The sender's process life.
+        incarnation: u64,
+        /// The place of the first of them in this term's stream, from 0.
+        first: u64,
+        /// A `Batch` in wire form.
+        batch: Bytes,
+    },
+    /// The leader misses what comes before: send again from here.
+    ForwardExpected {
+        /// The stream's term.
+        term: Term,
+        /// The stream's sender's process life.
+        incarnation: u64,
+        /// The next place it can take.
+        next: u64,
+    },
+    /// A question only the leader can answer.
+    Call {
+        /// Counts the caller's calls.
+        number: u64,
+        /// The question.
+        question: Question,
+    },
+    /// The answer to a call.
+    CallAnswer {
+        /// As asked.
+        number: u64,
+        /// The answer.
+        answer: CallAnswer,
+    },
+    /// A piece of a snapshot.
+    SnapshotChunk {
+        /// Names the hand-over; chosen at random by the sender.
+        transfer: u64,
+        /// The last entry the snapshot covers.
+        position: LogPosition,
+        /// Its whole size, bytes.
+        total: u64,
+        /// Where this piece begins.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// How much of a snapshot has arrived.
+    SnapshotProgress {
+        /// The hand-over.
+        transfer: u64,
+        /// Bytes received in order.
+        received: u64,
+        /// It is installed, or no longer needed.
+        done: bool,
+    },
+    /// A repairing node asks for entries it lost: those in `from..anchor.index`, by log matching the same wherever `anchor` is in the log.
+    LogRequest {
+        /// The first one missing.
+        from: LogIndex,
+        /// An intact entry after the missing ones.
+        anchor: LogPosition,
+    },
+    /// Entries for a repairing node, from the first one missing.
+    LogReply {
+        /// As asked.
+        anchor: LogPosition,
+        /// In order, perhaps not all.
+        entries: Vec<Entry>,
+    },
+    /// A repairing node asks for a snapshot, for its tables are damaged.
+    SnapshotRequest {},
+}
+
+wire_enum!(PeerMessage {
+    1 => Raft(message),
+    2 => Forward { term, incarnation, first, batch },
+    3 => ForwardExpected { term, incarnation, next },
+    4 => Call { number, question },
+    5 => CallAnswer { number, answer },
+    6 => SnapshotChunk { transfer, position, total, offset, bytes },
+    7 => SnapshotProgress { transfer, received, done },
+    8 => LogRequest { from, anchor },
+    9 => LogReply { anchor, entries },
+    10 => SnapshotRequest {},
+});
+
+/// A question only the leader can answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// Renew this lease.
+    KeepAlive(LeaseId),
+    /// How long has this lease?
+    TimeToLive(LeaseId),
+    /// Change the members; the outcome comes by the log, to `origin`.
+    ChangeMembership {
+        /// Who waits for the outcome.
+        origin: Origin,
+        /// The change.
+        change: MembershipChange,
+    },
+}
+
+wire_enum!(Question {
+    1 => KeepAlive(id),
+    2 => TimeToLive(id),
+    3 => ChangeMembership { origin, change },
+});
+
+/// The leader's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallAnswer {
+    /// The lease's time.
+    Lease(LeaseTtl),
+    /// Refused; nothing was done.
+    Refused(Refusal),
+}
+
+wire_enum!(CallAnswer { 1 => Lease(ttl), 2 => Refused(refusal) });

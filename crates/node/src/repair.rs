@@ -1,0 +1,216 @@
+//! A node that lost something which its peers still have: entries in the middle of its log, or its tables.
+//!
+//! It takes no part in consensus: it neither votes nor acknowledges nor leads until everything that it had acknowledged is back
+//! (Protocol-Aware Recovery, FAST 2018). It asks all its peers in turn:
+//! - for *entries* of a hole, named by an intact entry after it (the anchor): whoever has that very entry has, by log matching (Raft paper, section
+//!   5.3), the same entries before it, committed or not, leader or not;
+//! - for a *snapshot*, if the tables are damaged, or if no peer's log reaches back to the hole any more.
+//!
+//! Nobody needs to lead for that, so that replicas damaged in different places restore each other. Each step is durable when it is done, and
+//! a crash in between begins again with what is still missing.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use steadfast_storage::log::{LogReader, LogWriter};
+use steadfast_types::disk::Disk;
+use steadfast_types::time::Duration;
+use steadfast_types::wire::Wire;
+use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId};
+
+use crate::jobs::{Done, Job, JobDone, Kind, install};
+use crate::snapshot_receive::{Chunk, Receiving};
+use crate::start::{Bootstrap, OpenError, Opened, Options, open};
+use crate::{Input, Notice, Outputs, PeerMessage};
+
+/// How often the peers are asked.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+/// Without any progress for this long, a snapshot is asked for as well.
+const SNAPSHOT_AFTER: Duration = Duration::from_secs(2);
+
+/// What a node lost.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    /// The tables.
+    pub(crate) state: bool,
+    /// Entries: the first one missing, and the intact one after the hole.
+    pub(crate) holes: Vec<(LogIndex, LogPosition)>,
+}
+
+impl Loss {
+    pub(crate) fn is_any(&self) -> bool {
+        self.state || !self.holes.is_empty()
+    }
+}
+
+/// What [`crate::start`] hands over.
+pub(crate) struct RepairParts<D: Disk> {
+    pub(crate) disk: D,
+    pub(crate) options: Options,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) writer: LogWriter<D>,
+    pub(crate) reader: LogReader<D>,
+    pub(crate) loss: Loss,
+    pub(crate) peers: BTreeSet<NodeId>,
+}
+
+/// A repairing node. Fed like a running one; its disk work happens within the turn, for nobody is served meanwhile.
+pub struct Repair<D: Disk> {
+    parts: RepairParts<D>,
+    last_asked: Option<Instant>,
+    last_progress: Instant,
+    receiving: Option<Receiving<D>>,
+}
+
+impl<D: Disk> Repair<D> {
+    pub(crate) fn new(parts: RepairParts<D>, now: Instant) -> Self {
+        Repair { parts, last_asked: None, last_progress: now, receiving: None }
+    }
+
+    /// What is still missing, for people.
+    pub fn missing(&self) -> String {
+        let holes: Vec<String> = self.parts.loss.holes.iter().map(|(from, anchor)| format!("entries {from} to {}", anchor.index.previous())).collect();
+        let state = self.parts.loss.state.then(|| "the state".to_owned());
+        state.into_iter().chain(holes).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Everyone who is asked.
+    pub fn peers(&self) -> &BTreeSet<NodeId> {
+        &self.parts.peers
+    }
+
+    /// When the next turn is due.
+    pub fn next_deadline(&self) -> Instant {
+        self.last_asked.map_or(Instant(0), |at| at + ASK_EVERY)
+    }
+
+    /// Whether everything is back: then [`Repair::finish`].
+    pub fn is_done(&self) -> bool {
+        !self.parts.loss.is_any()
+    }
+
+    /// Opens the repaired node.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn finish<S>(self, now: Instant) -> Result<Opened<S, D>, OpenError> {
+        let RepairParts { disk, options, bootstrap, writer, reader, .. } = self.parts;
+        drop((writer, reader));
+        open(&disk, options, bootstrap, now)
+    }
+
+    /// One turn. Client requests are refused; only frames and notices come out.
+    pub fn turn<S>(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input<S, D>>) -> Outputs<S, D> {
+        let mut out = Outputs::default();
+        for input in inputs {
+            match input {
+                Input::Request(request) => {
+                    out.answers.push((request.slot, crate::Answer::Refused(crate::Refusal::TimedOut)));
+                }
+                Input::Frame { from, frame } => self.on_frame(now, from, frame, &mut out),
+                Input::PeerDisconnected(_) | Input::LogDone(_) | Input::JobDone(_) => {}
+            }
+        }
+        if self.last_asked.is_none_or(|at| now.since(at) >= ASK_EVERY) && !self.is_done() {
+            self.last_asked = Some(now);
+            self.ask(now, &mut out);
+        }
+        out
+    }
+
+    fn ask<S>(&self, now: Instant, out: &mut Outputs<S, D>) {
+        let wants_snapshot = self.parts.loss.state || now.since(self.last_progress) >= SNAPSHOT_AFTER;
+        for peer in &self.parts.peers {
+            if wants_snapshot && self.receiving.is_none() {
+                out.frames.push((*peer, PeerMessage::SnapshotRequest {}.to_wire().into()));
+            }
+            for (from, anchor) in &self.parts.loss.holes {
+                let request = PeerMessage::LogRequest { from: *from, anchor: *anchor };
+                out.frames.push((*peer, request.to_wire().into()));
+            }
+        }
+    }
+
+    fn on_frame<S>(&mut self, now: Instant, from: NodeId, frame: Bytes, out: &mut Outputs<S, D>) {
+        match PeerMessage::from_wire(frame) {
+            Ok(PeerMessage::LogReply { anchor, entries }) => self.on_log_reply(now, anchor, &entries, out),
+            Ok(PeerMessage::LogRequest { from: first, anchor }) => {
+                let job = Job(Kind::ReadForRepair { to: from, from: first, anchor, reader: self.parts.reader.clone() });
+                if let JobDone(Done::ForRepair { to, anchor, entries }) = job.run() {
+                    out.frames.push((to, PeerMessage::LogReply { anchor, entries }.to_wire().into()));
+                }
+            }
+            Ok(PeerMessage::SnapshotChunk { transfer, position, total, offset, bytes }) => {
+                self.on_chunk(now, from, Chunk { transfer, position, total, offset, bytes }, out);
+            }
+            Ok(
+                PeerMessage::Raft(_)
+                | PeerMessage::Forward { .. }
+                | PeerMessage::ForwardExpected { .. }
+                | PeerMessage::Call { .. }
+                | PeerMessage::CallAnswer { .. }
+                | PeerMessage::SnapshotProgress { .. }
+                | PeerMessage::SnapshotRequest {},
+            )
+            | Err(_) => {}
+        }
+    }
+
+    fn on_log_reply<S>(&mut self, now: Instant, anchor: LogPosition, entries: &[Entry], out: &mut Outputs<S, D>) {
+        let Some(at) = self.parts.loss.holes.iter().position(|hole| hole.1 == anchor) else { return };
+        let first = self.parts.loss.holes[at].0;
+        let fits = |(i, entry): (usize, &Entry)| entry.index.0 == first.0 + i as u64 && entry.index < anchor.index && entry.term <= anchor.term;
+        if entries.is_empty() || !entries.iter().enumerate().all(fits) {
+            return;
+        }
+        if let Err(error) = self.parts.writer.repair(entries) {
+            return out.notices.push(Notice::Fault(format!("repairing the log: {error}")));
+        }
+        self.last_progress = now;
+        self.last_asked = None;
+        self.parts.loss.holes[at].0 = LogIndex(first.0 + entries.len() as u64);
+        self.parts.loss.holes.retain(|(from, anchor)| *from < anchor.index);
+    }
+
+    fn on_chunk<S>(&mut self, now: Instant, from: NodeId, chunk: Chunk, out: &mut Outputs<S, D>) {
+        match &self.receiving {
+            Some(receiving) if receiving.transfer == chunk.transfer && receiving.from == from => {}
+            Some(receiving) if !receiving.may_be_displaced(now) => return,
+            Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, now)),
+        }
+        let Some(receiving) = &mut self.receiving else { return };
+        receiving.take(chunk, now);
+        out.frames.push((from, receiving.progress().to_wire().into()));
+        self.last_progress = now;
+        while let Some(job) = self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true)) {
+            self.run(job, out);
+        }
+    }
+
+    /// Does a job of the snapshot in place.
+    fn run<S>(&mut self, job: Job<D>, out: &mut Outputs<S, D>) {
+        let Some(receiving) = &mut self.receiving else { return };
+        let (from, transfer, position) = (receiving.from, receiving.transfer, receiving.position);
+        let failed = match job.0 {
+            Kind::Install { incoming, disk, options, .. } => match install(incoming, &disk, options) {
+                Ok(_) => {
+                    self.receiving = None;
+                    self.parts.loss.state = false;
+                    self.parts.loss.holes.retain(|(_, anchor)| anchor.index > position.index.next());
+                    let done = PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true };
+                    out.frames.push((from, done.to_wire().into()));
+                    out.notices.push(Notice::SnapshotInstalled(position));
+                    return;
+                }
+                Err(error) => format!("{error:?}"),
+            },
+            kind => match Job(kind).run() {
+                JobDone(Done::SnapshotWritten { incoming: Ok(incoming), .. }) => return receiving.written(incoming),
+                JobDone(other) => format!("{other:?}"),
+            },
+        };
+        self.receiving = None;
+        out.notices.push(Notice::JobFailed(format!("receiving a snapshot: {failed}")));
+    }
+}

@@ -1,0 +1,195 @@
+//! How a node comes up from its disk.
+//!
+//! The tables hold the state up to some applied entry; the log holds everything after it. What each lost, if anything, decides: a node that is
+//! whole runs; one that lost what peers have repairs itself first; one that can't be told from a forgetful one does not start.
+
+use std::collections::BTreeSet;
+
+use steadfast_consensus::{Config, Raft, Recovered};
+use steadfast_state::State;
+use steadfast_state::command::Member;
+use steadfast_storage::log::{self, LogContents, LogError, LogOptions, LogReader, OpenedLog};
+use steadfast_storage::tables::{self, LsmTables, TablesOptions};
+use steadfast_types::disk::Disk;
+use steadfast_types::tables::{Tables, TablesError};
+use steadfast_types::time::Duration;
+use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
+
+use crate::node::Parts;
+use crate::repair::{Loss, RepairParts};
+use crate::{LogDriver, Node, Repair};
+
+/// How one node runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub id: NodeId,
+    /// Random, new for each process life.
+    pub incarnation: u64,
+    /// Makes all the node's choices; new for each process life.
+    pub seed: u64,
+    /// How often a leader shows that it lives.
+    pub heartbeat_interval: Duration,
+    /// Without a leader for this long, followers elect another.
+    pub election_timeout: Duration,
+    /// See [`Config::lease_reads`].
+    pub lease_reads: bool,
+    /// What a client waits at most for a question that the leader must confirm.
+    pub request_timeout: Duration,
+    /// Log kept behind the last checkpoint, bytes.
+    pub log_retention_bytes: u64,
+    /// The log.
+    pub log: LogOptions,
+    /// The tables.
+    pub tables: TablesOptions,
+    /// Whether anybody watches: events come out only then.
+    pub events: bool,
+}
+
+/// The very first state of a cluster; the same on all its initial members. Empty for a node that joins later.
+#[derive(Clone, Debug, Default)]
+pub struct Bootstrap {
+    /// The initial voters.
+    pub configuration: Configuration,
+    /// The same, with names and addresses.
+    pub members: Vec<Member>,
+}
+
+/// A node that has come up.
+pub enum Opened<S, D: Disk> {
+    /// It runs.
+    Running(Box<Node<S, D>>, LogDriver<D>),
+    /// It asks its peers for what it lost.
+    Repairing(Box<Repair<D>>),
+}
+
+/// Why a node did not come up. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log.
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+    /// The tables.
+    #[error("the tables: {0}")]
+    Tables(#[from] tables::OpenError),
+    /// The tables, while reading.
+    #[error(transparent)]
+    Read(#[from] TablesError),
+    /// The state is there and the log is not: what this node acknowledged and voted is forgotten.
+    #[error("the log is gone but the state is not: remove this member, empty its directory, and add it again as a new one")]
+    LogGone,
+    /// Something is lost and there is no peer to ask.
+    #[error("{0} is damaged, and this cluster has no other member to repair it from: restore a snapshot")]
+    NoPeers(&'static str),
+}
+
+/// Recovers a node.
+///
+/// # Errors
+/// If the disk fails, was written by a newer version, or lost what nobody can give back.
+pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: Instant) -> Result<Opened<S, D>, OpenError> {
+    let OpenedLog { mut writer, reader, contents } = log::open(disk, options.log.clone())?;
+    let tables = match LsmTables::open(disk, options.tables.clone()) {
+        Ok(tables) => Some(tables),
+        Err(tables::OpenError::Damaged { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let mut state = None;
+    if let Some(tables) = tables {
+        state = Some(open_state(tables, &bootstrap)?);
+    }
+    let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
+    let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
+    if is_fresh && applied.index > LogIndex(0) {
+        return Err(OpenError::LogGone);
+    }
+    let loss = loss(state.is_some(), applied, &contents);
+    if loss.is_any() {
+        let peers = peers(&bootstrap, state.as_ref().map(State::configuration), &contents, options.id);
+        if peers.is_empty() {
+            return Err(OpenError::NoPeers(if loss.state { "the state" } else { "the log" }));
+        }
+        let parts = RepairParts { disk: disk.clone(), options, bootstrap, writer, reader, loss, peers };
+        return Ok(Opened::Repairing(Box::new(Repair::new(parts, now))));
+    }
+    let Some(state) = state else { return Err(OpenError::NoPeers("the state")) };
+    let mut log_start = contents.start;
+    let mut terms = contents.terms.clone();
+    let mut entries = Vec::new();
+    if holds(&contents, applied) {
+        entries = entries_after(&reader, applied.index, contents.last.index)?;
+        terms.retain(|(first, _)| *first <= applied.index);
+    } else {
+        // A snapshot was installed and the log not reset yet.
+        writer.reset(applied, &contents.hard_state)?;
+        log_start = applied;
+        terms.clear();
+    }
+    let recovered =
+        Recovered { hard_state: contents.hard_state, snapshot: applied, configuration: state.configuration().clone(), terms, entries };
+    let config = Config {
+        id: options.id,
+        heartbeat_interval: options.heartbeat_interval,
+        election_timeout: options.election_timeout,
+        lease_reads: options.lease_reads,
+        clock_drift_percent: 5,
+        recent_entry_bytes: limits::RECENT_ENTRY_BYTES,
+    };
+    let raft = Raft::new(config, recovered, options.seed, now);
+    let log_bytes = writer.size_bytes();
+    let parts = Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state: contents.hard_state, log_start, log_bytes };
+    Ok(Opened::Running(Box::new(Node::new(parts, now)), LogDriver::new(writer)))
+}
+
+/// The state in the tables, or the first state of a new cluster.
+fn open_state<D: Disk>(tables: LsmTables<D>, bootstrap: &Bootstrap) -> Result<State<LsmTables<D>>, TablesError> {
+    let mut state = State::open(tables)?;
+    if state.applied().index == LogIndex(0) && !bootstrap.configuration.voters.is_empty() {
+        state.bootstrap(bootstrap.configuration.clone(), bootstrap.members.clone());
+    }
+    Ok(state)
+}
+
+/// Whether the log continues the state at `position`.
+fn holds(contents: &LogContents, position: LogPosition) -> bool {
+    position == contents.start || term_at(contents, position.index) == Some(position.term)
+}
+
+fn term_at(contents: &LogContents, index: LogIndex) -> Option<Term> {
+    if index > contents.last.index {
+        return None;
+    }
+    contents.terms.iter().rev().find(|(first, _)| *first <= index).map(|(_, term)| *term)
+}
+
+/// What must come back from the peers before this node may run.
+fn loss(has_state: bool, applied: LogPosition, contents: &LogContents) -> Loss {
+    let missing = contents
+        .holes
+        .iter()
+        .filter(|hole| hole.end > applied.index.next())
+        .filter_map(|hole| Some((hole.start, LogPosition::new(term_at(contents, hole.end)?, hole.end))))
+        .collect();
+    // Tables that end before the log begins are of no use: what is between is gone here.
+    let gap = applied.index < contents.start.index;
+    Loss { state: !has_state || gap, holes: missing }
+}
+
+/// Everyone who may have what this node lost.
+fn peers(bootstrap: &Bootstrap, state: Option<&Configuration>, contents: &LogContents, me: NodeId) -> BTreeSet<NodeId> {
+    let logged = contents.configurations.iter().map(|(_, configuration)| configuration);
+    let mut peers: BTreeSet<NodeId> =
+        logged.chain(state).chain([&bootstrap.configuration]).flat_map(Configuration::members).collect();
+    peers.remove(&me);
+    peers
+}
+
+fn entries_after<D: Disk>(reader: &LogReader<D>, after: LogIndex, last: LogIndex) -> Result<Vec<Entry>, LogError> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut next = after.next();
+    while next <= last {
+        entries.extend(reader.read(next, limits::APPEND_BYTES)?);
+        next = entries.last().map_or(last, |entry| entry.index).next();
+    }
+    Ok(entries)
+}

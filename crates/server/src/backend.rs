@@ -1,0 +1,235 @@
+//! The node behind the etcd API: requests become inputs of the core loop, reads go to the tables from the caller's thread.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast_etcd_api::backend as api;
+use steadfast_node::{Answer, Input, LeaseTtl, MembershipChange, Refusal, Request, RequestBody};
+use steadfast_state::command::{Command, CommandError, Member, Outcome, Range, RangeResult, Txn, TxnResult};
+use steadfast_types::tables::TablesError;
+use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Rng, Term};
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::core_loop::Item;
+use crate::inbox::Inbox;
+use crate::published::{Published, Reader};
+use crate::status;
+use crate::watches::{StreamCommands, StreamDeliveries, Watches};
+
+/// How long a request may take: etcd's 5 s and two election timeouts of a second.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// One node's backend; clones share it.
+#[derive(Clone)]
+pub(crate) struct NodeBackend(Arc<Shared>);
+
+struct Shared {
+    cluster: ClusterId,
+    member: NodeId,
+    name: String,
+    inbox: Inbox<Item>,
+    clock: Clock,
+    published: Arc<Published>,
+    watches: Watches,
+}
+
+impl NodeBackend {
+    pub(crate) fn new(
+        (cluster, member, name): (ClusterId, NodeId, String),
+        inbox: Inbox<Item>,
+        clock: Clock,
+        published: Arc<Published>,
+        watches: Watches,
+    ) -> Self {
+        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches }))
+    }
+
+    /// Asks the core loop and waits for its answer.
+    pub(crate) async fn ask(&self, body: RequestBody) -> Result<Answer, Refusal> {
+        let (slot, answer) = oneshot::channel();
+        let deadline = self.0.clock.now() + REQUEST_TIMEOUT;
+        let request = Item::Input(Input::Request(Request { slot, deadline, body }));
+        self.0.inbox.request(request).map_err(|_| Refusal::TooManyRequests)?;
+        match answer.await {
+            Ok(Answer::Refused(refusal)) => Err(refusal),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(Refusal::Stopped),
+        }
+    }
+
+    async fn ask_lease(&self, body: RequestBody) -> Result<LeaseTtl, api::Refusal> {
+        match self.ask(body).await {
+            Ok(Answer::Lease(ttl)) => Ok(ttl),
+            Ok(other) => unreachable!("a lease question was answered with {other:?}"),
+            Err(refusal) => Err(self.refused(refusal)),
+        }
+    }
+
+    /// The state's reader; an error while the node repairs itself.
+    fn reader(&self) -> Result<Reader, CommandError> {
+        let repairing = || CommandError::Tables(TablesError("this node is getting lost data back from its peers".to_owned()));
+        self.0.published.reader().ok_or_else(repairing)
+    }
+
+    /// Without a leader, waiting in vain is told as etcd tells it.
+    fn refused(&self, refusal: Refusal) -> api::Refusal {
+        match refusal {
+            Refusal::TooManyRequests => api::Refusal::TooManyRequests,
+            Refusal::TimedOut => api::Refusal::TimedOut,
+            Refusal::LeaderChanged => api::Refusal::LeaderChanged,
+            Refusal::NotLeader => api::Refusal::NotLeader,
+            Refusal::BadTransferee | Refusal::MemberNotFound => api::Refusal::BadTransferee,
+            Refusal::Stopped => api::Refusal::Stopped,
+            Refusal::MemberExists
+            | Refusal::PeerUrlExists
+            | Refusal::MemberNotLearner
+            | Refusal::LearnerNotReady
+            | Refusal::ChangeUnderWay
+            | Refusal::NotEnoughMembers => unreachable!("{refusal} answers membership changes only"),
+        }
+    }
+
+    fn membership_refused(&self, refusal: Refusal) -> api::MembershipRefusal {
+        match refusal {
+            Refusal::MemberNotFound => CommandError::MemberNotFound.into(),
+            Refusal::MemberExists => CommandError::MemberExists.into(),
+            Refusal::PeerUrlExists => CommandError::PeerUrlExists.into(),
+            Refusal::MemberNotLearner => CommandError::MemberNotLearner.into(),
+            Refusal::LearnerNotReady => api::MembershipRefusal::LearnerNotReady,
+            Refusal::ChangeUnderWay => api::MembershipRefusal::InProgress,
+            Refusal::NotEnoughMembers => api::MembershipRefusal::NotEnoughStarted,
+            Refusal::TooManyRequests
+            | Refusal::TimedOut
+            | Refusal::LeaderChanged
+            | Refusal::NotLeader
+            | Refusal::BadTransferee
+            | Refusal::Stopped => self.refused(refusal).into(),
+        }
+    }
+
+    /// Claims, for a node with an empty directory, the member that was added with `peer_url`.
+    pub(crate) async fn claim(&self, peer_url: String, nonce: u64) -> Result<Member, String> {
+        match self.ask(RequestBody::Propose(Command::MemberClaim { peer_url, nonce })).await {
+            Ok(Answer::Applied(response)) => match response.result {
+                Ok(Outcome::Claimed(member)) => Ok(member),
+                Ok(other) => Err(format!("unexpected outcome {other:?}")),
+                Err(error) => Err(error.to_string()),
+            },
+            Ok(other) => Err(format!("unexpected answer {other:?}")),
+            Err(refusal) => Err(refusal.to_string()),
+        }
+    }
+}
+
+impl api::Backend for NodeBackend {
+    type WatchCommands = StreamCommands;
+    type WatchDeliveries = StreamDeliveries;
+
+    async fn propose(&self, command: Command) -> Result<api::Response, api::Refusal> {
+        match self.ask(RequestBody::Propose(command)).await {
+            Ok(Answer::Applied(response)) => Ok(response),
+            Ok(other) => unreachable!("a command was answered with {other:?}"),
+            Err(refusal) => Err(self.refused(refusal)),
+        }
+    }
+
+    async fn change_membership(&self, change: api::MembershipChange) -> Result<api::MembershipChanged, api::MembershipRefusal> {
+        let mut added = None;
+        let body = match change {
+            api::MembershipChange::Add { peer_urls, learner } => {
+                let id = NodeId(Rng::with_seed(random_seed()).u64(1..));
+                added = Some(id);
+                RequestBody::ChangeMembership(MembershipChange::Add { id, peer_urls, learner })
+            }
+            api::MembershipChange::Remove { id } => RequestBody::ChangeMembership(MembershipChange::Remove(id)),
+            api::MembershipChange::Promote { id } => RequestBody::ChangeMembership(MembershipChange::Promote(id)),
+            api::MembershipChange::Update { id, peer_urls } => RequestBody::Propose(Command::MemberUpdate { id, peer_urls }),
+        };
+        match self.ask(body).await {
+            Ok(Answer::Applied(response)) => response.result.map(drop)?,
+            Ok(other) => unreachable!("a membership change was answered with {other:?}"),
+            Err(refusal) => return Err(self.membership_refused(refusal)),
+        }
+        Ok(api::MembershipChanged { members: self.reader()?.members()?, added })
+    }
+
+    async fn move_leader(&self, to: NodeId) -> Result<(), api::Refusal> {
+        let mut leader = self.0.published.leader();
+        self.ask(RequestBody::MoveLeader(to)).await.map_err(|refusal| self.refused(refusal))?;
+        match tokio::time::timeout(REQUEST_TIMEOUT, leader.wait_for(|leader| *leader == Some(to))).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(api::Refusal::Stopped),
+            Err(_) => Err(api::Refusal::TimedOut),
+        }
+    }
+
+    async fn linearize(&self) -> Result<(), api::Refusal> {
+        self.ask(RequestBody::Linearize).await.map(drop).map_err(|refusal| self.refused(refusal))
+    }
+
+    fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError> {
+        let read = self.reader()?.range(range)?;
+        Ok((read.revision, read.result))
+    }
+
+    fn read_txn(&self, txn: &Txn) -> Result<(Revision, TxnResult), CommandError> {
+        let read = self.reader()?.read_txn(txn)?;
+        Ok((read.revision, read.result))
+    }
+
+    async fn lease_keep_alive(&self, id: LeaseId) -> Result<api::LeaseRenewal, api::Refusal> {
+        let ttl = self.ask_lease(RequestBody::KeepAlive(id)).await?;
+        Ok(api::LeaseRenewal { revision: self.revision(), ttl_s: ttl.remaining_s.unwrap_or(0) })
+    }
+
+    async fn lease_time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<api::LeaseInfo>, api::Refusal> {
+        let Some(remaining_s) = self.ask_lease(RequestBody::TimeToLive(id)).await?.remaining_s else { return Ok(None) };
+        // The leader has confirmed it, and this node has applied at least as much as that confirmation needed only if it leads; so ask again here.
+        self.linearize().await?;
+        let lease = self.reader().and_then(|reader| reader.lease(id, keys)).map_err(|_| api::Refusal::Stopped)?;
+        Ok(lease.map(|lease| api::LeaseInfo { remaining_s, granted_s: lease.ttl_s, keys: lease.keys }))
+    }
+
+    fn leases(&self) -> Result<Vec<LeaseId>, CommandError> {
+        Ok(self.reader()?.leases()?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    fn members(&self) -> Result<Vec<Member>, CommandError> {
+        Ok(self.reader()?.members()?)
+    }
+
+    fn identity(&self) -> api::Identity {
+        api::Identity { cluster: self.0.cluster, member: self.0.member }
+    }
+
+    fn term(&self) -> Term {
+        self.0.published.term()
+    }
+
+    fn revision(&self) -> Revision {
+        self.0.published.reader().map_or(Revision(0), |reader| reader.revision())
+    }
+
+    fn is_learner(&self) -> bool {
+        self.0.published.is_learner()
+    }
+
+    fn leader(&self) -> watch::Receiver<Option<NodeId>> {
+        self.0.published.leader()
+    }
+
+    fn status(&self) -> api::NodeStatus {
+        status::describe(&self.0.name, self.0.member, &self.0.published)
+    }
+
+    fn watch_stream(&self) -> (StreamCommands, StreamDeliveries) {
+        self.0.watches.open()
+    }
+}
+
+/// A seed from the operating system's randomness, by way of the standard library's hash keys.
+pub(crate) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

@@ -1,0 +1,310 @@
+//! The core loop: the one thread that runs the node, and the threads that do what it may not: the log writer and the jobs.
+//!
+//! The loop takes everything that waits in its inbox as one turn, and carries the turn's outputs out: log commands to the writer, frames to the
+//! peers, jobs to their lanes, answers to the clients, events to the watch hub. It never blocks on a disk or a socket.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use steadfast_node::{Answer, Input, Job, Lane, LogCommand, LogDriver, Node, Notice, Outputs, Repair, start};
+use steadfast_storage::disk::FileDisk;
+use steadfast_types::NodeId;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::inbox::Inbox;
+use crate::published::Published;
+
+/// Where a client's answer goes.
+pub(crate) type Slot = oneshot::Sender<Answer>;
+
+/// A sync slower than this gets a log line.
+const SLOW_SYNC: Duration = Duration::from_millis(500);
+
+/// A clean stop waits this long for another leader.
+const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// Something for the core loop.
+pub(crate) enum Item {
+    /// For the node.
+    Input(Input<Slot, FileDisk>),
+    /// Stop cleanly: hand over leadership, make everything durable.
+    Stop,
+    /// A thread of ours met something that the node can't go on with.
+    Fault(String),
+}
+
+/// What the core loop tells the rest of the process.
+pub(crate) trait Surroundings: Send + 'static {
+    /// Sends a frame to a peer, without blocking.
+    fn send(&self, to: NodeId, frame: Bytes);
+    /// Hands events to the watch hub.
+    fn events(&self, revision: steadfast_types::Revision, events: Vec<steadfast_state::Event>);
+    /// A log line, or something to act on.
+    fn notice(&self, notice: &Notice);
+    /// How long a sync took.
+    fn synced(&self, took: Duration, commands: usize);
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// As asked.
+    Stopped,
+    /// The node is no longer a member.
+    Removed,
+    /// The node can't go on; why.
+    Fault(String),
+}
+
+/// A running core.
+pub(crate) struct CoreThread {
+    thread: JoinHandle<Ended>,
+}
+
+impl CoreThread {
+    /// Starts the threads for a node that has been opened.
+    pub(crate) fn start(
+        opened: start::Opened<Slot, FileDisk>,
+        inbox: Inbox<Item>,
+        clock: Clock,
+        published: Arc<Published>,
+        surroundings: impl Surroundings + Sync,
+    ) -> std::io::Result<Self> {
+        let thread = thread::Builder::new().name("core".into()).spawn(move || {
+            let core = Core { inbox, clock, published, surroundings: Arc::new(surroundings) };
+            core.run(opened)
+        })?;
+        Ok(CoreThread { thread })
+    }
+
+    /// Waits for the end.
+    pub(crate) fn join(self) -> Ended {
+        self.thread.join().unwrap_or_else(|_| Ended::Fault("the core thread panicked; its message stands above".into()))
+    }
+}
+
+struct Core<E> {
+    inbox: Inbox<Item>,
+    clock: Clock,
+    published: Arc<Published>,
+    surroundings: Arc<E>,
+}
+
+/// The threads of a running node.
+struct Workers {
+    log: crossbeam_channel::Sender<LogCommand>,
+    peers: crossbeam_channel::Sender<Job<FileDisk>>,
+    tables: crossbeam_channel::Sender<Job<FileDisk>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<E: Surroundings + Sync> Core<E> {
+    fn run(self, opened: start::Opened<Slot, FileDisk>) -> Ended {
+        match opened {
+            start::Opened::Running(node, driver) => self.run_node(*node, driver),
+            start::Opened::Repairing(repair) => match self.run_repair(*repair) {
+                Ok(opened) => self.run(opened),
+                Err(ended) => ended,
+            },
+        }
+    }
+
+    // --- repairing --------------------------------------------------------------------------------------------------------
+
+    fn run_repair(&self, mut repair: Repair<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
+        tracing::warn!(missing = repair.missing(), "this node lost data and is getting it back from its peers; until then it takes no part");
+        let mut items = Vec::new();
+        while !repair.is_done() {
+            let timeout = repair.next_deadline().since(self.clock.now());
+            self.inbox.take_all(&mut items, timeout);
+            let inputs = sort(items.drain(..))?;
+            let out: Outputs<Slot, FileDisk> = repair.turn(self.clock.now(), inputs);
+            for (to, frame) in out.frames {
+                self.surroundings.send(to, frame);
+            }
+            for (slot, answer) in out.answers {
+                let _ = slot.send(answer);
+            }
+            for notice in &out.notices {
+                self.surroundings.notice(notice);
+            }
+            if let Some(fault) = fault(&out.notices) {
+                return Err(Ended::Fault(fault));
+            }
+        }
+        tracing::info!("everything lost is back");
+        repair.finish(self.clock.now()).map_err(|error| Ended::Fault(error.to_string()))
+    }
+
+    // --- running -------------------------------------------------------------------------------------------------------------
+
+    fn run_node(&self, mut node: Node<Slot, FileDisk>, driver: LogDriver<FileDisk>) -> Ended {
+        self.published.set_reader(node.reader());
+        self.published.update(&node.status());
+        self.surroundings.notice(&Notice::MembersChanged);
+        let workers = match self.start_workers(driver) {
+            Ok(workers) => workers,
+            Err(error) => return Ended::Fault(format!("starting threads: {error}")),
+        };
+        let ended = self.turns(&mut node, &workers);
+        let Workers { log, peers, tables, threads } = workers;
+        drop((log, peers, tables));
+        for thread in threads {
+            // A panic there has been reported by its own message.
+            let _ = thread.join();
+        }
+        ended
+    }
+
+    fn turns(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Ended {
+        let mut items = Vec::new();
+        loop {
+            let timeout = node.next_deadline().since(self.clock.now());
+            self.inbox.take_all(&mut items, timeout);
+            let inputs = match sort(items.drain(..)) {
+                Ok(inputs) => inputs,
+                Err(Ended::Stopped) => return self.stop(node, workers),
+                Err(ended) => return ended,
+            };
+            if let Some(ended) = self.turn(node, workers, inputs) {
+                return ended;
+            }
+        }
+    }
+
+    fn turn(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers, inputs: Vec<Input<Slot, FileDisk>>) -> Option<Ended> {
+        let out = node.turn(self.clock.now(), inputs);
+        for (to, frame) in out.frames {
+            self.surroundings.send(to, frame);
+        }
+        for command in out.log {
+            // The writer is gone only after a fault, which is in the inbox already.
+            let _ = workers.log.send(command);
+        }
+        for (slot, answer) in out.answers {
+            // A client that has gone does not hear its answer.
+            let _ = slot.send(answer);
+        }
+        for (revision, events) in out.events {
+            self.surroundings.events(revision, events);
+        }
+        for job in out.jobs {
+            let lane = match job.lane() {
+                Lane::Peers => &workers.peers,
+                Lane::Tables => &workers.tables,
+            };
+            let _ = lane.send(job);
+        }
+        if !out.notices.is_empty() || self.published.is_due(self.clock.now()) {
+            self.published.update(&node.status());
+        }
+        for notice in &out.notices {
+            if let Notice::SnapshotInstalled(_) = notice {
+                self.published.set_reader(node.reader());
+            }
+            self.surroundings.notice(notice);
+        }
+        if let Some(fault) = fault(&out.notices) {
+            return Some(Ended::Fault(fault));
+        }
+        out.notices.contains(&Notice::Removed).then_some(Ended::Removed)
+    }
+
+    /// Hands over leadership and makes the tables durable, within bounds.
+    fn stop(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Ended {
+        use steadfast_consensus::Role;
+        let give_up = self.clock.now() + HAND_OVER_PATIENCE;
+        if node.status().consensus.role == Role::Leader {
+            node.hand_over_leadership();
+            tracing::info!("stopping: handing over leadership");
+        }
+        node.flush_tables();
+        let mut items = Vec::new();
+        while self.clock.now() < give_up {
+            let inputs: Vec<_> = items.drain(..).filter_map(|item| if let Item::Input(input) = item { Some(input) } else { None }).collect();
+            if self.turn(node, workers, inputs).is_some() {
+                break;
+            }
+            let status = node.status();
+            let alone = status.consensus.configuration.voters.len() < 2;
+            let handed_over = alone || status.consensus.role != Role::Leader;
+            if handed_over && status.durable == status.applied {
+                break;
+            }
+            self.inbox.take_all(&mut items, Duration::from_millis(20));
+        }
+        Ended::Stopped
+    }
+
+    // --- threads -------------------------------------------------------------------------------------------------------------
+
+    fn start_workers(&self, driver: LogDriver<FileDisk>) -> std::io::Result<Workers> {
+        let (log, log_commands) = crossbeam_channel::unbounded();
+        let (peers, peer_jobs) = crossbeam_channel::unbounded();
+        let (tables, table_jobs) = crossbeam_channel::unbounded();
+        let inbox = self.inbox.clone();
+        let surroundings = self.surroundings.clone();
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(body);
+        let threads = vec![
+            spawn("log-writer", Box::new(move || write_log(driver, &log_commands, &inbox, &*surroundings)))?,
+            spawn("peer-jobs", Box::new({
+                let inbox = self.inbox.clone();
+                move || run_jobs(&peer_jobs, &inbox)
+            }))?,
+            spawn("table-jobs", Box::new({
+                let inbox = self.inbox.clone();
+                move || run_jobs(&table_jobs, &inbox)
+            }))?,
+        ];
+        Ok(Workers { log, peers, tables, threads })
+    }
+}
+
+/// Writes until the core loop is gone: everything that waits, then one sync.
+fn write_log<E: Surroundings>(
+    mut driver: LogDriver<FileDisk>,
+    commands: &crossbeam_channel::Receiver<LogCommand>,
+    inbox: &Inbox<Item>,
+    surroundings: &E,
+) {
+    while let Ok(first) = commands.recv() {
+        let batch: Vec<LogCommand> = std::iter::once(first).chain(commands.try_iter()).collect();
+        let count = batch.len();
+        let began = Clock::stopwatch();
+        match driver.run(batch) {
+            Ok(done) => {
+                let took = began();
+                surroundings.synced(took, count);
+                if took > SLOW_SYNC {
+                    tracing::warn!(took_ms = took.as_millis(), commands = count, "slow sync of the log");
+                }
+                inbox.push(Item::Input(Input::LogDone(done)));
+            }
+            Err(error) => return inbox.push(Item::Fault(format!("writing the log: {error}"))),
+        }
+    }
+}
+
+fn run_jobs(jobs: &crossbeam_channel::Receiver<Job<FileDisk>>, inbox: &Inbox<Item>) {
+    for job in jobs {
+        inbox.push(Item::Input(Input::JobDone(job.run())));
+    }
+}
+
+/// The inputs among the items, unless one of them ends the loop.
+fn sort(items: impl Iterator<Item = Item>) -> Result<Vec<Input<Slot, FileDisk>>, Ended> {
+    items
+        .map(|item| match item {
+            Item::Input(input) => Ok(input),
+            Item::Stop => Err(Ended::Stopped),
+            Item::Fault(reason) => Err(Ended::Fault(reason)),
+        })
+        .collect()
+}
+
+fn fault(notices: &[Notice]) -> Option<String> {
+    notices.iter().find_map(|notice| if let Notice::Fault(reason) = notice { Some(reason.clone()) } else { None })
+}

@@ -1,0 +1,310 @@
+//! The watch hub's thread, and the streams that clients hold on to.
+//!
+//! The core loop hands events over without waiting. The hub's thread matches them to watchers and fills the streams' queues; a stream whose
+//! client does not read has no room after [`limits::WATCH_QUEUE_BYTES`], and its watchers are caught up from history later. If the hub itself
+//! falls behind by [`BACKLOG_BYTES`], the events are dropped and every watcher is caught up from history. So no queue here grows without
+//! bound, whatever clients do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use steadfast_etcd_api::backend as api;
+use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
+use steadfast_state::{Event, command::KeyValue};
+use steadfast_types::{Instant, Revision, Rng, limits};
+use tokio::sync::{Notify, mpsc};
+
+use crate::clock::Clock;
+use crate::core_loop::Item;
+use crate::inbox::Inbox;
+use crate::published::{Published, Reader};
+
+/// Event bytes that may wait for the hub.
+const BACKLOG_BYTES: usize = 32 * 1024 * 1024;
+
+/// One piece of catching up: small, so that synced watchers hardly wait for it.
+const CATCH_UP: CatchUpBudget = CatchUpBudget { events: 1000, bytes: 1024 * 1024 };
+
+/// Idle watchers that asked for it are told how far they are this often: etcd's interval.
+const PROGRESS_EVERY: Duration = Duration::from_secs(600);
+
+/// Makes one delivery weigh something even without events.
+const DELIVERY_BYTES: usize = 128;
+
+/// The node's watch streams; clones share them.
+#[derive(Clone)]
+pub(crate) struct Watches {
+    inbox: Inbox<HubItem>,
+    next_stream: Arc<AtomicU64>,
+    backlog: Arc<AtomicUsize>,
+    watchers: Arc<AtomicUsize>,
+}
+
+enum HubItem {
+    Events { revision: Revision, events: Vec<Event>, bytes: usize },
+    /// The events up to here were dropped, or the state was replaced by a snapshot.
+    Missed(Revision),
+    Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>),
+    Command(StreamId, api::WatchCommand),
+    Close(StreamId),
+    Stop,
+}
+
+/// What is known of a stream's queue on both of its ends.
+#[derive(Default)]
+struct Queue {
+    bytes: AtomicUsize,
+    drained: Notify,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Acquire) < limits::WATCH_QUEUE_BYTES
+    }
+}
+
+impl Watches {
+    pub(crate) fn new() -> Self {
+        Watches {
+            inbox: Inbox::new(),
+            next_stream: Arc::new(AtomicU64::new(1)),
+            backlog: Arc::default(),
+            watchers: Arc::default(),
+        }
+    }
+
+    /// Starts the hub's thread. Streams opened before wait for it; so it may start late, once the node has its state.
+    pub(crate) fn start(&self, published: Arc<Published>, core: Inbox<Item>, clock: Clock, seed: u64) -> std::io::Result<()> {
+        let watches = self.clone();
+        let hub = move || {
+            let Some(reader) = published.reader() else { return };
+            let hub = WatchHub::new(reader.revision(), Rng::with_seed(seed));
+            let thread = HubThread { watches, published, core, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
+            thread.run();
+        };
+        thread::Builder::new().name("watch-hub".into()).spawn(hub).map(drop)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.inbox.push(HubItem::Stop);
+    }
+
+    /// How many watchers there are.
+    pub(crate) fn watchers(&self) -> usize {
+        self.watchers.load(Ordering::Relaxed)
+    }
+
+    /// Hands over what an entry changed. Never waits.
+    pub(crate) fn publish(&self, revision: Revision, events: Vec<Event>) {
+        let bytes = events.iter().map(event_bytes).sum();
+        if self.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > BACKLOG_BYTES {
+            self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+            return self.inbox.push(HubItem::Missed(revision));
+        }
+        self.inbox.push(HubItem::Events { revision, events, bytes });
+    }
+
+    /// The state was replaced; what happened in between is in its history.
+    pub(crate) fn missed(&self, revision: Revision) {
+        self.inbox.push(HubItem::Missed(revision));
+    }
+
+    /// Opens a stream.
+    pub(crate) fn open(&self) -> (StreamCommands, StreamDeliveries) {
+        let stream = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
+        let queue = Arc::new(Queue::default());
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.inbox.push(HubItem::Open(stream, queue.clone(), sender));
+        let commands = StreamCommands { stream, inbox: self.inbox.clone(), queue: queue.clone() };
+        (commands, StreamDeliveries { stream, inbox: self.inbox.clone(), queue, receiver })
+    }
+}
+
+/// The commands half of a stream.
+pub(crate) struct StreamCommands {
+    stream: StreamId,
+    inbox: Inbox<HubItem>,
+    queue: Arc<Queue>,
+}
+
+impl api::WatchCommands for StreamCommands {
+    /// Waits while the client has not read the answers to earlier ones.
+    async fn send(&mut self, command: api::WatchCommand) -> Result<(), api::Refusal> {
+        loop {
+            let drained = self.queue.drained.notified();
+            tokio::pin!(drained);
+            drained.as_mut().enable();
+            if self.queue.has_room() {
+                break;
+            }
+            drained.await;
+        }
+        self.inbox.push(HubItem::Command(self.stream, command));
+        Ok(())
+    }
+}
+
+/// The deliveries half of a stream; closes it when dropped.
+pub(crate) struct StreamDeliveries {
+    stream: StreamId,
+    inbox: Inbox<HubItem>,
+    queue: Arc<Queue>,
+    receiver: mpsc::UnboundedReceiver<WatchDelivery>,
+}
+
+impl Drop for StreamDeliveries {
+    fn drop(&mut self) {
+        self.inbox.push(HubItem::Close(self.stream));
+    }
+}
+
+impl api::WatchDeliveries for StreamDeliveries {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<api::WatchDelivery>> {
+        let Some(delivery) = std::task::ready!(self.receiver.poll_recv(context)) else { return Poll::Ready(None) };
+        let bytes = delivery_bytes(&delivery);
+        let before = self.queue.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if before >= limits::WATCH_QUEUE_BYTES && before - bytes < limits::WATCH_QUEUE_BYTES {
+            self.queue.drained.notify_waiters();
+            self.inbox.wake();
+        }
+        Poll::Ready(Some(answer(delivery)))
+    }
+}
+
+/// A delivery as the API wants it.
+fn answer(delivery: WatchDelivery) -> api::WatchDelivery {
+    let compact_revision = match delivery.canceled {
+        Some(CancelReason::Compacted { compact_revision }) => compact_revision,
+        _ => Revision(0),
+    };
+    api::WatchDelivery {
+        watch_id: delivery.watch_id,
+        revision: delivery.revision,
+        created: delivery.created,
+        canceled: delivery.canceled.map(|reason| reason.to_string()),
+        compact_revision,
+        events: delivery.events,
+        fragment: delivery.fragment,
+    }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let kv = |kv: &KeyValue| kv.key.len() + kv.value.len() + 32;
+    kv(&event.kv) + event.prev_kv.as_ref().map_or(0, kv)
+}
+
+fn delivery_bytes(delivery: &WatchDelivery) -> usize {
+    DELIVERY_BYTES + delivery.events.iter().map(event_bytes).sum::<usize>()
+}
+
+/// The streams as the hub sees them.
+#[derive(Default)]
+struct Streams {
+    open: BTreeMap<StreamId, (Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>)>,
+}
+
+impl Sink for Streams {
+    fn room(&mut self, stream: StreamId) -> bool {
+        self.open.get(&stream).is_some_and(|(queue, _)| queue.has_room())
+    }
+
+    fn deliver(&mut self, stream: StreamId, delivery: WatchDelivery) {
+        if let Some((queue, sender)) = self.open.get(&stream) {
+            queue.bytes.fetch_add(delivery_bytes(&delivery), Ordering::AcqRel);
+            // A client that has gone closes the stream by itself.
+            let _ = sender.send(delivery);
+        }
+    }
+}
+
+struct HubThread {
+    watches: Watches,
+    published: Arc<Published>,
+    core: Inbox<Item>,
+    hub: WatchHub,
+    streams: Streams,
+    clock: Clock,
+    progress_due: Instant,
+}
+
+impl HubThread {
+    fn run(mut self) {
+        let mut items = Vec::new();
+        let mut behind = false;
+        loop {
+            let timeout = if behind { Duration::ZERO } else { self.progress_due.since(self.clock.now()) };
+            self.watches.inbox.take_all(&mut items, timeout);
+            for item in items.drain(..) {
+                if matches!(item, HubItem::Stop) {
+                    return;
+                }
+                self.take(item);
+            }
+            if self.clock.now() >= self.progress_due {
+                self.hub.notify_progress(&mut self.streams);
+                self.progress_due = self.clock.now() + PROGRESS_EVERY;
+            }
+            behind = self.hub.is_lagging() && self.catch_up();
+            self.watches.watchers.store(self.hub.watchers(), Ordering::Relaxed);
+        }
+    }
+
+    fn take(&mut self, item: HubItem) {
+        match item {
+            HubItem::Events { revision, events, bytes } => {
+                self.watches.backlog.fetch_sub(bytes, Ordering::Relaxed);
+                self.hub.publish(&events, revision, &mut self.streams);
+            }
+            HubItem::Missed(revision) => self.hub.missed(revision),
+            HubItem::Open(stream, queue, sender) => drop(self.streams.open.insert(stream, (queue, sender))),
+            HubItem::Close(stream) => {
+                self.streams.open.remove(&stream);
+                self.hub.close(stream);
+            }
+            HubItem::Command(stream, command) if self.streams.open.contains_key(&stream) => self.command(stream, command),
+            HubItem::Command(..) | HubItem::Stop => {}
+        }
+    }
+
+    fn command(&mut self, stream: StreamId, command: api::WatchCommand) {
+        match command {
+            api::WatchCommand::Create(create) => {
+                let request = WatchRequest {
+                    watch_id: create.watch_id.unwrap_or(0),
+                    keys: create.keys,
+                    start_revision: create.start_revision,
+                    prev_kv: create.prev_kv,
+                    no_put: create.no_put,
+                    no_delete: create.no_delete,
+                    fragment: create.fragment,
+                    progress_notify: create.progress_notify,
+                };
+                let current = self.reader().map_or(self.hub.revision(), |reader| reader.revision());
+                self.hub.create(stream, &request, current, &mut self.streams);
+            }
+            api::WatchCommand::Cancel { watch_id } => self.hub.cancel(stream, watch_id, &mut self.streams),
+            api::WatchCommand::Progress => self.hub.request_progress(stream, &mut self.streams),
+        }
+    }
+
+    fn reader(&self) -> Option<Reader> {
+        self.published.reader()
+    }
+
+    /// Whether to go on at once.
+    fn catch_up(&mut self) -> bool {
+        let Some(reader) = self.reader() else { return false };
+        match self.hub.catch_up(&reader, CATCH_UP, &mut self.streams) {
+            Ok(CatchUp::Again) => true,
+            Ok(CatchUp::Done) => false,
+            Err(damage) => {
+                self.core.push(Item::Fault(damage.to_string()));
+                false
+            }
+        }
+    }
+}
