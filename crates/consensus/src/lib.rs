@@ -42,8 +42,25 @@ extern crate alloc;
 
 pub mod message;
 pub mod output;
+pub mod raft;
+
+mod config;
+mod election;
+mod follower;
+mod leader;
+mod log;
+mod membership;
+mod outbox;
+mod progress;
+mod quorum;
+mod read;
+mod replication;
+mod snapshot;
+mod status;
+mod terms;
+mod transfer;
 
 pub use message::Message;
 pub use output::{FetchEntries, LogWrite, Outputs, ReadNumber, ReadReady, Role, RoleChange, WriteSequence};
-pub mod raft;
 pub use raft::{Config, FollowerStatus, ProposeError, Raft, Recovered, Status};
+pub use snapshot::SnapshotFit;

@@ -23,7 +23,8 @@ pub enum Body {
     PreVoteRequest {
         /// The last entry of the sender's log.
         last: LogPosition,
-        /// The sender does not wait out the receiver's leader lease: it knows that its leader is gone, or was told to take over.
+        /// The sender lost its connection to the leader, or led itself until now. A receiver that also missed two heartbeats need not wait out
+        /// its leader's lease then.
         leader_is_gone: bool,
     },
     /// The answer to a pre-vote request; `term` is the term asked for when granted, else the receiver's own.
@@ -37,8 +38,10 @@ pub enum Body {
     VoteRequest {
         /// The last entry of the candidate's log.
         last: LogPosition,
-        /// See [`Body::PreVoteRequest`]; also set in a leadership transfer.
+        /// See [`Body::PreVoteRequest`].
         leader_is_gone: bool,
+        /// The leader itself asked for this election: nobody needs to keep its lease.
+        transfer: bool,
     },
     /// The answer to a vote request.
     VoteReply {
@@ -79,18 +82,22 @@ pub enum Body {
     HeartbeatReply {
         /// The round answered.
         round: u64,
-        /// The follower's last durable index, by which a leader notices lost appends.
-        last_durable: LogIndex,
+        /// The follower's log meets the leader's up to here, durable or not; by this a leader notices lost appends.
+        verified: LogIndex,
     },
     /// A follower's reads up to `number` wait for an index.
     ReadIndex {
         /// The newest waiting read.
         number: ReadNumber,
+        /// A random number of the asking process life: an answer to an earlier life must confirm nothing to this one.
+        life: u64,
     },
     /// Reads up to `number` are safe once `index` is applied.
     ReadIndexReply {
         /// As asked.
         number: ReadNumber,
+        /// As asked.
+        life: u64,
         /// The leader's commit index, confirmed by a quorum after the question came.
         index: LogIndex,
     },
@@ -109,15 +116,15 @@ pub enum Body {
 wire_enum!(Body {
     1 => PreVoteRequest { last, leader_is_gone },
     2 => PreVoteReply { granted, suspect },
-    3 => VoteRequest { last, leader_is_gone },
+    3 => VoteRequest { last, leader_is_gone, transfer },
     4 => VoteReply { granted, suspect },
     5 => Append { previous, entries, commit },
     6 => AppendAccepted { matched },
     7 => AppendRejected { rejected, hint },
     8 => Heartbeat { commit, round },
-    9 => HeartbeatReply { round, last_durable },
-    10 => ReadIndex { number },
-    11 => ReadIndexReply { number, index },
+    9 => HeartbeatReply { round, verified },
+    10 => ReadIndex { number, life },
+    11 => ReadIndexReply { number, life, index },
     12 => TimeoutNow {},
     13 => SnapshotInstalled { position, configuration },
 });

@@ -1,190 +1,273 @@
-//! The core itself: construction, and the inputs by name.
+//! The core itself: its state, its construction, and its inputs by name. What each does is in the file of its role or concept.
+//!
+//! Invariants:
+//! 1. Time never goes back.
+//! 2. The term never falls; within a term the vote, once given, never changes, and there is one leader.
+//! 3. Whatever is taken from a message of another term is safe in any term; everything else of an older term is dropped.
 
 use bytes::Bytes;
-use steadfast_types::{Configuration, Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Term, time::Duration};
+use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Payload, Rng, Term};
 
-use crate::{Message, Outputs, ReadNumber, Role, WriteSequence};
+pub use crate::config::{Config, Recovered};
+pub use crate::status::{FollowerStatus, ProposeError, Status};
 
-/// How a node behaves; the same on all members.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// This node.
-    pub id: NodeId,
-    /// How often a leader shows that it lives.
-    pub heartbeat_interval: Duration,
-    /// Without a leader for this long (randomised up to twice) a follower asks around; without a quorum for this long a leader steps down.
-    pub election_timeout: Duration,
-    /// Answer reads on the leader without a quorum round while its lease lasts. Off unless clocks can be trusted to drift by less than
-    /// `clock_drift_percent`.
-    pub lease_reads: bool,
-    /// The bound on relative clock drift that lease reads assume, in percent.
-    pub clock_drift_percent: u32,
-    /// Bytes of recent entries kept in memory.
-    pub recent_entry_bytes: usize,
+use crate::election::{Campaign, ElectionTimer};
+use crate::follower::Following;
+use crate::leader::Leadership;
+use crate::log::Log;
+use crate::membership::Configurations;
+use crate::message::Body;
+use crate::outbox::Outbox;
+use crate::read::Reads;
+use crate::{Message, Outputs, Role, RoleChange, WriteSequence};
+
+/// What a node is, with what only that role needs.
+#[derive(Debug)]
+pub(crate) enum RoleState {
+    Follower,
+    PreCandidate(Campaign),
+    Candidate(Campaign),
+    Leader(Leadership),
 }
 
-/// What storage found at start.
-#[derive(Clone, Debug, Default)]
-pub struct Recovered {
-    /// Term, vote, suspicion.
-    pub hard_state: HardState,
-    /// What the state machine has applied durably: the log is replayed after this.
-    pub snapshot: LogPosition,
-    /// The configuration at `snapshot`.
-    pub configuration: Configuration,
-    /// The term of each run of entries that the log on disk still holds up to `snapshot`: (first index, term), ascending. Empty if it holds none.
-    pub terms: alloc::vec::Vec<(LogIndex, Term)>,
-    /// All entries after `snapshot`, in order.
-    pub entries: alloc::vec::Vec<Entry>,
+/// One node's consensus. The crate's documentation says how to drive it.
+#[derive(Debug)]
+pub struct Raft {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) now: Instant,
+    pub(crate) hard_state: HardState,
+    /// While suspect: an entry of a term above this one ends the suspicion.
+    pub(crate) suspect_through: Term,
+    pub(crate) role: RoleState,
+    /// The leader of the present term, while it is heard.
+    pub(crate) leader: Option<NodeId>,
+    pub(crate) log: Log,
+    pub(crate) configurations: Configurations,
+    pub(crate) configuration_news: bool,
+    pub(crate) election: ElectionTimer,
+    pub(crate) following: Following,
+    pub(crate) reads: Reads,
+    pub(crate) outbox: Outbox,
+    /// Role, term and leader as last handed out.
+    reported: RoleChange,
 }
 
-/// Why a proposal was not taken. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Another node leads, or none.
-    #[error("not leader")]
-    NotLeader {
-        /// Who leads, if known.
-        leader: Option<NodeId>,
-    },
-    /// Too much is proposed and not yet committed.
-    #[error("too many requests")]
-    Busy,
-    /// Leadership is being handed over.
-    #[error("leadership is being transferred")]
-    Transferring,
-    /// A configuration change is still under way, or nothing of this term is committed yet.
-    #[error("another configuration change is under way")]
-    ChangeUnderWay,
-    /// The configuration asked for has no voter.
-    #[error("a cluster needs at least one voter")]
-    NoVoters,
-}
+impl Raft {
+    /// A node as storage found it, at time `now`. `seed` makes all its choices: no two nodes, and no two lives of one node, may share one
+    /// (a delayed answer to an earlier life is told by it).
+    ///
+    /// # Panics
+    /// If `config` or `recovered` contradict themselves.
+    pub fn new(config: Config, recovered: Recovered, seed: u64, now: Instant) -> Self {
+        assert!(!config.heartbeat_interval.is_zero(), "the heartbeat interval must be more than zero");
+        assert!(config.election_timeout > 2 * config.heartbeat_interval, "the election timeout must exceed two heartbeat intervals");
+        assert!(config.clock_drift_percent < 100, "a clock drift of 100 percent or more leaves no lease");
+        let mut rng = Rng::with_seed(seed);
+        let log = Log::recovered(&recovered, config.recent_entry_bytes);
+        let hard_state = recovered.hard_state;
+        assert!(log.last().term <= hard_state.term, "the log ends at {}, in a term above the remembered {}", log.last(), hard_state.term);
+        let reported = RoleChange { role: Role::Follower, term: hard_state.term, leader: None };
+        let mut raft = Raft {
+            reads: Reads::new(rng.u64(..)),
+            election: ElectionTimer::new(now, config.lease_reads),
+            following: Following::new(log.commit()),
+            outbox: Outbox::new(hard_state, log.last().index),
+            configurations: Configurations::new(recovered.snapshot, recovered.configuration),
+            configuration_news: false,
+            suspect_through: hard_state.term,
+            role: RoleState::Follower,
+            leader: None,
+            rng,
+            now,
+            hard_state,
+            log,
+            config,
+            reported,
+        };
+        for entry in &recovered.entries {
+            raft.note_configuration(entry);
+        }
+        raft.configuration_news = false;
+        if hard_state.suspect {
+            raft.leave_suspected_term();
+        }
+        raft.start_waiting();
+        raft
+    }
 
-/// How one follower stands, as its leader sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FollowerStatus {
-    /// Who.
-    pub id: NodeId,
-    /// The highest index known to be durable there.
-    pub matched: LogIndex,
-    /// Whether it answered within the last election timeout.
-    pub active: bool,
-    /// Whether it waits for a snapshot.
-    pub snapshot: bool,
-}
-
-/// How a node stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// What it is.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// The leader of that term, once known.
-    pub leader: Option<NodeId>,
-    /// Its commit index.
-    pub commit: LogIndex,
-    /// Its last entry.
-    pub last: LogPosition,
-    /// The configuration in force.
-    pub configuration: Configuration,
-    /// On a leader, all other members; else empty.
-    pub followers: alloc::vec::Vec<FollowerStatus>,
-    /// It may have lost entries that it acknowledged.
-    pub suspect: bool,
-}
-#[allow(missing_docs, unused_variables, clippy::unimplemented)]
-mod inputs {
-    use super::*;
-    /// One node's consensus.
-    pub struct Raft {}
-    impl Raft {
-        /// `seed` makes all its choices; two nodes must not share one.
-        pub fn new(config: Config, recovered: Recovered, seed: u64, now: Instant) -> Self {
-            unimplemented!()
-        }
-        pub fn tick(&mut self, now: Instant) {
-            unimplemented!()
-        }
-        /// When `tick` is needed next, at the latest.
-        pub fn next_deadline(&self) -> Instant {
-            unimplemented!()
-        }
-        pub fn receive(&mut self, from: NodeId, message: Message) {
-            unimplemented!()
-        }
-        pub fn propose(&mut self, batch: Bytes) -> Result<LogPosition, ProposeError> {
-            unimplemented!()
-        }
-        /// Moves to `target` (voters and learners; its `outgoing` must be empty) through a joint configuration when the voters change by it;
-        /// the second step follows by itself when the first is committed. `batch` is applied with the first.
-        pub fn propose_configuration(&mut self, target: Configuration, batch: Bytes) -> Result<LogPosition, ProposeError> {
-            unimplemented!()
-        }
-        /// Asks for read numbers up to `number` to be confirmed; never goes down. Confirmed, later, in `Outputs::read_ready` on this same node,
-        /// whoever leads; the core repeats the question until then.
-        pub fn request_read(&mut self, number: ReadNumber) {
-            unimplemented!()
-        }
-        /// Hands over to `to`, or to the most caught-up voter. Given up after an election timeout.
-        pub fn transfer_leadership(&mut self, to: Option<NodeId>) -> Result<(), ProposeError> {
-            unimplemented!()
-        }
-        pub fn log_synced(&mut self, sequence: WriteSequence) {
-            unimplemented!()
-        }
-        /// `entries` start at `from`, without gaps; `None`: the log no longer holds them.
-        pub fn entries_fetched(&mut self, follower: NodeId, from: LogIndex, entries: Option<alloc::vec::Vec<Entry>>) {
-            unimplemented!()
-        }
-        /// Storage and state machine now hold this snapshot; the log starts after it. Ignored at or below the commit index.
-        pub fn snapshot_installed(&mut self, position: LogPosition, configuration: Configuration) {
-            unimplemented!()
-        }
-        /// The hand-over to `follower` ended; `position` is what it now holds, `None` if it failed.
-        pub fn snapshot_sent(&mut self, follower: NodeId, position: Option<LogPosition>) {
-            unimplemented!()
-        }
-        /// The log on disk no longer holds entries up to `through`, which are applied.
-        pub fn log_compacted(&mut self, through: LogPosition) {
-            unimplemented!()
-        }
-        pub fn applied(&mut self, index: LogIndex) {
-            unimplemented!()
-        }
-        /// The connection to `peer` broke or was refused: a hint that it is gone.
-        pub fn peer_disconnected(&mut self, peer: NodeId) {
-            unimplemented!()
-        }
-        pub fn take_outputs(&mut self) -> Outputs {
-            unimplemented!()
-        }
-        pub fn status(&self) -> Status {
-            unimplemented!()
-        }
-        pub fn id(&self) -> NodeId {
-            unimplemented!()
-        }
-        pub fn role(&self) -> Role {
-            unimplemented!()
-        }
-        pub fn term(&self) -> Term {
-            unimplemented!()
-        }
-        pub fn leader(&self) -> Option<NodeId> {
-            unimplemented!()
-        }
-        pub fn commit_index(&self) -> LogIndex {
-            unimplemented!()
-        }
-        pub fn configuration(&self) -> &Configuration {
-            unimplemented!()
-        }
-        /// Whether this node leads and has committed an entry of its own term: only then is its state machine the latest.
-        pub fn is_established_leader(&self) -> bool {
-            unimplemented!()
+    /// Moves time forward, and does what is due. A time earlier than the last one counts as that one.
+    pub fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        match self.role {
+            RoleState::Leader(_) => self.tick_leader(),
+            RoleState::Follower | RoleState::PreCandidate(_) | RoleState::Candidate(_) => self.tick_election(),
         }
     }
+
+    /// Takes a message that `from` sent. A message that makes no sense (from this node itself, or with entries that do not follow each
+    /// other) is dropped.
+    pub fn receive(&mut self, from: NodeId, message: Message) {
+        let Message { term, body } = message;
+        if from == self.config.id {
+            return;
+        }
+        match body {
+            Body::PreVoteRequest { last, leader_is_gone } => self.on_pre_vote_request(from, term, last, leader_is_gone),
+            Body::PreVoteReply { granted, suspect } => self.on_pre_vote_reply(from, term, granted, suspect),
+            Body::VoteRequest { last, leader_is_gone, transfer } => self.on_vote_request(from, term, last, leader_is_gone, transfer),
+            Body::Append { .. } | Body::Heartbeat { .. } if term < self.term() => self.on_deposed_leader(from),
+            _ if term < self.term() => {}
+            body => {
+                if term > self.term() {
+                    self.adopt_term(term);
+                }
+                self.on_current(from, body);
+            }
+        }
+    }
+
+    /// A message of the present term.
+    fn on_current(&mut self, from: NodeId, body: Body) {
+        match body {
+            Body::PreVoteRequest { .. } | Body::PreVoteReply { .. } | Body::VoteRequest { .. } => {
+                unreachable!("requests to elect and pre-votes are handled before terms are compared")
+            }
+            Body::VoteReply { granted, suspect } => self.on_vote_reply(from, granted, suspect),
+            Body::Append { previous, entries, commit } => self.on_append(from, previous, entries, commit),
+            Body::AppendAccepted { matched } => self.on_append_accepted(from, matched),
+            Body::AppendRejected { rejected, hint } => self.on_append_rejected(from, rejected, hint),
+            Body::Heartbeat { commit, round } => self.on_heartbeat(from, commit, round),
+            Body::HeartbeatReply { round, verified } => self.on_heartbeat_reply(from, round, verified),
+            Body::ReadIndex { number, life } => self.on_read_index(from, number, life),
+            Body::ReadIndexReply { number, life, index } => self.on_read_index_reply(number, life, index),
+            Body::TimeoutNow {} => self.on_timeout_now(from),
+            Body::SnapshotInstalled { position, configuration: _ } => self.on_snapshot_installed(from, position),
+        }
+    }
+
+    /// Appends `batch` to the replicated log, on the leader. Its position identifies it when it is committed: another entry may be committed
+    /// at that index instead, then of another term.
+    ///
+    /// # Errors
+    /// If this node does not lead, is handing over, or has too much uncommitted.
+    pub fn propose(&mut self, batch: Bytes) -> Result<LogPosition, ProposeError> {
+        self.may_propose(batch.len())?;
+        Ok(self.append_own(Payload::Batch(batch)))
+    }
+
+    /// The log writer has made all writes up to `sequence` durable.
+    pub fn log_synced(&mut self, sequence: WriteSequence) {
+        let durable = self.outbox.synced(sequence);
+        if let Some(durable) = durable {
+            self.log.synced(durable);
+        }
+        self.end_suspicion();
+        match self.role {
+            RoleState::Follower | RoleState::PreCandidate(_) => self.acknowledge_synced(),
+            RoleState::Candidate(_) => self.count_own_vote(),
+            RoleState::Leader(_) => self.advance_commit(),
+        }
+    }
+
+    /// The state machine has applied everything up to `index`.
+    pub fn applied(&mut self, index: LogIndex) {
+        self.log.applied(index);
+    }
+
+    /// The log on disk no longer holds entries up to `through`, which are applied.
+    pub fn log_compacted(&mut self, through: LogPosition) {
+        self.log.compact(through);
+    }
+
+    /// The connection to `peer` broke or was refused: a hint that it is gone, or that what was sent last is lost.
+    pub fn peer_disconnected(&mut self, peer: NodeId) {
+        match &mut self.role {
+            RoleState::Leader(leadership) => leadership.disconnected(peer),
+            RoleState::Follower if self.leader == Some(peer) => self.leader_disconnected(),
+            RoleState::Follower | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
+        }
+    }
+
+    /// Everything that came out since the last drain.
+    pub fn take_outputs(&mut self) -> Outputs {
+        self.drive_reads();
+        self.drive_followers();
+        let role = RoleChange { role: self.role(), term: self.term(), leader: self.leader };
+        let reported = core::mem::replace(&mut self.reported, role);
+        let news = core::mem::take(&mut self.configuration_news);
+        Outputs {
+            log_write: self.outbox.take_write(self.hard_state, self.now),
+            messages: core::mem::take(&mut self.outbox.messages),
+            committed: self.log.take_committed(),
+            read_ready: self.outbox.read_ready.take(),
+            fetch: core::mem::take(&mut self.outbox.fetch),
+            snapshot_wanted: core::mem::take(&mut self.outbox.snapshot_wanted),
+            role: (role != reported).then_some(role),
+            configuration: news.then(|| (self.configurations.position(), self.configuration().clone())),
+        }
+    }
+
+    /// A message of the present term.
+    pub(crate) fn message(&self, body: Body) -> Message {
+        Message { term: self.hard_state.term, body }
+    }
+
+    /// Adds an entry to the log, in memory now and on disk with the next write.
+    pub(crate) fn append_entry(&mut self, entry: Entry) {
+        self.log.append(entry.clone());
+        self.note_configuration(&entry);
+        self.outbox.write(entry);
+    }
+
+    /// Puts the configuration of an entry in force.
+    fn note_configuration(&mut self, entry: &Entry) {
+        match &entry.payload {
+            Payload::Empty | Payload::Batch(_) => {}
+            Payload::Change { configuration, batch: _ } => {
+                self.configurations.push(entry.position(), configuration.clone());
+                self.configuration_changed();
+            }
+        }
+    }
+
+    /// Entries up to `index` are committed.
+    pub(crate) fn commit_to(&mut self, index: LogIndex) {
+        if index > self.log.commit() {
+            self.log.commit_to(index);
+            self.configurations.committed(index);
+        }
+    }
+
+    /// Moves to a later term, whose leader is not known yet.
+    pub(crate) fn adopt_term(&mut self, term: Term) {
+        assert!(term > self.term(), "term {} can't become {term}", self.term());
+        self.hard_state.term = term;
+        self.hard_state.vote = None;
+        self.outbox.term_changed();
+        self.following = Following::new(self.log.commit());
+        self.leader = None;
+        let role = core::mem::replace(&mut self.role, RoleState::Follower);
+        if let RoleState::Leader(_) = role {
+            self.stand_again_soon();
+        }
+    }
+
+    /// Ends the suspicion once the durable log reaches into a term that began after it. That term's leader was elected under the rule for
+    /// suspect voters, so it had every committed entry, and this log equals its log up to there.
+    pub(crate) fn end_suspicion(&mut self) {
+        if self.hard_state.suspect && self.log.durable_term() > self.suspect_through {
+            self.hard_state.suspect = false;
+            self.outbox.hard_state_changed();
+        }
+    }
+
+    /// A suspect node begins in a new term. The leader of the old one may count acknowledgements of what is lost here, or receive them still;
+    /// by taking part in a later term only, this node makes all of them void, and makes the cluster elect a leader whose entries will end
+    /// the suspicion. The old leader, still healthy, is elected again at once.
+    fn leave_suspected_term(&mut self) {
+        self.hard_state.term = self.hard_state.term.next();
+        self.hard_state.vote = None;
+        self.outbox.term_changed();
+    }
 }
-pub use inputs::Raft;

@@ -1,0 +1,246 @@
+//! Linearizable reads without writing to the log (Raft thesis, section 6.4).
+//!
+//! Invariants:
+//! 1. A read is confirmed with a commit index that the leader had at a time after the read was asked, and only when it is certain that no later
+//!    leader had committed anything by then: because a quorum answered a heartbeat of a *round* begun after the read was asked, or by lease.
+//! 2. The leader confirms nothing before it has committed an entry of its own term: until then its commit index may be behind that of the leader
+//!    before it.
+//! 3. A confirmation only raises the number of confirmed reads.
+//!
+//! Reads on another node are asked of the leader by number, again and again until answered. Why an old answer, delayed or doubled, confirms
+//! nothing wrongly: an answer for number `n` is made only after a round that began when the question for `n` had arrived at that leader; so
+//! whatever was acknowledged before read `n` was asked is within its index, whichever leader it came from and whenever it arrives. A read
+//! asked later has a greater number, which that answer does not reach. Numbers begin again with each process life, so question and answer
+//! carry a random number of the asking life.
+//!
+//! By lease (opt-in): voters that answered a heartbeat sent at time `t` elect nobody until `t` plus an election timeout, less clock drift (see
+//! `election`); so until then no other leader exists. The core knows only the time it was told. A process paused between reading the clock and
+//! reading its state could answer from the past: so a [`ReadReady`] by lease carries `lease_until`, and the shell must read its clock again
+//! *after* the read and, if that time has come, ask for a new number instead of answering. Followers' reads are never confirmed by lease,
+//! because they can't make that check.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use steadfast_types::{Instant, LogIndex, NodeId, Term, time::Duration};
+
+use crate::message::Body;
+use crate::quorum;
+use crate::raft::{Raft, RoleState};
+use crate::{ReadNumber, ReadReady};
+
+/// Rounds with reads that wait for answers. When there are more, reads wait for the next one: a later round answers all before it.
+const OPEN_ROUNDS: usize = 64;
+
+/// How many rounds back the time of sending is remembered: an answer to an older one renews no lease.
+const REMEMBERED_ROUNDS: usize = 256;
+
+/// A question to the leader that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    leader: NodeId,
+    term: Term,
+    number: ReadNumber,
+    repeat_at: Instant,
+}
+
+/// This node's own reads.
+#[derive(Debug)]
+pub(crate) struct Reads {
+    life: u64,
+    wanted: ReadNumber,
+    confirmed: ReadNumber,
+    question: Option<Question>,
+}
+
+impl Reads {
+    pub(crate) fn new(life: u64) -> Self {
+        Reads { life, wanted: ReadNumber(0), confirmed: ReadNumber(0), question: None }
+    }
+
+    pub(crate) fn confirmed(&self) -> ReadNumber {
+        self.confirmed
+    }
+
+    /// When an open question is to be repeated.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.question.filter(|_| self.wanted > self.confirmed).map_or(Instant::NEVER, |question| question.repeat_at)
+    }
+}
+
+/// A heartbeat round that reads wait for.
+#[derive(Debug)]
+struct Round {
+    number: u64,
+    /// The commit index when it began.
+    index: LogIndex,
+    own: ReadNumber,
+    remote: BTreeMap<NodeId, (u64, ReadNumber)>,
+}
+
+/// A leader's heartbeat rounds, and the reads that wait for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    latest: u64,
+    sent: VecDeque<(u64, Instant)>,
+    open: VecDeque<Round>,
+    /// The newest own read that is in a round.
+    own_asked: ReadNumber,
+    /// Life and newest read of each node that asked; at most one per member.
+    remote: BTreeMap<NodeId, (u64, ReadNumber)>,
+}
+
+impl Rounds {
+    /// Begins the next round.
+    pub(crate) fn begin(&mut self, now: Instant) -> u64 {
+        self.latest += 1;
+        self.sent.push_back((self.latest, now));
+        if self.sent.len() > REMEMBERED_ROUNDS {
+            self.sent.pop_front();
+        }
+        self.latest
+    }
+
+    /// When `round` was sent, if it is remembered.
+    fn sent_at(&self, round: u64) -> Option<Instant> {
+        let position = self.sent.binary_search_by_key(&round, |&(number, _)| number).ok()?;
+        Some(self.sent[position].1)
+    }
+}
+
+impl Raft {
+    /// Asks for read numbers up to `number` to be confirmed; never goes down. Confirmed, later, in [`crate::Outputs::read_ready`] on this same
+    /// node, whoever leads; the core repeats the question until then.
+    pub fn request_read(&mut self, number: ReadNumber) {
+        self.reads.wanted = self.reads.wanted.max(number);
+    }
+
+    /// Gets waiting reads on their way; once per drain.
+    pub(crate) fn drive_reads(&mut self) {
+        match self.role {
+            RoleState::Leader(_) if self.is_established_leader() => self.drive_rounds(),
+            RoleState::Leader(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
+            RoleState::Follower => self.ask_leader(),
+        }
+    }
+
+    /// Asks the leader, or asks again: a new one, for newer reads, or after a while.
+    fn ask_leader(&mut self) {
+        let (Some(leader), term, number) = (self.leader, self.term(), self.reads.wanted) else { return };
+        let asked = |question: Question| {
+            let same = question.leader == leader && question.term == term && question.number >= number;
+            same && self.now < question.repeat_at
+        };
+        if number <= self.reads.confirmed || self.reads.question.is_some_and(asked) {
+            return;
+        }
+        let repeat_at = self.now + self.config.heartbeat_interval;
+        self.reads.question = Some(Question { leader, term, number, repeat_at });
+        self.outbox.send(leader, self.message(Body::ReadIndex { number, life: self.reads.life }));
+    }
+
+    /// Begins a round for the reads that wait, or confirms them if that takes nobody else.
+    fn drive_rounds(&mut self) {
+        let index = self.log.commit();
+        if self.is_only_voter() {
+            return self.confirm_all(index);
+        }
+        let (wanted, confirmed) = (self.reads.wanted, self.reads.confirmed);
+        if wanted > confirmed
+            && let Some(until) = self.lease_until().filter(|&until| self.now < until)
+        {
+            self.confirm(wanted, index, Some(until));
+        }
+        let RoleState::Leader(leadership) = &mut self.role else { return };
+        let rounds = &mut leadership.rounds;
+        let own_waits = wanted > rounds.own_asked.max(self.reads.confirmed);
+        if (!own_waits && rounds.remote.is_empty()) || rounds.open.len() >= OPEN_ROUNDS {
+            return;
+        }
+        rounds.own_asked = wanted;
+        let round = Round { number: rounds.latest + 1, index, own: wanted, remote: core::mem::take(&mut rounds.remote) };
+        rounds.open.push_back(round);
+        self.broadcast_heartbeat();
+    }
+
+    /// The only voter is its own quorum.
+    fn confirm_all(&mut self, index: LogIndex) {
+        self.confirm(self.reads.wanted, index, None);
+        let RoleState::Leader(leadership) = &mut self.role else { return };
+        let remote = core::mem::take(&mut leadership.rounds.remote);
+        self.answer(remote, index);
+    }
+
+    /// `from` followed this leader when it answered `round`.
+    pub(crate) fn round_answered(&mut self, from: NodeId, round: u64) {
+        let RoleState::Leader(leadership) = &mut self.role else { return };
+        let (rounds, progress) = (&mut leadership.rounds, leadership.progress.get_mut(&from));
+        let Some(progress) = progress.filter(|progress| round > progress.round_answered && round <= rounds.latest) else { return };
+        progress.round_answered = round;
+        progress.round_sent = rounds.sent_at(round).or(progress.round_sent);
+        self.close_rounds();
+    }
+
+    /// Confirms the reads of every round that a quorum has answered.
+    fn close_rounds(&mut self) {
+        let RoleState::Leader(leadership) = &mut self.role else { return };
+        let answered = |id| leadership.progress.get(&id).map_or(if id == self.config.id { u64::MAX } else { 0 }, |p| p.round_answered);
+        let Some(reached) = quorum::reached(self.configurations.latest(), answered) else { return };
+        let closed = leadership.rounds.open.partition_point(|round| round.number <= reached);
+        let closed: VecDeque<Round> = leadership.rounds.open.drain(..closed).collect();
+        for round in closed {
+            self.confirm(round.own, round.index, None);
+            self.answer(round.remote, round.index);
+        }
+    }
+
+    /// Until when no other leader can exist, as far as this leader knows; only with lease reads on.
+    fn lease_until(&self) -> Option<Instant> {
+        let RoleState::Leader(leadership) = &self.role else { return None };
+        if !self.config.lease_reads || leadership.lease_given_up {
+            return None;
+        }
+        let sent = |id| match leadership.progress.get(&id) {
+            Some(progress) => progress.round_sent,
+            None => (id == self.config.id).then_some(self.now),
+        };
+        let lease: Duration = self.config.election_timeout * (100 - self.config.clock_drift_percent) / 100;
+        Some(quorum::reached(self.configuration(), sent)?? + lease)
+    }
+
+    /// Own reads up to `number` may be answered once `index` is applied.
+    fn confirm(&mut self, number: ReadNumber, index: LogIndex, lease_until: Option<Instant>) {
+        if number <= self.reads.confirmed {
+            return;
+        }
+        self.reads.confirmed = number;
+        let earlier = self.outbox.read_ready;
+        let soonest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
+        self.outbox.read_ready = Some(ReadReady {
+            number,
+            index: earlier.map_or(index, |earlier| earlier.index.max(index)),
+            lease_until: soonest(earlier.and_then(|earlier| earlier.lease_until), lease_until),
+        });
+    }
+
+    /// Answers other nodes' reads.
+    fn answer(&mut self, remote: BTreeMap<NodeId, (u64, ReadNumber)>, index: LogIndex) {
+        for (to, (life, number)) in remote {
+            self.outbox.send(to, self.message(Body::ReadIndexReply { number, life, index }));
+        }
+    }
+
+    /// A member asks. If this node does not lead, it will ask again elsewhere.
+    pub(crate) fn on_read_index(&mut self, from: NodeId, number: ReadNumber, life: u64) {
+        let RoleState::Leader(leadership) = &mut self.role else { return };
+        if !leadership.progress.contains_key(&from) {
+            return;
+        }
+        let waiting = leadership.rounds.remote.entry(from).or_insert((life, number));
+        *waiting = if waiting.0 == life { (life, number.max(waiting.1)) } else { (life, number) };
+    }
+
+    pub(crate) fn on_read_index_reply(&mut self, number: ReadNumber, life: u64, index: LogIndex) {
+        if life == self.reads.life {
+            self.confirm(number, index, None);
+        }
+    }
+}
