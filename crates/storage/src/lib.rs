@@ -1,2 +1,5 @@
 //! What a node keeps on disk: the replicated log, and the tables of the state machine. See ARCHITECTURE.md.
 #![warn(missing_docs)]
+
+pub mod disk;
+pub mod log;
