@@ -1,0 +1,189 @@
+//! Which files to merge next. A pure choice from a version; nothing here reads a file.
+//!
+//! Tables are tiered: runs of about the same size are merged once there are `fan_in` of them, so that each row is rewritten a few times
+//! in its life. Once the newer runs together outweigh the oldest, all are merged into it, so that replaced rows take no more room than
+//! living ones. A run whose keys come in ascending order just grows at its end and is not rewritten.
+
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use steadfast_types::tables::TableId;
+
+use super::options::TablesOptions;
+use super::version::{Part, Run, Version};
+
+/// A file is rewritten alone once this share of its rows can be dropped: one in so many.
+const DROPPABLE_SHARE: u64 = 4;
+
+/// Adjacent small files of one run that are made one.
+const SMALL_FILES: usize = 8;
+
+/// Files that are to become part of one run. Carried out in slices of bounded size, each a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Campaign {
+    pub(super) table: TableId,
+    /// The run that takes the rows: the oldest of those that take part.
+    pub(super) target: u64,
+    /// The files still to be merged.
+    pub(super) files: BTreeSet<u64>,
+}
+
+/// One slice of a campaign, as a job needs it.
+pub(super) struct Slice {
+    pub(super) table: TableId,
+    pub(super) target: u64,
+    /// Newest first; of each run only the files that take part.
+    pub(super) inputs: Vec<Run>,
+    pub(super) horizon: u64,
+    pub(super) trim: Option<Bytes>,
+    /// Whether no run is older than the target.
+    pub(super) is_oldest: bool,
+}
+
+/// The files of which all keys are trimmed.
+pub(super) fn trimmed(version: &Version) -> BTreeSet<u64> {
+    let of_table = |(table, key): (&TableId, &Bytes)| {
+        let parts = version.runs(*table).iter().flat_map(|run| &run.parts);
+        parts.filter(|part| part.file.meta.last_key < *key).map(|part| part.file.meta.id).collect::<Vec<_>>()
+    };
+    version.trims.iter().flat_map(of_table).collect()
+}
+
+/// The most useful merge, if any is worth its writing.
+pub(super) fn choose(version: &Version, options: &TablesOptions) -> Option<Campaign> {
+    let most_runs = version.tables.iter().filter_map(|(table, runs)| Some((runs.len(), of_runs(*table, runs, options)?)));
+    if let Some((_, campaign)) = most_runs.max_by_key(|(runs, _)| *runs) {
+        return Some(campaign);
+    }
+    version.tables.keys().find_map(|table| of_rewrite(version, *table).or_else(|| of_small_files(version, *table, options)))
+}
+
+/// The next slice of a campaign; `None` once it is done.
+pub(super) fn slice(version: &Version, campaign: &Campaign) -> Option<Slice> {
+    let runs = version.runs(campaign.table);
+    let select = |run: &Run| {
+        let parts: Vec<Part> = run.parts.iter().filter(|part| campaign.files.contains(&part.file.meta.id)).cloned().collect();
+        (!parts.is_empty()).then_some(Run { id: run.id, parts })
+    };
+    let inputs: Vec<Run> = runs.iter().filter_map(select).collect();
+    if inputs.is_empty() {
+        return None;
+    }
+    Some(Slice {
+        table: campaign.table,
+        target: campaign.target,
+        inputs,
+        horizon: version.horizon(campaign.table),
+        trim: version.trims.get(&campaign.table).cloned(),
+        is_oldest: runs.last().is_some_and(|run| run.id == campaign.target),
+    })
+}
+
+fn campaign(table: TableId, runs: &[Run]) -> Campaign {
+    let files = runs.iter().flat_map(|run| &run.parts).map(|part| part.file.meta.id).collect();
+    Campaign { table, target: runs.last().expect("runs are merged, not nothing").id, files }
+}
+
+/// Merges of whole runs, newest first.
+fn of_runs(table: TableId, runs: &[Run], options: &TablesOptions) -> Option<Campaign> {
+    if runs.len() < options.fan_in {
+        return None;
+    }
+    // Runs far smaller than a memtable cost a read as much as large ones, and next to nothing to merge.
+    let floor = (options.memtable_bytes / 64) as u64;
+    let sizes: Vec<u64> = runs.iter().map(|run| run.bytes().max(floor)).collect();
+    let (oldest, newer) = sizes.split_last()?;
+    if newer.iter().sum::<u64>() >= *oldest {
+        return Some(campaign(table, runs));
+    }
+    (0..runs.len()).find_map(|start| {
+        let mut sum = sizes[start];
+        let mut end = start + 1;
+        while end < runs.len() && sizes[end] <= sum {
+            sum += sizes[end];
+            end += 1;
+        }
+        (end - start >= options.fan_in).then(|| campaign(table, &runs[start..end]))
+    })
+}
+
+/// A file of which much can be dropped.
+fn of_rewrite(version: &Version, table: TableId) -> Option<Campaign> {
+    let runs = version.runs(table);
+    let horizon = version.horizon(table);
+    let worth = |run: &Run, part: &Part, is_oldest: bool| {
+        let meta = &part.file.meta;
+        let tombstones = if is_oldest { meta.tombstones.estimate(horizon) } else { 0 };
+        let droppable = meta.superseded.estimate(horizon) + tombstones;
+        let files = BTreeSet::from([meta.id]);
+        (droppable * DROPPABLE_SHARE >= meta.rows).then_some(Campaign { table, target: run.id, files })
+    };
+    let of_run = |(number, run): (usize, &Run)| run.parts.iter().find_map(|part| worth(run, part, number + 1 == runs.len()));
+    runs.iter().enumerate().find_map(of_run)
+}
+
+/// Small files side by side in one run, as ascending keys leave them.
+fn of_small_files(version: &Version, table: TableId, options: &TablesOptions) -> Option<Campaign> {
+    let small = options.file_bytes / SMALL_FILES as u64;
+    let of_run = |run: &Run| {
+        let window = run.parts.windows(SMALL_FILES).find(|parts| parts.iter().all(|part| part.file.meta.length < small))?;
+        Some(Campaign { table, target: run.id, files: window.iter().map(|part| part.file.meta.id).collect() })
+    };
+    version.runs(table).iter().find_map(of_run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::TableFile;
+    use super::super::manifest::{Droppable, FileMeta};
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const TABLE: TableId = TableId(1);
+
+    fn run(id: u64, mib: &[u64]) -> Run {
+        let part = |(number, mib): (usize, &u64)| {
+            let meta = FileMeta { id: id * 100 + number as u64, length: mib * MIB, rows: 100, ..FileMeta::default() };
+            Part { file: TableFile::new(meta), from: None }
+        };
+        Run { id, parts: mib.iter().enumerate().map(part).collect() }
+    }
+
+    fn chosen(runs: Vec<Run>) -> Option<Vec<u64>> {
+        let mut version = Version::default();
+        version.tables.insert(TABLE, runs);
+        choose(&version, &TablesOptions::default()).map(|campaign| campaign.files.into_iter().collect())
+    }
+
+    #[test]
+    fn runs_of_one_size_are_merged_into_the_oldest_of_them() {
+        assert_eq!(chosen((1..=3).map(|id| run(id, &[16])).collect()), None);
+        assert_eq!(
+            chosen(vec![run(1, &[16]), run(2, &[16]), run(3, &[16]), run(4, &[16]), run(5, &[100])]),
+            Some(vec![100, 200, 300, 400])
+        );
+        assert_eq!(chosen(vec![run(1, &[1]), run(2, &[16]), run(3, &[16]), run(4, &[100])]), None);
+    }
+
+    #[test]
+    fn newer_runs_that_outweigh_the_oldest_are_merged_into_it() {
+        let runs = vec![run(1, &[16]), run(2, &[16]), run(3, &[70]), run(4, &[50, 50])];
+        assert_eq!(chosen(runs), Some(vec![100, 200, 300, 400, 401]));
+    }
+
+    #[test]
+    fn small_files_of_a_growing_run_are_made_one() {
+        assert_eq!(chosen(vec![run(1, &[32, 1, 1, 1, 1, 1, 1, 1])]), None);
+        assert_eq!(chosen(vec![run(1, &[32, 1, 1, 1, 1, 1, 1, 1, 1])]), Some((101..109).collect()));
+    }
+
+    #[test]
+    fn a_file_is_rewritten_once_the_horizon_frees_much_of_it() {
+        let meta = FileMeta { id: 7, rows: 100, superseded: Droppable { rows: 50, low: 1001, high: 1050 }, ..FileMeta::default() };
+        let mut version = Version::default();
+        version.tables.insert(TABLE, vec![Run { id: 1, parts: vec![Part { file: TableFile::new(meta), from: None }] }]);
+        for (horizon, expected) in [(1000, false), (1020, false), (1025, true), (2000, true)] {
+            version.horizons.insert(TABLE, horizon);
+            assert_eq!(choose(&version, &TablesOptions::default()).is_some(), expected, "horizon {horizon}");
+        }
+    }
+}
