@@ -66,7 +66,6 @@ impl Raft {
         let mut rng = Rng::with_seed(seed);
         let log = Log::recovered(&recovered, config.recent_entry_bytes);
         let hard_state = recovered.hard_state;
-        assert!(log.last().term <= hard_state.term, "the log ends at {}, in a term above the remembered {}", log.last(), hard_state.term);
         let reported = RoleChange { role: Role::Follower, term: hard_state.term, leader: None };
         let mut raft = Raft {
             reads: Reads::new(rng.u64(..)),
@@ -89,7 +88,12 @@ impl Raft {
             raft.note_configuration(entry);
         }
         raft.configuration_news = false;
+        // A snapshot may be durable before the hard state of its term is. This node has not voted in that term: a vote would be remembered.
+        if raft.log.last().term > hard_state.term {
+            raft.adopt_term(raft.log.last().term);
+        }
         if hard_state.suspect {
+            raft.suspect_through = raft.term();
             raft.leave_suspected_term();
         }
         raft.start_waiting();
@@ -266,8 +270,6 @@ impl Raft {
     /// by taking part in a later term only, this node makes all of them void, and makes the cluster elect a leader whose entries will end
     /// the suspicion. The old leader, still healthy, is elected again at once.
     fn leave_suspected_term(&mut self) {
-        self.hard_state.term = self.hard_state.term.next();
-        self.hard_state.vote = None;
-        self.outbox.term_changed();
+        self.adopt_term(self.term().next());
     }
 }

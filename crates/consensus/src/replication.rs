@@ -50,10 +50,11 @@ impl Sender<'_> {
 
     /// Keeps appends flowing as far as the window allows.
     fn stream(&mut self, to: NodeId, progress: &mut Progress) {
+        // The log may have been compacted past a follower that was slow, or while entries were being fetched for it.
+        if progress.next <= self.log.start().index {
+            return self.want_snapshot(to, progress);
+        }
         while progress.next <= self.log.last().index && progress.window_open() && progress.fetching.is_none() {
-            if progress.next <= self.log.start().index {
-                return self.want_snapshot(to, progress);
-            }
             let entries = self.log.read(progress.next, APPEND_BYTES);
             if entries.is_empty() {
                 progress.fetching = Some(progress.next);

@@ -64,6 +64,9 @@ impl Raft {
     fn replace_log(&mut self, position: LogPosition, configuration: Configuration) {
         let role = self.role();
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader has every committed entry and takes no snapshot ({role:?})");
+        if position.term > self.term() {
+            self.adopt_term(position.term);
+        }
         self.log.reset(position);
         self.outbox.reset(position.index);
         self.configurations = Configurations::new(position, configuration);
