@@ -235,7 +235,7 @@ pub enum SortTarget {
 }
 wire_enum!(SortTarget { 0 => Key {}, 1 => Version {}, 2 => CreateRevision {}, 3 => ModRevision {}, 4 => Value {} });
 
-/// If all comparisons hold then `success`, else `failure`; as one.
+/// If all comparisons hold then `success`, else `failure`; as one. Its codec bounds how deep they nest, see [`crate::nesting`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All must hold.
@@ -245,7 +245,6 @@ pub struct Txn {
     /// What to do else.
     pub failure: Vec<Operation>,
 }
-wire_struct!(Txn { compare, success, failure });
 
 /// One step of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,12 +258,11 @@ pub enum Operation {
     /// A transaction inside.
     Txn(Txn),
 }
-wire_enum!(Operation { 0 => Range(range), 1 => Put(put), 2 => DeleteRange(delete), 3 => Txn(txn) });
 
 /// Holds if for every key of `keys` the target stands in `relation` to the operand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// Which keys; an empty range holds, except that a single missing key compares as zeros (and never on its value).
+    /// Which keys; if there are none, the comparison is with zeros, and never holds for a value.
     pub keys: KeySpan,
     /// How.
     pub relation: Relation,

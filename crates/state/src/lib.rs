@@ -1,7 +1,44 @@
-//! The replicated state machine: multi-version keys, transactions, leases, members, watches. See `crates/state` in ARCHITECTURE.md.
+//! The replicated state machine: multi-version keys, transactions, leases, members, and the watches over them.
+//!
+//! # Contract
+//!
+//! One thread owns a [`State`] and feeds it committed log entries in order, each exactly once ([`State::apply`]). What an entry does depends
+//! on the entries before it and on nothing else, so every replica has the same rows, the same revision and the same running hash after the
+//! same entry. An entry's rows, and the position of the entry, reach the tables as one batch.
+//!
+//! Errors are of two kinds. A [`CommandError`](command::CommandError) is part of the answer: every replica refuses the same command in the
+//! same way, and nothing has changed. A [`StateFault`] is about this node alone: its tables are damaged, or the entry can't be read. The
+//! state is then poisoned; the node stops serving.
+//!
+//! Any number of threads read through clones of a [`StateReader`]. A reader sees whole entries only: the visible revision moves on when all of
+//! an entry is in place.
+//!
+//! Two parts of strong state are not replicated, because they are about time and about connections: the leader's lease timers
+//! ([`lease::Expiry`]) and the watches of the clients of one node ([`watch::WatchHub`]).
+//!
+//! Left out: users and roles; alarms; who may read linearizably, and when (that is `node` and `consensus`).
 #![no_std]
 #![warn(missing_docs)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod command;
+pub mod event;
+mod fingerprint;
+pub mod kv;
+pub mod lease;
+mod members;
+pub mod nesting;
+pub mod reader;
+mod rows;
+mod span;
+pub mod state;
+mod transition;
+pub mod watch;
+
+pub use event::{Event, EventKind};
+pub use fingerprint::{Divergence, HASH_INTERVAL};
+pub use reader::StateReader;
+pub use state::{Answer, Applied, LeaseChange, Response, State, StateFault};

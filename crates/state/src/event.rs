@@ -1,0 +1,23 @@
+//! What a watcher is told: one key was put or deleted.
+
+use crate::command::KeyValue;
+
+/// What happened to the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// It was written.
+    Put,
+    /// It was deleted, by a request or with its lease.
+    Delete,
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The key as it is now; of a deleted one only the key and `mod_revision`, the revision that deleted it.
+    pub kv: KeyValue,
+    /// The key as it was at the revision before, if it was there (and, when read from history, if that revision is not compacted).
+    pub prev_kv: Option<KeyValue>,
+}

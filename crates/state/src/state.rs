@@ -1,0 +1,371 @@
+//! The state of one replica, and how log entries change it.
+//!
+//! 1. Entries are applied in order, without gaps, each once; entry and position reach the tables as one batch.
+//! 2. The same entries give the same rows, revision and hash on every replica: nothing here depends on who asks, on time, or on the answers
+//!    that are wanted.
+//! 3. Readers see an entry only when all of it is in place.
+//! 4. META is written once per entry, not per command.
+
+use alloc::format;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use steadfast_types::tables::{Tables, TablesError, TablesReader};
+use steadfast_types::wire::{Reader, Wire, WireError};
+use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, LogPosition, NodeId, Payload, Revision};
+
+use crate::command::{Command, CommandError, Member, Outcome, Proposal};
+use crate::event::Event;
+use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
+use crate::reader::{StateReader, Visible};
+use crate::rows::{FORMAT, KEYS, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta};
+use crate::transition::Transition;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// The revision of an empty store.
+const FIRST_REVISION: Revision = Revision(1);
+
+/// The compact revision before the first compaction, as etcd has it.
+const NEVER_COMPACTED: Revision = Revision(-1);
+
+/// The state of one replica. Held by the one thread that applies the log.
+pub struct State<T: Tables> {
+    tables: T,
+    reader: T::Reader,
+    summary: Summary,
+    configuration: Configuration,
+    remembered: Remembered,
+    divergence: Option<Divergence>,
+    visible: Arc<Visible>,
+}
+
+/// Whose commands to answer, and whether anyone watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// This node.
+    pub node: NodeId,
+    /// Its present life; commands of an earlier one have nobody waiting.
+    pub incarnation: u64,
+    /// Whether to gather events.
+    pub events: bool,
+}
+
+/// What an entry did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The answers to this node's requests, by their number, in order.
+    pub outcomes: Vec<(u64, Response)>,
+    /// What changed, in order: whole revisions. Empty unless asked for.
+    pub events: Vec<Event>,
+    /// The revision after the entry.
+    pub revision: Revision,
+    /// Leases that began or ended, in order.
+    pub leases: Vec<LeaseChange>,
+    /// Whether members were added, removed or changed.
+    pub members_changed: bool,
+}
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// The revision after the command: what the answer's header says.
+    pub revision: Revision,
+    /// How it went.
+    pub result: Result<Outcome, CommandError>,
+}
+
+/// A lease began or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// It was granted.
+    Granted {
+        /// Which.
+        id: LeaseId,
+        /// Its time to live, seconds.
+        ttl_s: i64,
+    },
+    /// It is gone.
+    Revoked {
+        /// Which.
+        id: LeaseId,
+    },
+}
+
+/// This replica can't go on; others may. The state in memory is poisoned (an entry may be half applied), the tables as of the last commit are
+/// not made worse.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateFault {
+    /// The tables are damaged.
+    #[error("{0}; this node needs a snapshot from a peer")]
+    Tables(#[from] TablesError),
+    /// An entry that no version of this program proposes, or that was damaged on its way.
+    #[error("log entry {index} can't be read: {why}; the log is damaged, or a newer version wrote it")]
+    Entry {
+        /// Which.
+        index: LogIndex,
+        /// Why.
+        why: WireError,
+    },
+    /// An entry that is not the next one.
+    #[error("log entry {index} does not follow the last applied entry {applied}")]
+    OutOfOrder {
+        /// Which came.
+        index: LogIndex,
+        /// The last one applied.
+        applied: LogIndex,
+    },
+}
+
+/// What META says.
+struct Loaded {
+    summary: Option<Summary>,
+    configuration: Configuration,
+    remembered: Remembered,
+    divergence: Option<Divergence>,
+}
+
+impl<T: Tables> State<T> {
+    /// The state in these tables; the empty state, if they are empty. Reads META alone.
+    ///
+    /// # Errors
+    /// META is damaged or of an unknown format.
+    pub fn open(mut tables: T) -> Result<Self, TablesError> {
+        let reader = tables.reader();
+        let loaded = load(&reader)?;
+        if loaded.summary.is_none() {
+            tables.set_horizon(KEYS, 0);
+        }
+        let summary = loaded.summary.unwrap_or(EMPTY);
+        let visible = Arc::new(Visible::new(summary.revision, summary.compact));
+        let Loaded { configuration, remembered, divergence, .. } = loaded;
+        Ok(State { tables, reader, summary, configuration, remembered, divergence, visible })
+    }
+
+    /// Reads META again, after the rows were replaced under it by a snapshot. Readers go on with the new state.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn reload(&mut self) -> Result<(), TablesError> {
+        self.reader = self.tables.reader();
+        let loaded = load(&self.reader)?;
+        self.summary = loaded.summary.unwrap_or(EMPTY);
+        self.configuration = loaded.configuration;
+        self.remembered = loaded.remembered;
+        self.divergence = loaded.divergence;
+        self.visible.compact(self.summary.compact);
+        self.visible.revision(self.summary.revision);
+        Ok(())
+    }
+
+    /// Writes the first state of a new cluster, at index 0, before any entry. Every founding member must call it with the same arguments.
+    ///
+    /// # Panics
+    /// If an entry was applied before, or anything written.
+    pub fn bootstrap(&mut self, configuration: Configuration, members: Vec<Member>) {
+        assert_eq!(self.applied(), LogPosition::default(), "only an empty state can be bootstrapped");
+        assert_eq!(self.summary, EMPTY, "only an empty state can be bootstrapped");
+        let mut transition = self.transition(LogIndex(0), false);
+        members.iter().for_each(|member| transition.write_member(member));
+        transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
+        let summary = transition.summary();
+        self.configuration = configuration;
+        self.finish(LogPosition::default(), summary);
+    }
+
+    /// Applies the next entry.
+    ///
+    /// # Errors
+    /// This replica can't go on, see [`StateFault`]: drop the state.
+    pub fn apply(&mut self, entry: &Entry, answer: Answer) -> Result<Applied, StateFault> {
+        let applied = self.applied().index;
+        if entry.index != applied.next() {
+            return Err(StateFault::OutOfOrder { index: entry.index, applied });
+        }
+        let (batch, configuration) = match &entry.payload {
+            Payload::Empty => (Bytes::new(), None),
+            Payload::Batch(batch) => (batch.clone(), None),
+            Payload::Change { configuration, batch } => (batch.clone(), Some(configuration)),
+        };
+        let mut comparisons = Vec::new();
+        let mut transition = self.transition(entry.index, answer.events);
+        let outcomes = transition.run(batch, answer, &mut comparisons)?;
+        if let Some(configuration) = configuration {
+            transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
+        }
+        let summary = transition.summary();
+        let events = transition.events.take().unwrap_or_default();
+        let leases = core::mem::take(&mut transition.leases);
+        let members_changed = transition.members_changed;
+        if let Some(configuration) = configuration {
+            self.configuration = configuration.clone();
+        }
+        comparisons.into_iter().for_each(|(index, theirs)| self.compare_hash(entry.index, index, theirs));
+        self.finish(entry.position(), summary);
+        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed })
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &T {
+        &self.tables
+    }
+
+    /// The tables, to checkpoint them or to install a snapshot (then call [`State::reload`]).
+    pub fn tables_mut(&mut self) -> &mut T {
+        &mut self.tables
+    }
+
+    /// A reader for other threads.
+    pub fn reader(&self) -> StateReader<T::Reader> {
+        StateReader::new(self.reader.clone(), self.visible.clone())
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> LogPosition {
+        self.tables.applied()
+    }
+
+    /// The current revision.
+    pub fn revision(&self) -> Revision {
+        self.summary.revision
+    }
+
+    /// The configuration as of the last entry applied.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// The running hash after the last entry applied.
+    pub fn hash(&self) -> u64 {
+        self.summary.hash
+    }
+
+    /// The newest remembered hash and its entry: what a leader proposes to compare, see [`Command::CompareHash`].
+    pub fn remembered_hash(&self) -> Option<(LogIndex, u64)> {
+        self.remembered.newest()
+    }
+
+    /// Set for good once a comparison found this replica's state to differ from its leader's.
+    pub fn divergence(&self) -> Option<Divergence> {
+        self.divergence
+    }
+
+    fn transition(&mut self, index: LogIndex, events: bool) -> Transition<'_, T> {
+        Transition {
+            tables: &mut self.tables,
+            reader: &self.reader,
+            visible: &self.visible,
+            index,
+            chain: Chain(self.summary.hash),
+            revision: self.summary.revision,
+            compact: self.summary.compact,
+            writes: 0,
+            events: events.then(Vec::new),
+            leases: Vec::new(),
+            members_changed: false,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Compares a leader's hash with the one remembered; one that is no longer remembered says nothing. Changes nothing that is replicated.
+    fn compare_hash(&mut self, now: LogIndex, index: LogIndex, theirs: u64) {
+        if let Some(ours) = self.remembered.at(index).filter(|ours| *ours != theirs) {
+            let divergence = Divergence { index, ours, theirs };
+            self.divergence = Some(divergence);
+            self.tables.insert(META, META_DIVERGENCE, now.0, Some(divergence.to_wire().into()));
+        }
+    }
+
+    fn finish(&mut self, position: LogPosition, summary: Summary) {
+        let version = position.index.0;
+        if version.is_multiple_of(HASH_INTERVAL) && version > 0 {
+            self.remembered.remember(position.index, summary.hash);
+            self.tables.insert(META, META_HASHES, version, Some(self.remembered.marks().to_wire().into()));
+        }
+        self.tables.insert(META, META_SUMMARY, version, Some(summary.to_wire().into()));
+        self.tables.commit(position);
+        self.summary = summary;
+        self.visible.revision(summary.revision);
+    }
+}
+
+const EMPTY: Summary = Summary { format: FORMAT, revision: FIRST_REVISION, compact: NEVER_COMPACTED, hash: 0 };
+
+fn load<R: TablesReader>(reader: &R) -> Result<Loaded, TablesError> {
+    let summary: Option<Summary> = meta(reader, &META_SUMMARY)?;
+    if let Some(summary) = summary.filter(|summary| summary.format != FORMAT) {
+        let format = summary.format;
+        return Err(TablesError(format!("format {format} of the state is not known here; run the version that wrote it, or a newer one")));
+    }
+    Ok(Loaded {
+        summary,
+        configuration: meta(reader, &META_CONFIGURATION)?.unwrap_or_default(),
+        remembered: Remembered::from_marks(meta(reader, &META_HASHES)?.unwrap_or_default()),
+        divergence: meta(reader, &META_DIVERGENCE)?,
+    })
+}
+
+fn meta<R: TablesReader, V: Wire>(reader: &R, name: &[u8]) -> Result<Option<V>, TablesError> {
+    reader.get(META, name, NEWEST)?.map(decode_meta).transpose()
+}
+
+/// Hashes to compare, found in an entry: the index they belong to, and the leader's hash.
+type Comparisons = Vec<(LogIndex, u64)>;
+
+impl<T: Tables> Transition<'_, T> {
+    /// Applies a batch, command by command as they are decoded.
+    fn run(&mut self, batch: Bytes, answer: Answer, comparisons: &mut Comparisons) -> Result<Vec<(u64, Response)>, StateFault> {
+        let mut outcomes = Vec::new();
+        if batch.is_empty() {
+            return Ok(outcomes);
+        }
+        let index = self.index;
+        let unreadable = |why| StateFault::Entry { index, why };
+        let mut reader = Reader::new(batch);
+        for _ in 0..reader.varint().map_err(unreadable)? {
+            let Proposal { origin, command } = Proposal::decode(&mut reader).map_err(unreadable)?;
+            let wanted = (origin.node, origin.incarnation) == (answer.node, answer.incarnation);
+            let result = match self.apply_command(command, wanted, comparisons) {
+                Err(CommandError::Tables(damage)) => return Err(damage.into()),
+                result => result,
+            };
+            self.finish_command();
+            if wanted {
+                outcomes.push((origin.request, Response { revision: self.revision, result }));
+            }
+        }
+        match reader.remaining() {
+            0 => Ok(outcomes),
+            left => Err(unreadable(WireError::LeftOver(left))),
+        }
+    }
+
+    fn apply_command(&mut self, command: Command, wanted: bool, comparisons: &mut Comparisons) -> Result<Outcome, CommandError> {
+        match command {
+            Command::Noop => Ok(Outcome::Done),
+            Command::Put(put) => self.put(put),
+            Command::DeleteRange(delete) => self.delete_range(&delete, wanted),
+            Command::Txn(txn) => self.txn(&txn, wanted),
+            Command::Compact { revision } => self.compact(revision),
+            Command::LeaseGrant { id, ttl_s } => self.lease_grant(id, ttl_s),
+            Command::LeaseRevoke { id } => self.lease_revoke(id),
+            Command::MemberAdd(member) => self.member_add(&member),
+            Command::MemberRemove { id } => self.member_remove(id),
+            Command::MemberPromote { id } => self.member_promote(id),
+            Command::MemberUpdate { id, peer_urls } => self.member_update(id, peer_urls),
+            Command::MemberPublish { id, name, client_urls } => self.member_publish(id, name, client_urls),
+            Command::MemberClaim { peer_url, nonce } => self.member_claim(&peer_url, nonce),
+            Command::CompareHash { index, hash } => {
+                comparisons.push((index, hash));
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        Summary { format: FORMAT, revision: self.revision, compact: self.compact, hash: self.chain.0 }
+    }
+}
