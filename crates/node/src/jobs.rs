@@ -9,11 +9,9 @@ use steadfast_types::disk::Disk;
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, limits};
 
 /// A piece of work. [`Job::run`] may happen on any thread and at any later time.
-#[derive(Debug)]
 pub struct Job<D: Disk>(pub(crate) Kind<D>);
 
 /// What a job found or did, to be given back to the node.
-#[derive(Debug)]
 pub struct JobDone<D: Disk>(pub(crate) Done<D>);
 
 /// Where a shell with several threads should run a job: neither kind should wait for the other.
@@ -25,7 +23,6 @@ pub enum Lane {
     Tables,
 }
 
-#[derive(Debug)]
 pub(crate) enum Kind<D: Disk> {
     /// Flush or merge.
     Tables(tables::Job<D>),
@@ -41,7 +38,6 @@ pub(crate) enum Kind<D: Disk> {
     Install { transfer: u64, incoming: Incoming<D>, disk: D, options: TablesOptions },
 }
 
-#[derive(Debug)]
 pub(crate) enum Done<D: Disk> {
     Tables(tables::JobDone<D>),
     Fetched { follower: NodeId, from: LogIndex, entries: Result<Vec<Entry>, LogError> },
@@ -60,6 +56,32 @@ pub(crate) enum InstallError {
     Broken(String),
 }
 
+impl<D: Disk> core::fmt::Debug for Job<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match &self.0 {
+            Kind::Tables(_) => "Job: tables",
+            Kind::Fetch { .. } => "Job: fetch entries",
+            Kind::ReadForRepair { .. } => "Job: read for repair",
+            Kind::ReadSnapshot { .. } => "Job: read snapshot",
+            Kind::WriteSnapshot { .. } => "Job: write snapshot",
+            Kind::Install { .. } => "Job: install snapshot",
+        })
+    }
+}
+
+impl<D: Disk> core::fmt::Debug for JobDone<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match &self.0 {
+            Done::Tables(_) => "JobDone: tables",
+            Done::Fetched { .. } => "JobDone: entries fetched",
+            Done::ForRepair { .. } => "JobDone: read for repair",
+            Done::SnapshotRead { .. } => "JobDone: snapshot read",
+            Done::SnapshotWritten { .. } => "JobDone: snapshot written",
+            Done::Installed { .. } => "JobDone: snapshot installed",
+        })
+    }
+}
+
 impl<D: Disk> Job<D> {
     /// Where to run it.
     pub fn lane(&self) -> Lane {
@@ -73,9 +95,7 @@ impl<D: Disk> Job<D> {
     pub fn run(self) -> JobDone<D> {
         JobDone(match self.0 {
             Kind::Tables(job) => Done::Tables(job.run()),
-            Kind::Fetch { follower, from, max_bytes, reader } => {
-                Done::Fetched { follower, from, entries: reader.read(from, max_bytes) }
-            }
+            Kind::Fetch { follower, from, max_bytes, reader } => Done::Fetched { follower, from, entries: reader.read(from, max_bytes) },
             Kind::ReadForRepair { to, from, anchor, reader } => {
                 Done::ForRepair { to, anchor, entries: read_for_repair(&reader, from, anchor) }
             }
@@ -86,9 +106,7 @@ impl<D: Disk> Job<D> {
             Kind::WriteSnapshot { transfer, incoming, disk, chunks } => {
                 Done::SnapshotWritten { transfer, incoming: write_chunks(incoming, &disk, chunks) }
             }
-            Kind::Install { transfer, incoming, disk, options } => {
-                Done::Installed { transfer, tables: install(incoming, &disk, options) }
-            }
+            Kind::Install { transfer, incoming, disk, options } => Done::Installed { transfer, tables: install(incoming, &disk, options) },
         })
     }
 }

@@ -52,24 +52,22 @@ impl LeaseClock {
 
     /// Seconds left, rounded up; `None` if there is no such lease.
     pub(crate) fn remaining_s(&self, id: LeaseId, now: Instant) -> Option<i64> {
-        let remaining = self.running.as_ref()?.remaining(id, now)?;
+        let (remaining, _) = self.running.as_ref()?.remaining(id, now)?;
         Some(i64::try_from(remaining.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX))
     }
 
-    /// Leases whose time is over, each again after a while until its end is applied. After a pause of this process every lease
-    /// gets its full time again instead.
+    /// Leases whose time is over, each again after a while until its end is applied. After a pause of this process the clock stops instead, so
+    /// that it starts anew and every lease has its full time again.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<LeaseId> {
         let paused = now.since(self.last_turn) > PAUSE;
         self.last_turn = now;
-        let Some(expiry) = &mut self.running else { return Vec::new() };
         if paused {
-            expiry.renew_all(now);
-            return Vec::new();
+            self.running = None;
         }
-        expiry.due(now, ENDED_PER_TURN)
+        self.running.as_mut().map_or_else(Vec::new, |expiry| expiry.due(now, ENDED_PER_TURN))
     }
 
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.running.as_ref().map_or(Instant::NEVER, Expiry::next_deadline)
+        self.running.as_ref().and_then(Expiry::next_deadline).unwrap_or(Instant::NEVER)
     }
 }

@@ -21,7 +21,9 @@
 
 extern crate alloc;
 
+mod applying;
 mod calls;
+mod commands;
 mod forward;
 mod input;
 mod jobs;
@@ -32,11 +34,14 @@ mod message;
 mod node;
 mod output;
 mod proposals;
+mod questions;
 mod reads;
 mod repair;
 mod snapshot_receive;
 mod snapshot_send;
+mod snapshots;
 pub mod start;
+mod timers;
 
 pub use input::{Input, LeaseTtl, MembershipChange, Request, RequestBody};
 pub use jobs::{Job, JobDone, Lane};

@@ -62,8 +62,10 @@ impl<D: Disk> LogDriver<D> {
                     written = Some(write.sequence);
                 }
                 LogCommand::Compact { through, keep_bytes } => {
-                    if let Some(start) = self.writer.compact_keeping(through, keep_bytes)? {
-                        done.compacted = Some(start);
+                    let point = self.writer.compaction_point(keep_bytes).min(through);
+                    if point.index > self.writer.start().index {
+                        self.writer.compact(point)?;
+                        done.compacted = Some(point);
                     }
                 }
                 LogCommand::Reset { position, hard_state } => self.writer.reset(position, &hard_state)?,

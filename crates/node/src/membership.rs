@@ -10,7 +10,12 @@ use crate::{MembershipChange, Refusal};
 ///
 /// # Errors
 /// The change makes no sense, or would leave too few live voters.
-pub(crate) fn plan(change: &MembershipChange, members: &[Member], status: &Status, me: NodeId) -> Result<(Configuration, Command), Refusal> {
+pub(crate) fn plan(
+    change: &MembershipChange,
+    members: &[Member],
+    status: &Status,
+    me: NodeId,
+) -> Result<(Configuration, Command), Refusal> {
     let mut target = Configuration { outgoing: Default::default(), ..status.configuration.clone() };
     if status.configuration.is_joint() {
         return Err(Refusal::ChangeUnderWay);
@@ -23,7 +28,11 @@ pub(crate) fn plan(change: &MembershipChange, members: &[Member], status: &Statu
             if members.iter().any(|m| m.peer_urls.iter().any(|url| peer_urls.contains(url))) {
                 return Err(Refusal::PeerUrlExists);
             }
-            if *learner { target.learners.insert(*id) } else { target.voters.insert(*id) };
+            if *learner {
+                target.learners.insert(*id)
+            } else {
+                target.voters.insert(*id)
+            };
             Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })
         }
         MembershipChange::Remove(id) => {

@@ -5,69 +5,67 @@
 //! 2. A read is let through only after its index, confirmed by a quorum after the read came in, is applied here.
 //! 3. The log is cut only up to what the tables hold durably.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use steadfast_consensus::{Outputs as RaftOutputs, ProposeError, Raft, Role, Status};
-use steadfast_state::command::{Command, Member, Origin, Proposal};
-use steadfast_state::{Answer as AnswerFor, State, StateReader};
+use steadfast_consensus::message::{Body, Message};
+use steadfast_consensus::{ProposeError, Raft, Status};
+use steadfast_state::{State, StateReader};
 use steadfast_storage::log::LogReader;
-use steadfast_storage::tables::LsmTables;
+use steadfast_storage::tables::{LsmTables, Statistics};
 use steadfast_types::disk::Disk;
 use steadfast_types::tables::Tables;
-use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Payload, Rng, Term};
+use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Rng, Term};
 
+use crate::applying::HELD_BACK_BYTES;
 use crate::calls::Calls;
-use crate::forward::{Intake, Taken};
-use crate::jobs::{Done, InstallError, Job, JobDone, Kind};
+use crate::forward::Intake;
+use crate::jobs::{Done, Job, JobDone, Kind};
 use crate::leases::LeaseClock;
-use crate::message::{CallAnswer, Question};
-use crate::proposals::{Forwarding, Proposals};
+use crate::message::Question;
+use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
 use crate::start::Options;
-use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, MembershipChange, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
+use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
 
 type TablesReader<D> = <LsmTables<D> as Tables>::Reader;
-
-/// How often the leader asks all replicas to compare their hashes, if anything was applied.
-const COMPARE_HASHES_EVERY: Duration = Duration::from_secs(10);
 
 /// One running node.
 pub struct Node<S, D: Disk> {
     pub(crate) options: Options,
     pub(crate) disk: D,
-    raft: Raft,
-    state: State<LsmTables<D>>,
-    log_reader: LogReader<D>,
-    hard_state: HardState,
-    rng: Rng,
-    now: Instant,
-    proposals: Proposals<S>,
-    intake: Intake,
-    reads: Reads<Waiter<S>>,
-    calls: Calls<Caller<S>>,
-    leases: LeaseClock,
-    sending: BTreeMap<NodeId, Sending<D>>,
-    receiving: Option<Receiving<D>>,
-    /// Committed while a snapshot is being installed.
-    held_back: Vec<Entry>,
-    tables_jobs_out: u32,
-    last_applied_term: Term,
-    log_start: LogPosition,
-    log_bytes: u64,
-    compaction_asked: LogPosition,
-    hashes_compared: (Instant, LogIndex),
-    next_timer: Instant,
-    out: Outputs<S, D>,
+    pub(crate) raft: Raft,
+    pub(crate) state: State<LsmTables<D>>,
+    pub(crate) log_reader: LogReader<D>,
+    pub(crate) hard_state: HardState,
+    pub(crate) rng: Rng,
+    pub(crate) now: Instant,
+    pub(crate) proposals: Proposals<S>,
+    pub(crate) intake: Intake,
+    pub(crate) reads: Reads<Waiter<S>>,
+    pub(crate) calls: Calls<Caller<S>>,
+    pub(crate) leases: LeaseClock,
+    pub(crate) sending: BTreeMap<NodeId, Sending<D>>,
+    pub(crate) receiving: Option<Receiving<D>>,
+    /// Committed and not applied yet, see `applying.rs`.
+    pub(crate) held_back: VecDeque<Entry>,
+    pub(crate) held_back_bytes: usize,
+    pub(crate) tables_jobs_out: u32,
+    pub(crate) last_applied_term: Term,
+    pub(crate) log_start: LogPosition,
+    pub(crate) log_bytes: u64,
+    pub(crate) compaction_asked: LogPosition,
+    pub(crate) hashes_compared: (Instant, LogIndex),
+    pub(crate) next_timer: Instant,
+    pub(crate) out: Outputs<S, D>,
 }
 
 /// Who waits for a confirmed read index.
 #[derive(Debug)]
-enum Waiter<S> {
+pub(crate) enum Waiter<S> {
     /// A client's read.
     Client(S),
     /// An answer that only a true leader may give, to its own client or another node's call.
@@ -75,14 +73,14 @@ enum Waiter<S> {
 }
 
 #[derive(Debug)]
-enum LeaseCaller<S> {
+pub(crate) enum LeaseCaller<S> {
     Local(S),
     Remote { node: NodeId, number: u64 },
 }
 
 /// Whose call it is.
 #[derive(Debug)]
-enum Caller<S> {
+pub(crate) enum Caller<S> {
     Client(S),
     /// The outcome comes by the log to this request number; only a refusal comes by the call.
     Reserved(u64),
@@ -105,6 +103,8 @@ pub struct NodeStatus {
     pub hash: u64,
     /// Whether this node leads and its state is the latest.
     pub established: bool,
+    /// The tables.
+    pub tables: Statistics,
     /// Commands and reads that wait.
     pub waiting: usize,
 }
@@ -139,7 +139,8 @@ impl<S, D: Disk> Node<S, D> {
             leases: LeaseClock::default(),
             sending: BTreeMap::new(),
             receiving: None,
-            held_back: Vec::new(),
+            held_back: VecDeque::new(),
+            held_back_bytes: 0,
             tables_jobs_out: 0,
             last_applied_term: applied.term,
             log_start: parts.log_start,
@@ -163,6 +164,7 @@ impl<S, D: Disk> Node<S, D> {
             self.on_timer();
         }
         self.end_leases();
+        self.apply_held_back();
         // What is applied may let more be handed over, and that may let more out of consensus.
         loop {
             self.hand_over();
@@ -200,6 +202,7 @@ impl<S, D: Disk> Node<S, D> {
             log_start: self.log_start,
             log_bytes: self.log_bytes,
             hash: self.state.hash(),
+            tables: self.state.tables().statistics(),
             established: self.raft.is_established_leader(),
             waiting: self.reads.len() + self.calls.len(),
         }
@@ -259,11 +262,11 @@ impl<S, D: Disk> Node<S, D> {
         self.out.answers.push((slot, answer));
     }
 
-    fn refuse(&mut self, slot: S, refusal: Refusal) {
+    pub(crate) fn refuse(&mut self, slot: S, refusal: Refusal) {
         self.out.answers.push((slot, Answer::Refused(refusal)));
     }
 
-    fn send(&mut self, to: NodeId, message: &PeerMessage) {
+    pub(crate) fn send(&mut self, to: NodeId, message: &PeerMessage) {
         self.out.frames.push((to, Bytes::from(message.to_wire())));
     }
 
@@ -273,6 +276,9 @@ impl<S, D: Disk> Node<S, D> {
             return self.out.notices.push(Notice::JobFailed(format!("peer {from} sent a frame that does not decode; dropped")));
         };
         match message {
+            // More entries than can be applied: they come again.
+            PeerMessage::Raft(Message { body: Body::Append { entries, .. }, .. })
+                if !entries.is_empty() && self.held_back_bytes > HELD_BACK_BYTES => {}
             PeerMessage::Raft(message) => self.raft.receive(from, message),
             PeerMessage::Forward { term, incarnation, first, batch } => self.on_forward(from, term, incarnation, first, batch),
             PeerMessage::ForwardExpected { term, incarnation, next } => {
@@ -296,333 +302,6 @@ impl<S, D: Disk> Node<S, D> {
             PeerMessage::LogReply { .. } => {}
         }
     }
-
-    // --- commands: handing over, forwarding, proposing -------------------------------------------------------------------
-
-    /// Hands this node's commands and questions to the leader, whoever it is, and puts what a leader has gathered into the log.
-    fn hand_over(&mut self) {
-        let term = self.raft.term();
-        match (self.raft.role(), self.raft.leader()) {
-            (Role::Leader, _) => {
-                self.intake.enter_term(term);
-                while let Some(proposal) = self.proposals.hand_to_self(term) {
-                    self.intake.push(proposal);
-                }
-                self.propose();
-                self.answer_own_calls();
-            }
-            (_, Some(leader)) => {
-                self.intake.leave();
-                if self.proposals.has_unsent() {
-                    let frames = self.proposals.hand_to_leader(term, self.now);
-                    self.forward(leader, term, frames);
-                }
-                let patience = self.options.heartbeat_interval;
-                for (number, question) in self.calls.to_send(self.now, patience) {
-                    self.send(leader, &PeerMessage::Call { number, question });
-                }
-            }
-            (_, None) => self.intake.leave(),
-        }
-    }
-
-    fn forward(&mut self, leader: NodeId, term: Term, frames: Vec<Forwarding>) {
-        let incarnation = self.options.incarnation;
-        for Forwarding { first, batch } in frames {
-            self.send(leader, &PeerMessage::Forward { term, incarnation, first, batch });
-        }
-    }
-
-    fn on_forward(&mut self, from: NodeId, term: Term, incarnation: u64, first: u64, batch: Bytes) {
-        if self.raft.role() != Role::Leader || self.raft.term() != term {
-            return;
-        }
-        self.intake.enter_term(term);
-        match self.intake.take(from, incarnation, first, batch) {
-            Ok(Taken::Yes | Taken::Full) => {}
-            Ok(Taken::Gap(next)) => self.send(from, &PeerMessage::ForwardExpected { term, incarnation, next }),
-            Err(error) => self.out.notices.push(Notice::JobFailed(format!("peer {from} forwarded a malformed batch: {error}"))),
-        }
-    }
-
-    /// Puts what is gathered into the log, as few entries as may be.
-    fn propose(&mut self) {
-        while let Some((batch, count)) = self.intake.next_batch() {
-            // Busy or handing over: what is gathered waits; if leadership goes, everyone hands over again.
-            if self.raft.propose(batch).is_err() {
-                return;
-            }
-            self.intake.proposed(count);
-        }
-    }
-
-    // --- questions to the leader ------------------------------------------------------------------------------------------
-
-    fn answer_own_calls(&mut self) {
-        let patience = self.options.heartbeat_interval;
-        for (number, question) in self.calls.to_send(self.now, patience) {
-            match question {
-                Question::KeepAlive(id) | Question::TimeToLive(id) if self.leases.is_running() => {
-                    let ttl = self.lease_time(&question, id);
-                    if let Some(Caller::Client(slot)) = self.calls.answered(number) {
-                        let deadline = self.now + self.options.request_timeout;
-                        self.reads.add(Waiter::Lease { caller: LeaseCaller::Local(slot), ttl }, deadline);
-                    }
-                }
-                // Not established yet: asked again after `patience`.
-                Question::KeepAlive(_) | Question::TimeToLive(_) => {}
-                Question::ChangeMembership { origin, change } => match self.change_membership(origin, &change) {
-                    Ok(()) => drop(self.calls.answered(number)),
-                    Err(refusal) => self.on_call_answer(number, CallAnswer::Refused(refusal)),
-                },
-            }
-        }
-    }
-
-    /// Renews or looks at a lease.
-    fn lease_time(&mut self, question: &Question, id: steadfast_types::LeaseId) -> LeaseTtl {
-        let remaining_s = match question {
-            Question::KeepAlive(_) => self.leases.renew(id, self.now),
-            Question::TimeToLive(_) | Question::ChangeMembership { .. } => self.leases.remaining_s(id, self.now),
-        };
-        LeaseTtl { remaining_s }
-    }
-
-    fn on_call(&mut self, from: NodeId, number: u64, question: Question) {
-        if self.raft.role() != Role::Leader {
-            return;
-        }
-        match question {
-            Question::KeepAlive(id) | Question::TimeToLive(id) => {
-                if self.leases.is_running() {
-                    let ttl = self.lease_time(&question, id);
-                    let caller = LeaseCaller::Remote { node: from, number };
-                    self.reads.add(Waiter::Lease { caller, ttl }, self.now + self.options.request_timeout);
-                }
-            }
-            Question::ChangeMembership { origin, change } => {
-                if let Err(refusal) = self.change_membership(origin, &change) {
-                    self.send(from, &PeerMessage::CallAnswer { number, answer: CallAnswer::Refused(refusal) });
-                }
-            }
-        }
-    }
-
-    fn on_call_answer(&mut self, number: u64, answer: CallAnswer) {
-        let slot = match self.calls.answered(number) {
-            Some(Caller::Client(slot)) => Some(slot),
-            Some(Caller::Reserved(request)) => self.proposals.complete(request),
-            None => None,
-        };
-        let Some(slot) = slot else { return };
-        self.out.answers.push((
-            slot,
-            match answer {
-                CallAnswer::Lease(ttl) => Answer::Lease(ttl),
-                CallAnswer::Refused(refusal) => Answer::Refused(refusal),
-            },
-        ));
-    }
-
-    fn change_membership(&mut self, origin: Origin, change: &MembershipChange) -> Result<(), Refusal> {
-        let members = self.members();
-        let (target, command) = crate::membership::plan(change, &members, &self.raft.status(), self.options.id)?;
-        let batch = steadfast_state::command::Batch { proposals: vec![Proposal { origin, command }] };
-        match self.raft.propose_configuration(target, batch.to_wire().into()) {
-            Ok(_) => Ok(()),
-            Err(ProposeError::NotLeader { .. } | ProposeError::Transferring) => Err(Refusal::LeaderChanged),
-            Err(ProposeError::Busy) => Err(Refusal::TooManyRequests),
-            Err(ProposeError::NoVoters) => Err(Refusal::NotEnoughMembers),
-            Err(_) => Err(Refusal::ChangeUnderWay),
-        }
-    }
-
-    /// The members as applied here.
-    pub fn members(&self) -> Vec<Member> {
-        self.state.reader().members().unwrap_or_default()
-    }
-
-    // --- what comes out of consensus -----------------------------------------------------------------------------------------
-
-    fn ask_for_reads(&mut self) {
-        if let Some(number) = self.reads.to_request() {
-            self.raft.request_read(number);
-        }
-    }
-
-    /// Whether anything came out.
-    fn drain_consensus(&mut self) -> bool {
-        let RaftOutputs { log_write, messages, committed, read_ready, fetch, snapshot_wanted, role, configuration } =
-            self.raft.take_outputs();
-        let anything = log_write.is_some() || !messages.is_empty() || !committed.is_empty() || read_ready.is_some() || role.is_some();
-        if let Some(write) = log_write {
-            if let Some(hard_state) = write.hard_state {
-                self.hard_state = hard_state;
-            }
-            self.out.log.push(LogCommand::Write(write));
-        }
-        for (to, message) in messages {
-            self.send(to, &PeerMessage::Raft(message));
-        }
-        if let Some(role) = role {
-            self.out.notices.push(Notice::Role(role));
-        }
-        if let Some((position, configuration)) = configuration {
-            self.out.notices.push(Notice::Configuration(position, configuration));
-        }
-        self.on_committed(committed);
-        if let Some(ready) = read_ready {
-            self.reads.confirmed(ready);
-        }
-        for fetch in fetch {
-            let reader = self.log_reader.clone();
-            self.out.jobs.push(Job(Kind::Fetch { follower: fetch.follower, from: fetch.from, max_bytes: fetch.max_bytes, reader }));
-        }
-        for follower in snapshot_wanted {
-            self.begin_snapshot(follower);
-        }
-        self.update_leadership();
-        anything
-    }
-
-    fn on_committed(&mut self, committed: Vec<Entry>) {
-        if committed.is_empty() {
-            return;
-        }
-        if self.receiving.as_ref().is_some_and(Receiving::is_installing) {
-            return self.held_back.extend(committed);
-        }
-        let last = committed.last().map(|entry| entry.index);
-        for entry in committed {
-            if !self.apply(&entry) {
-                return;
-            }
-        }
-        if let Some(last) = last {
-            self.raft.applied(last);
-        }
-    }
-
-    /// False if the node can't go on.
-    fn apply(&mut self, entry: &Entry) -> bool {
-        let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events: self.options.events };
-        let applied = match self.state.apply(entry, answer) {
-            Ok(applied) => applied,
-            Err(fault) => {
-                self.out.notices.push(Notice::Fault(format!("entry {} can't be applied: {fault}", entry.position())));
-                return false;
-            }
-        };
-        for (request, response) in applied.outcomes {
-            if let Some(slot) = self.proposals.complete(request) {
-                self.out.answers.push((slot, Answer::Applied(response)));
-            }
-        }
-        if !applied.events.is_empty() {
-            self.out.events.push((applied.revision, applied.events));
-        }
-        self.leases.apply(self.now, &applied.leases);
-        if applied.members_changed {
-            self.out.notices.push(Notice::MembersChanged);
-        }
-        if entry.term > self.last_applied_term {
-            self.last_applied_term = entry.term;
-            self.proposals.term_applied(entry.term);
-        }
-        self.after_apply(entry);
-        true
-    }
-
-    fn after_apply(&mut self, entry: &Entry) {
-        if let Payload::Change { configuration, .. } = &entry.payload
-            && !configuration.contains(self.options.id)
-            && !configuration.is_joint()
-        {
-            self.out.notices.push(Notice::Removed);
-        }
-        if let Some(divergence) = self.state.divergence() {
-            self.out.notices.push(Notice::Diverged(divergence.to_string()));
-        }
-    }
-
-    fn update_leadership(&mut self) {
-        if !self.raft.is_established_leader() {
-            return self.leases.stop();
-        }
-        // Its own first entry must be applied: then all leases granted before are known here.
-        if !self.leases.is_running() && self.last_applied_term == self.raft.term() {
-            match self.state.reader().leases() {
-                Ok(leases) => self.leases.start(self.now, leases),
-                Err(error) => self.out.notices.push(Notice::Fault(error.to_string())),
-            }
-        }
-    }
-
-    fn answer_reads(&mut self) {
-        for waiter in self.reads.applied(self.state.applied().index) {
-            match waiter {
-                Waiter::Client(slot) => self.out.answers.push((slot, Answer::Readable)),
-                Waiter::Lease { caller: LeaseCaller::Local(slot), ttl } => self.out.answers.push((slot, Answer::Lease(ttl))),
-                Waiter::Lease { caller: LeaseCaller::Remote { node, number }, ttl } => {
-                    self.send(node, &PeerMessage::CallAnswer { number, answer: CallAnswer::Lease(ttl) });
-                }
-            }
-        }
-    }
-
-    // --- time --------------------------------------------------------------------------------------------------------------
-
-    /// Every heartbeat interval, and whenever a client's deadline passes.
-    fn on_timer(&mut self) {
-        let now = self.now;
-        let mut timed_out = self.proposals.expire(now);
-        timed_out.extend(self.calls.expire(now).into_iter().filter_map(|caller| match caller {
-            Caller::Client(slot) => Some(slot),
-            Caller::Reserved(_) => None,
-        }));
-        timed_out.extend(self.reads.expire(now).into_iter().filter_map(|waiter| match waiter {
-            Waiter::Client(slot) | Waiter::Lease { caller: LeaseCaller::Local(slot), .. } => Some(slot),
-            Waiter::Lease { caller: LeaseCaller::Remote { .. }, .. } => None,
-        }));
-        for slot in timed_out {
-            self.refuse(slot, Refusal::TimedOut);
-        }
-        if let Some(leader) = self.raft.leader().filter(|leader| *leader != self.options.id) {
-            let term = self.raft.term();
-            let again = self.proposals.resend_overdue(term, now, 2 * self.options.heartbeat_interval);
-            self.forward(leader, term, again);
-        }
-        self.give_up_stuck_snapshots();
-        self.compare_hashes();
-        let clients = self.proposals.next_deadline().min(self.reads.next_deadline()).min(self.calls.next_deadline());
-        self.next_timer = (now + self.options.heartbeat_interval).min(clients.max(now + Duration::from_millis(1)));
-    }
-
-    fn end_leases(&mut self) {
-        for id in self.leases.due(self.now) {
-            let proposal = Proposal { origin: Origin::default(), command: Command::LeaseRevoke { id } };
-            if self.raft.role() == Role::Leader {
-                self.intake.enter_term(self.raft.term());
-                self.intake.push(proposal.to_wire().into());
-            }
-        }
-    }
-
-    fn compare_hashes(&mut self) {
-        let (at, index) = self.hashes_compared;
-        if !self.raft.is_established_leader() || self.now.since(at) < COMPARE_HASHES_EVERY {
-            return;
-        }
-        let Some((checked, hash)) = self.state.recent_hash() else { return };
-        self.hashes_compared = (self.now, checked);
-        if checked > index {
-            let command = Command::CompareHash { index: checked, hash };
-            self.intake.enter_term(self.raft.term());
-            self.intake.push(Proposal { origin: Origin::default(), command }.to_wire().into());
-        }
-    }
-
-    // --- completions -----------------------------------------------------------------------------------------------------------
 
     fn on_log_done(&mut self, done: LogDone) {
         if let Some(sequence) = done.synced {
@@ -685,124 +364,5 @@ impl<S, D: Disk> Node<S, D> {
         for sending in self.sending.values_mut() {
             self.out.jobs.extend(sending.jobs(self.now));
         }
-    }
-
-    // --- snapshots -----------------------------------------------------------------------------------------------------------------
-
-    fn begin_snapshot(&mut self, to: NodeId) {
-        if self.sending.contains_key(&to) {
-            return;
-        }
-        let checkpoint = self.state.tables().checkpoint();
-        if checkpoint.applied() < self.log_start || checkpoint.applied().index == LogIndex(0) {
-            // Nothing is durable in the tables yet: make it so, and let consensus or the peer ask again.
-            self.state.tables_mut().flush_now();
-            self.raft.snapshot_sent(to, None);
-            return;
-        }
-        let sending = Sending::new(to, self.rng.u64(1..), checkpoint, self.now);
-        let (position, bytes) = (sending.position, sending.total_bytes());
-        self.out.notices.push(Notice::SnapshotSending { to, position, bytes });
-        self.sending.insert(to, sending);
-    }
-
-    fn on_snapshot_read(&mut self, to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String>) {
-        let Some(sending) = self.sending.get(&to).filter(|sending| sending.transfer == transfer) else { return };
-        match bytes {
-            Ok(bytes) => {
-                let frame = sending.frame(offset, bytes);
-                self.send(to, &frame);
-            }
-            Err(error) => {
-                self.out.notices.push(Notice::JobFailed(format!("reading a snapshot for {to}: {error}")));
-                self.end_sending(to, false);
-            }
-        }
-    }
-
-    fn on_snapshot_progress(&mut self, from: NodeId, transfer: u64, received: u64, done: bool) {
-        let now = self.now;
-        let Some(sending) = self.sending.get_mut(&from).filter(|sending| sending.transfer == transfer) else { return };
-        sending.progress(received, now);
-        if done {
-            self.end_sending(from, true);
-        }
-    }
-
-    fn end_sending(&mut self, to: NodeId, installed: bool) {
-        if let Some(sending) = self.sending.remove(&to) {
-            self.out.notices.push(Notice::SnapshotSent { to, installed });
-            self.raft.snapshot_sent(to, installed.then_some(sending.position));
-        }
-    }
-
-    fn give_up_stuck_snapshots(&mut self) {
-        let stuck: Vec<NodeId> = self.sending.values().filter(|sending| sending.is_stuck(self.now)).map(|sending| sending.to).collect();
-        for to in stuck {
-            self.end_sending(to, false);
-        }
-    }
-
-    fn on_snapshot_chunk(&mut self, from: NodeId, chunk: Chunk) {
-        let transfer = chunk.transfer;
-        if chunk.position.index <= self.raft.commit_index() && self.receiving.is_none() {
-            return self.send(from, &PeerMessage::SnapshotProgress { transfer, received: chunk.total, done: true });
-        }
-        match &self.receiving {
-            Some(receiving) if receiving.transfer == transfer && receiving.from == from => {}
-            Some(receiving) if !receiving.may_be_displaced(self.now) => return,
-            Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, self.now)),
-        }
-        let Some(receiving) = &mut self.receiving else { return };
-        receiving.take(chunk, self.now);
-        let progress = receiving.progress();
-        self.send(from, &progress);
-    }
-
-    fn drop_receiving(&mut self, reason: String) {
-        self.receiving = None;
-        self.out.notices.push(Notice::JobFailed(reason));
-        self.apply_held_back(LogIndex(0));
-    }
-
-    fn on_installed(&mut self, transfer: u64, tables: Result<LsmTables<D>, InstallError>) {
-        let Some(receiving) = self.receiving.take().filter(|receiving| receiving.transfer == transfer) else { return };
-        let tables = match tables {
-            Ok(tables) => tables,
-            Err(InstallError::Refused(error)) => return self.drop_receiving(format!("installing a snapshot: {error}")),
-            Err(InstallError::Broken(error)) => return self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
-        };
-        match State::open(tables) {
-            Ok(state) => self.switch_state(state, &receiving),
-            Err(error) => self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
-        }
-    }
-
-    fn switch_state(&mut self, state: State<LsmTables<D>>, receiving: &Receiving<D>) {
-        let (position, configuration) = (state.applied(), state.configuration().clone());
-        self.state = state;
-        for slot in self.proposals.outcomes_lost(position.term) {
-            self.refuse(slot, Refusal::LeaderChanged);
-        }
-        if self.raft.snapshot_installed(position, configuration) {
-            self.log_start = position;
-            self.compaction_asked = position;
-            self.out.log.push(LogCommand::Reset { position, hard_state: self.hard_state });
-        }
-        if position.term > self.last_applied_term {
-            self.last_applied_term = position.term;
-            self.proposals.term_applied(position.term);
-        }
-        self.out.notices.push(Notice::SnapshotInstalled(position));
-        self.out.notices.push(Notice::MembersChanged);
-        let transfer = receiving.transfer;
-        self.send(receiving.from, &PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true });
-        self.apply_held_back(position.index);
-    }
-
-    /// Applies what was committed while a snapshot was being installed, but for what the snapshot holds.
-    fn apply_held_back(&mut self, after: LogIndex) {
-        let held_back: Vec<Entry> = std::mem::take(&mut self.held_back).into_iter().filter(|entry| entry.index > after).collect();
-        self.on_committed(held_back);
     }
 }

@@ -70,7 +70,8 @@ impl<D: Disk> Repair<D> {
 
     /// What is still missing, for people.
     pub fn missing(&self) -> String {
-        let holes: Vec<String> = self.parts.loss.holes.iter().map(|(from, anchor)| format!("entries {from} to {}", anchor.index.previous())).collect();
+        let holes: Vec<String> =
+            self.parts.loss.holes.iter().map(|(from, anchor)| format!("entries {from} to {}", anchor.index.previous())).collect();
         let state = self.parts.loss.state.then(|| "the state".to_owned());
         state.into_iter().chain(holes).collect::<Vec<_>>().join(", ")
     }
@@ -160,7 +161,8 @@ impl<D: Disk> Repair<D> {
     fn on_log_reply<S>(&mut self, now: Instant, anchor: LogPosition, entries: &[Entry], out: &mut Outputs<S, D>) {
         let Some(at) = self.parts.loss.holes.iter().position(|hole| hole.1 == anchor) else { return };
         let first = self.parts.loss.holes[at].0;
-        let fits = |(i, entry): (usize, &Entry)| entry.index.0 == first.0 + i as u64 && entry.index < anchor.index && entry.term <= anchor.term;
+        let fits =
+            |(i, entry): (usize, &Entry)| entry.index.0 == first.0 + i as u64 && entry.index < anchor.index && entry.term <= anchor.term;
         if entries.is_empty() || !entries.iter().enumerate().all(fits) {
             return;
         }
@@ -183,7 +185,9 @@ impl<D: Disk> Repair<D> {
         receiving.take(chunk, now);
         out.frames.push((from, receiving.progress().to_wire().into()));
         self.last_progress = now;
-        while let Some(job) = self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true)) {
+        while let Some(job) =
+            self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true))
+        {
             self.run(job, out);
         }
     }
@@ -207,7 +211,7 @@ impl<D: Disk> Repair<D> {
             },
             kind => match Job(kind).run() {
                 JobDone(Done::SnapshotWritten { incoming: Ok(incoming), .. }) => return receiving.written(incoming),
-                JobDone(other) => format!("{other:?}"),
+                other => format!("{other:?}"),
             },
         };
         self.receiving = None;

@@ -17,7 +17,6 @@ use crate::jobs::{Job, Kind};
 const IDLE: Duration = Duration::from_secs(5);
 
 /// One hand-over.
-#[derive(Debug)]
 pub(crate) struct Receiving<D: Disk> {
     pub(crate) from: NodeId,
     pub(crate) transfer: u64,
@@ -30,7 +29,6 @@ pub(crate) struct Receiving<D: Disk> {
     last_chunk: Instant,
 }
 
-#[derive(Debug)]
 enum Stage<D: Disk> {
     /// Between jobs; nothing is written yet if `None`.
     Idle(Option<Incoming<D>>),

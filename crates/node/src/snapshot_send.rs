@@ -19,7 +19,6 @@ const GIVE_UP: Duration = Duration::from_secs(30);
 const RESEND: Duration = Duration::from_secs(2);
 
 /// One hand-over.
-#[derive(Debug)]
 pub(crate) struct Sending<D: Disk> {
     pub(crate) to: NodeId,
     pub(crate) transfer: u64,

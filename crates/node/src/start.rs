@@ -11,7 +11,7 @@ use steadfast_state::command::Member;
 use steadfast_storage::log::{self, LogContents, LogError, LogOptions, LogReader, OpenedLog};
 use steadfast_storage::tables::{self, LsmTables, TablesOptions};
 use steadfast_types::disk::Disk;
-use steadfast_types::tables::{Tables, TablesError};
+use steadfast_types::tables::TablesError;
 use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
 
@@ -137,7 +137,8 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     };
     let raft = Raft::new(config, recovered, options.seed, now);
     let log_bytes = writer.size_bytes();
-    let parts = Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state: contents.hard_state, log_start, log_bytes };
+    let parts =
+        Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state: contents.hard_state, log_start, log_bytes };
     Ok(Opened::Running(Box::new(Node::new(parts, now)), LogDriver::new(writer)))
 }
 
@@ -178,8 +179,7 @@ fn loss(has_state: bool, applied: LogPosition, contents: &LogContents) -> Loss {
 /// Everyone who may have what this node lost.
 fn peers(bootstrap: &Bootstrap, state: Option<&Configuration>, contents: &LogContents, me: NodeId) -> BTreeSet<NodeId> {
     let logged = contents.configurations.iter().map(|(_, configuration)| configuration);
-    let mut peers: BTreeSet<NodeId> =
-        logged.chain(state).chain([&bootstrap.configuration]).flat_map(Configuration::members).collect();
+    let mut peers: BTreeSet<NodeId> = logged.chain(state).chain([&bootstrap.configuration]).flat_map(Configuration::members).collect();
     peers.remove(&me);
     peers
 }

@@ -1,0 +1,161 @@
+//! What comes out of consensus, and what follows from applying it.
+//!
+//! Committed entries are held back while a snapshot is being installed or the tables' background work has fallen behind. What is held back is
+//! bounded: a leader proposes nothing meanwhile, and a follower takes no entries beyond [`HELD_BACK_BYTES`].
+
+use steadfast_consensus::Outputs as RaftOutputs;
+use steadfast_state::Answer as AnswerFor;
+use steadfast_storage::tables::Pressure;
+use steadfast_types::disk::Disk;
+use steadfast_types::{Entry, Payload};
+
+use crate::jobs::{Job, Kind};
+use crate::message::CallAnswer;
+use crate::node::{LeaseCaller, Node, Waiter};
+use crate::snapshot_receive::Receiving;
+use crate::{Answer, LogCommand, Notice, PeerMessage};
+
+/// Entries that a follower may hold back, bytes.
+pub(crate) const HELD_BACK_BYTES: usize = 32 * 1024 * 1024;
+
+impl<S, D: Disk> Node<S, D> {
+    pub(crate) fn ask_for_reads(&mut self) {
+        if let Some(number) = self.reads.to_request() {
+            self.raft.request_read(number);
+        }
+    }
+
+    /// Whether anything came out.
+    pub(crate) fn drain_consensus(&mut self) -> bool {
+        let RaftOutputs { log_write, messages, committed, read_ready, fetch, snapshot_wanted, role, configuration } =
+            self.raft.take_outputs();
+        let anything = log_write.is_some() || !messages.is_empty() || !committed.is_empty() || read_ready.is_some() || role.is_some();
+        if let Some(write) = log_write {
+            if let Some(hard_state) = write.hard_state {
+                self.hard_state = hard_state;
+            }
+            self.out.log.push(LogCommand::Write(write));
+        }
+        for (to, message) in messages {
+            self.send(to, &PeerMessage::Raft(message));
+        }
+        if let Some(role) = role {
+            self.out.notices.push(Notice::Role(role));
+        }
+        if let Some((position, configuration)) = configuration {
+            self.out.notices.push(Notice::Configuration(position, configuration));
+        }
+        self.on_committed(committed);
+        if let Some(ready) = read_ready {
+            self.reads.confirmed(ready);
+        }
+        for fetch in fetch {
+            let reader = self.log_reader.clone();
+            self.out.jobs.push(Job(Kind::Fetch { follower: fetch.follower, from: fetch.from, max_bytes: fetch.max_bytes, reader }));
+        }
+        for follower in snapshot_wanted {
+            self.begin_snapshot(follower);
+        }
+        self.update_leadership();
+        anything
+    }
+
+    fn on_committed(&mut self, committed: Vec<Entry>) {
+        self.held_back_bytes += committed.iter().map(Entry::size).sum::<usize>();
+        self.held_back.extend(committed);
+        self.apply_held_back();
+    }
+
+    /// Whether the tables can take no more for now.
+    pub(crate) fn must_hold_back(&self) -> bool {
+        self.receiving.as_ref().is_some_and(Receiving::is_installing) || self.state.tables().pressure() == Pressure::Behind
+    }
+
+    /// Applies what is committed, as far as may be.
+    pub(crate) fn apply_held_back(&mut self) {
+        let mut last = None;
+        while !self.must_hold_back() {
+            let Some(entry) = self.held_back.pop_front() else { break };
+            self.held_back_bytes -= entry.size();
+            // A snapshot installed meanwhile may hold it already.
+            if entry.index <= self.state.applied().index {
+                continue;
+            }
+            if !self.apply(&entry) {
+                return;
+            }
+            last = Some(entry.index);
+        }
+        if let Some(last) = last {
+            self.raft.applied(last);
+        }
+    }
+
+    /// False if the node can't go on.
+    pub(crate) fn apply(&mut self, entry: &Entry) -> bool {
+        let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events: self.options.events };
+        let applied = match self.state.apply(entry, answer) {
+            Ok(applied) => applied,
+            Err(fault) => {
+                self.out.notices.push(Notice::Fault(format!("entry {} can't be applied: {fault}", entry.position())));
+                return false;
+            }
+        };
+        for (request, response) in applied.outcomes {
+            if let Some(slot) = self.proposals.complete(request) {
+                self.out.answers.push((slot, Answer::Applied(response)));
+            }
+        }
+        if !applied.events.is_empty() {
+            self.out.events.push((applied.revision, applied.events));
+        }
+        self.leases.apply(self.now, &applied.leases);
+        if applied.members_changed {
+            self.out.notices.push(Notice::MembersChanged);
+        }
+        if entry.term > self.last_applied_term {
+            self.last_applied_term = entry.term;
+            self.proposals.term_applied(entry.term);
+        }
+        self.after_apply(entry);
+        true
+    }
+
+    pub(crate) fn after_apply(&mut self, entry: &Entry) {
+        if let Payload::Change { configuration, .. } = &entry.payload
+            && !configuration.contains(self.options.id)
+            && !configuration.is_joint()
+        {
+            self.out.notices.push(Notice::Removed);
+        }
+        if let Some(divergence) = self.state.divergence() {
+            let steadfast_state::Divergence { index, ours, theirs } = divergence;
+            self.out.notices.push(Notice::Diverged(format!("at entry {index} the hash here is {ours:016x}, the leader's {theirs:016x}")));
+        }
+    }
+
+    pub(crate) fn update_leadership(&mut self) {
+        if !self.raft.is_established_leader() {
+            return self.leases.stop();
+        }
+        // Its own first entry must be applied: then all leases granted before are known here.
+        if !self.leases.is_running() && self.last_applied_term == self.raft.term() {
+            match self.state.reader().leases() {
+                Ok(leases) => self.leases.start(self.now, leases),
+                Err(error) => self.out.notices.push(Notice::Fault(error.to_string())),
+            }
+        }
+    }
+
+    pub(crate) fn answer_reads(&mut self) {
+        for waiter in self.reads.applied(self.state.applied().index) {
+            match waiter {
+                Waiter::Client(slot) => self.out.answers.push((slot, Answer::Readable)),
+                Waiter::Lease { caller: LeaseCaller::Local(slot), ttl } => self.out.answers.push((slot, Answer::Lease(ttl))),
+                Waiter::Lease { caller: LeaseCaller::Remote { node, number }, ttl } => {
+                    self.send(node, &PeerMessage::CallAnswer { number, answer: CallAnswer::Lease(ttl) });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Questions that only the leader can answer: leases' times, and whether a membership change may be.
+
+use steadfast_consensus::{ProposeError, Role};
+use steadfast_state::command::{Batch, Member, Origin, Proposal};
+use steadfast_types::NodeId;
+use steadfast_types::disk::Disk;
+use steadfast_types::wire::Wire;
+
+use crate::message::{CallAnswer, Question};
+use crate::node::{Caller, LeaseCaller, Node, Waiter};
+use crate::{Answer, LeaseTtl, MembershipChange, PeerMessage, Refusal};
+
+impl<S, D: Disk> Node<S, D> {
+    pub(crate) fn answer_own_calls(&mut self) {
+        let patience = self.options.heartbeat_interval;
+        for (number, question) in self.calls.to_send(self.now, patience) {
+            match question {
+                Question::KeepAlive(id) | Question::TimeToLive(id) if self.leases.is_running() => {
+                    let ttl = self.lease_time(&question, id);
+                    if let Some(Caller::Client(slot)) = self.calls.answered(number) {
+                        let deadline = self.now + self.options.request_timeout;
+                        self.reads.add(Waiter::Lease { caller: LeaseCaller::Local(slot), ttl }, deadline);
+                    }
+                }
+                // Not established yet: asked again after `patience`.
+                Question::KeepAlive(_) | Question::TimeToLive(_) => {}
+                Question::ChangeMembership { origin, change } => match self.change_membership(origin, &change) {
+                    Ok(()) => drop(self.calls.answered(number)),
+                    Err(refusal) => self.on_call_answer(number, CallAnswer::Refused(refusal)),
+                },
+            }
+        }
+    }
+
+    /// Renews or looks at a lease.
+    pub(crate) fn lease_time(&mut self, question: &Question, id: steadfast_types::LeaseId) -> LeaseTtl {
+        let remaining_s = match question {
+            Question::KeepAlive(_) => self.leases.renew(id, self.now),
+            Question::TimeToLive(_) | Question::ChangeMembership { .. } => self.leases.remaining_s(id, self.now),
+        };
+        LeaseTtl { remaining_s }
+    }
+
+    pub(crate) fn on_call(&mut self, from: NodeId, number: u64, question: Question) {
+        if self.raft.role() != Role::Leader {
+            return;
+        }
+        match question {
+            Question::KeepAlive(id) | Question::TimeToLive(id) => {
+                if self.leases.is_running() {
+                    let ttl = self.lease_time(&question, id);
+                    let caller = LeaseCaller::Remote { node: from, number };
+                    self.reads.add(Waiter::Lease { caller, ttl }, self.now + self.options.request_timeout);
+                }
+            }
+            Question::ChangeMembership { origin, change } => {
+                if let Err(refusal) = self.change_membership(origin, &change) {
+                    self.send(from, &PeerMessage::CallAnswer { number, answer: CallAnswer::Refused(refusal) });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_call_answer(&mut self, number: u64, answer: CallAnswer) {
+        let slot = match self.calls.answered(number) {
+            Some(Caller::Client(slot)) => Some(slot),
+            Some(Caller::Reserved(request)) => self.proposals.complete(request),
+            None => None,
+        };
+        let Some(slot) = slot else { return };
+        self.out.answers.push((
+            slot,
+            match answer {
+                CallAnswer::Lease(ttl) => Answer::Lease(ttl),
+                CallAnswer::Refused(refusal) => Answer::Refused(refusal),
+            },
+        ));
+    }
+
+    pub(crate) fn change_membership(&mut self, origin: Origin, change: &MembershipChange) -> Result<(), Refusal> {
+        let members = self.members();
+        let (target, command) = crate::membership::plan(change, &members, &self.raft.status(), self.options.id)?;
+        let batch = Batch { proposals: vec![Proposal { origin, command }] };
+        match self.raft.propose_configuration(target, batch.to_wire().into()) {
+            Ok(_) => Ok(()),
+            Err(ProposeError::NotLeader { .. } | ProposeError::Transferring) => Err(Refusal::LeaderChanged),
+            Err(ProposeError::Busy) => Err(Refusal::TooManyRequests),
+            Err(ProposeError::NoVoters) => Err(Refusal::NotEnoughMembers),
+            Err(_) => Err(Refusal::ChangeUnderWay),
+        }
+    }
+
+    /// The members as applied here.
+    pub fn members(&self) -> Vec<Member> {
+        self.state.reader().members().unwrap_or_default()
+    }
+}

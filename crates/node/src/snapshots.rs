@@ -1,0 +1,128 @@
+//! Snapshots between nodes: beginning, progress and end of hand-overs, on both sides.
+
+use bytes::Bytes;
+use steadfast_consensus::SnapshotFit;
+use steadfast_state::State;
+use steadfast_storage::tables::LsmTables;
+use steadfast_types::disk::Disk;
+use steadfast_types::{LogIndex, NodeId};
+
+use crate::jobs::InstallError;
+use crate::node::Node;
+use crate::snapshot_receive::{Chunk, Receiving};
+use crate::snapshot_send::Sending;
+use crate::{LogCommand, Notice, PeerMessage, Refusal};
+
+impl<S, D: Disk> Node<S, D> {
+    pub(crate) fn begin_snapshot(&mut self, to: NodeId) {
+        if self.sending.contains_key(&to) {
+            return;
+        }
+        let checkpoint = self.state.tables().checkpoint();
+        if checkpoint.applied() < self.log_start || checkpoint.applied().index == LogIndex(0) {
+            // Nothing is durable in the tables yet: make it so, and let consensus or the peer ask again.
+            self.state.tables_mut().flush_now();
+            self.raft.snapshot_sent(to, None);
+            return;
+        }
+        let sending = Sending::new(to, self.rng.u64(1..), checkpoint, self.now);
+        let (position, bytes) = (sending.position, sending.total_bytes());
+        self.out.notices.push(Notice::SnapshotSending { to, position, bytes });
+        self.sending.insert(to, sending);
+    }
+
+    pub(crate) fn on_snapshot_read(&mut self, to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String>) {
+        let Some(sending) = self.sending.get(&to).filter(|sending| sending.transfer == transfer) else { return };
+        match bytes {
+            Ok(bytes) => {
+                let frame = sending.frame(offset, bytes);
+                self.send(to, &frame);
+            }
+            Err(error) => {
+                self.out.notices.push(Notice::JobFailed(format!("reading a snapshot for {to}: {error}")));
+                self.end_sending(to, false);
+            }
+        }
+    }
+
+    pub(crate) fn on_snapshot_progress(&mut self, from: NodeId, transfer: u64, received: u64, done: bool) {
+        let now = self.now;
+        let Some(sending) = self.sending.get_mut(&from).filter(|sending| sending.transfer == transfer) else { return };
+        sending.progress(received, now);
+        if done {
+            self.end_sending(from, true);
+        }
+    }
+
+    pub(crate) fn end_sending(&mut self, to: NodeId, installed: bool) {
+        if let Some(sending) = self.sending.remove(&to) {
+            self.out.notices.push(Notice::SnapshotSent { to, installed });
+            self.raft.snapshot_sent(to, installed.then_some(sending.position));
+        }
+    }
+
+    pub(crate) fn give_up_stuck_snapshots(&mut self) {
+        let stuck: Vec<NodeId> = self.sending.values().filter(|sending| sending.is_stuck(self.now)).map(|sending| sending.to).collect();
+        for to in stuck {
+            self.end_sending(to, false);
+        }
+    }
+
+    pub(crate) fn on_snapshot_chunk(&mut self, from: NodeId, chunk: Chunk) {
+        let transfer = chunk.transfer;
+        if chunk.position.index <= self.raft.commit_index() && self.receiving.is_none() {
+            return self.send(from, &PeerMessage::SnapshotProgress { transfer, received: chunk.total, done: true });
+        }
+        match &self.receiving {
+            Some(receiving) if receiving.transfer == transfer && receiving.from == from => {}
+            Some(receiving) if !receiving.may_be_displaced(self.now) => return,
+            Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, self.now)),
+        }
+        let Some(receiving) = &mut self.receiving else { return };
+        receiving.take(chunk, self.now);
+        let progress = receiving.progress();
+        self.send(from, &progress);
+    }
+
+    pub(crate) fn drop_receiving(&mut self, reason: String) {
+        self.receiving = None;
+        self.out.notices.push(Notice::JobFailed(reason));
+        self.apply_held_back();
+    }
+
+    pub(crate) fn on_installed(&mut self, transfer: u64, tables: Result<LsmTables<D>, InstallError>) {
+        let Some(receiving) = self.receiving.take().filter(|receiving| receiving.transfer == transfer) else { return };
+        let tables = match tables {
+            Ok(tables) => tables,
+            Err(InstallError::Refused(error)) => return self.drop_receiving(format!("installing a snapshot: {error}")),
+            Err(InstallError::Broken(error)) => return self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
+        };
+        match State::open(tables) {
+            Ok(state) => self.switch_state(state, &receiving),
+            Err(error) => self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
+        }
+    }
+
+    pub(crate) fn switch_state(&mut self, state: State<LsmTables<D>>, receiving: &Receiving<D>) {
+        let (position, configuration) = (state.applied(), state.configuration().clone());
+        self.state = state;
+        for slot in self.proposals.outcomes_lost(position.term) {
+            self.refuse(slot, Refusal::LeaderChanged);
+        }
+        if self.raft.snapshot_fit(position) == SnapshotFit::Replaces {
+            self.log_start = position;
+            self.compaction_asked = position;
+            self.out.log.push(LogCommand::Reset { position, hard_state: self.hard_state });
+        }
+        self.raft.snapshot_installed(position, configuration);
+        if position.term > self.last_applied_term {
+            self.last_applied_term = position.term;
+            self.proposals.term_applied(position.term);
+        }
+        self.out.notices.push(Notice::SnapshotInstalled(position));
+        self.out.notices.push(Notice::MembersChanged);
+        let transfer = receiving.transfer;
+        self.send(receiving.from, &PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true });
+        self.apply_held_back();
+    }
+}
