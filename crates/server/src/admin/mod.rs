@@ -1,0 +1,115 @@
+//! The admin port: health, status and metrics over HTTP.
+//!
+//! `/livez` answers while the process serves at all; `/readyz` while the node can serve clients; `/status` is JSON; `/metrics` is
+//! Prometheus' text form. Nothing here changes anything. Left out: authentication; give the port an address that only operators reach.
+
+mod connections;
+mod metrics;
+mod status;
+
+pub use connections::{ADMIN_CONNECTIONS, CONNECTION_LIFETIME};
+pub use metrics::{Description, METRICS, Metrics, resident_bytes};
+pub use status::{AdminStatus, Check};
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::time::interval;
+
+/// How often histograms are tidied up when nobody reads them.
+const TIDY_UP: Duration = Duration::from_secs(5);
+
+const INDEX: &str = "Steadfast. See /livez, /readyz?verbose, /status, /metrics\n";
+
+/// Tells a node's status; a closure does.
+pub trait AdminState: Send + Sync + 'static {
+    /// The status now.
+    fn status(&self) -> AdminStatus;
+}
+
+impl<F: Fn() -> AdminStatus + Send + Sync + 'static> AdminState for F {
+    fn status(&self) -> AdminStatus {
+        self()
+    }
+}
+
+struct Admin {
+    state: Box<dyn AdminState>,
+    metrics: Metrics,
+}
+
+/// Serves the admin port until `stop` is done.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve(
+    listener: TcpListener,
+    state: impl AdminState,
+    metrics: Metrics,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let admin = Arc::new(Admin { state: Box::new(state), metrics: metrics.clone() });
+    let serving = axum::serve(connections::Bounded::new(listener), routes(admin)).with_graceful_shutdown(stop);
+    tokio::select! {
+        served = async { serving.await } => served,
+        never = tidy_up(metrics) => match never {},
+    }
+}
+
+async fn tidy_up(metrics: Metrics) -> std::convert::Infallible {
+    let mut ticks = interval(TIDY_UP);
+    loop {
+        ticks.tick().await;
+        metrics.tidy_up();
+    }
+}
+
+fn routes(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics_text))
+        .fallback(|| async { (StatusCode::NOT_FOUND, INDEX) })
+        .with_state(admin)
+}
+
+async fn readyz(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
+    let status = admin.state.status();
+    let verbose = query.is_some_and(|query| query.split('&').any(|item| item.split('=').next() == Some("verbose")));
+    let unready = status.unready();
+    let code = if unready.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let text = if verbose { verbose_text(&status) } else { unready.unwrap_or_else(|| "ok".to_owned()) + "\n" };
+    (code, text).into_response()
+}
+
+fn verbose_text(status: &AdminStatus) -> String {
+    let line = |check: Check| match check.problem {
+        None => format!("[+] {}: ok\n", check.name),
+        Some(problem) => format!("[-] {}: {problem}\n", check.name),
+    };
+    status.checks().into_iter().map(line).collect()
+}
+
+async fn status(State(admin): State<Arc<Admin>>) -> Response {
+    let text = serde_json::to_string(&admin.state.status()).expect("a status is plain data");
+    ([(CONTENT_TYPE, "application/json")], text + "\n").into_response()
+}
+
+async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
+    admin.metrics.observe(&admin.state.status());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render()).into_response()
+}
+
+#[cfg(test)]
+mod tests;

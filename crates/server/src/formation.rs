@@ -1,0 +1,125 @@
+//! How a node gets its place in a cluster: by forming a new one with the others of its list, or by joining one it was added to.
+//!
+//! **Forming.** Every node of the list has a durable id before it says a word (see `identity`). Each asks every other, at the address in the
+//! list, who it is; all answer with what they were told (token and list) and their own id. A node that has heard every other *itself*, all
+//! told the same, knows the cluster's [`Genesis`](crate::genesis::Genesis); it is the same on every node. It makes that durable, and is through. From then on it
+//! answers with the genesis, so that late ones need not hear everyone.
+//!
+//! **Joining.** The node claims the member that was added with its peer address. The cluster grants that once, to one directory (by its
+//! nonce), through its log.
+//!
+//! Invariants:
+//! 1. A directory settles once, for one genesis; so of two different geneses from one list at most one can have a majority.
+//! 2. A node of whose cluster it is told that it runs already, with another id at its place, never forms another: its directory was emptied,
+//!    and what it had acknowledged is lost.
+//! 3. A node alone in its list asks nobody.
+//!
+//! Left out: a list whose majority was emptied at once forms anew; no node that remembers is there to ask.
+
+mod founding;
+mod joining;
+mod reception;
+
+pub use joining::{ClaimGrant, ClaimRefusal, Claims};
+pub use reception::FrontDesk;
+
+use tokio::net::TcpListener;
+
+use crate::identity::{Directory, IdentityError, Membership};
+use crate::options::{ServerOptions, Start};
+
+/// Why a node has no place in a cluster. Its directory is unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum FormationError {
+    /// The directory can't be written, or is of another cluster.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is nothing to resume.
+    #[error("{path} belongs to no cluster yet; start with --initial-cluster to form one, or with --join to join one")]
+    NothingToResume {
+        /// The directory.
+        path: String,
+    },
+    /// Another node of the list was told otherwise.
+    #[error("node `{name}` at {address} was told otherwise: {difference}; give every node the same --initial-cluster and --cluster-token")]
+    ToldOtherwise {
+        /// Which.
+        name: String,
+        /// Where.
+        address: String,
+        /// What differs.
+        difference: String,
+    },
+    /// The cluster runs, and this node's directory is not the one it began with.
+    #[error(
+        "this directory is empty, but the cluster exists already and knows `{name}` at {address} as node {known}: what that node had \
+         stored is lost. Run `steadfast member remove {known}` and `steadfast member add --peer {address}` on the cluster, then start here \
+         with --join"
+    )]
+    Emptied {
+        /// This node's name.
+        name: String,
+        /// Its address.
+        address: String,
+        /// The id the cluster knows it by.
+        known: steadfast_types::NodeId,
+    },
+    /// The cluster runs, and this node never belonged to it.
+    #[error(
+        "the cluster at {asked} exists already, without `{name}`; run `steadfast member add --peer {address}` on it, then start here with --join"
+    )]
+    NotAFounder {
+        /// This node's name.
+        name: String,
+        /// Its address.
+        address: String,
+        /// Who said so.
+        asked: String,
+    },
+    /// The cluster has no unstarted member with this address.
+    #[error("the cluster has no member with the peer address {address}; run `steadfast member add --peer {address}` on it first")]
+    NotAdded {
+        /// This node's address.
+        address: String,
+    },
+    /// The member with this address was claimed by another directory.
+    #[error(
+        "the member with the peer address {address} has started before, with another directory; if that is lost, run `steadfast member \
+         remove` for it and `steadfast member add --peer {address}`, then start again"
+    )]
+    AlreadyClaimed {
+        /// This node's address.
+        address: String,
+    },
+}
+
+/// Gives the node its place: at once if its directory has one, else by forming or joining, however long the others take. While it waits it
+/// answers the others on `listener`, and says now and then whom it waits for.
+///
+/// # Errors
+/// It can't have a place: see [`FormationError`]. That others are unreachable is not an error, but a reason to wait.
+pub async fn settle(options: &ServerOptions, directory: &mut Directory, listener: &TcpListener) -> Result<Membership, FormationError> {
+    if let Some(membership) = directory.identity().membership.clone() {
+        if let Start::InitialCluster { token, .. } = &options.start {
+            expect_token(directory, &membership, token)?;
+        }
+        return Ok(membership);
+    }
+    let (node, membership) = match &options.start {
+        Start::InitialCluster { token, members } => founding::form(directory.identity(), token, members, listener).await?,
+        Start::Join { peers } => joining::join(directory.identity(), peers).await?,
+        Start::Resume => return Err(FormationError::NothingToResume { path: directory.path().display().to_string() }),
+    };
+    directory.settle(node, membership.clone())?;
+    tracing::info!(cluster = %membership.cluster, node = %node, "this node has its place in the cluster");
+    Ok(membership)
+}
+
+/// A founder that is started with its list again must mean the same cluster. One that joined may carry any list: it was not part of it.
+fn expect_token(directory: &Directory, membership: &Membership, token: &str) -> Result<(), IdentityError> {
+    let node = directory.identity().node;
+    match membership.genesis.founders().iter().any(|founder| founder.node == node) {
+        true => directory.expect_token(token),
+        false => Ok(()),
+    }
+}

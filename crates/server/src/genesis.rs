@@ -1,0 +1,72 @@
+//! How a cluster began: who its founders were. Equal on every member, for good.
+//!
+//! The state machine's state before the first log entry follows from it ([`Genesis::configuration`], [`Genesis::members`]), so a member
+//! that joins later needs it too, to replay a log from its first entry to the same state as everyone.
+
+use steadfast_state::command::Member;
+use steadfast_types::wire::Wire;
+use steadfast_types::{ClusterId, Configuration, NodeId, wire_struct};
+
+use crate::options::peer_url;
+
+/// A member of the beginning.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Founder {
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it, `host:port`.
+    pub address: String,
+    /// Its id: of its data directory, as that was in the beginning.
+    pub node: NodeId,
+}
+wire_struct!(Founder { name, address, node });
+
+/// The beginning of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Genesis {
+    /// The token that the founders shared.
+    token: String,
+    /// Sorted by name.
+    founders: Vec<Founder>,
+}
+wire_struct!(Genesis { token, founders });
+
+impl Genesis {
+    /// The beginning of a cluster of these founders, in any order.
+    pub fn new(token: &str, founders: impl IntoIterator<Item = Founder>) -> Self {
+        let mut founders: Vec<Founder> = founders.into_iter().collect();
+        founders.sort();
+        Genesis { token: token.to_owned(), founders }
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The founders, sorted by name.
+    pub fn founders(&self) -> &[Founder] {
+        &self.founders
+    }
+
+    /// The cluster's id, which follows from all the rest; never 0.
+    pub fn cluster(&self) -> ClusterId {
+        ClusterId(xxhash_rust::xxh3::xxh3_64(&self.to_wire()).max(1))
+    }
+
+    /// The configuration before the first log entry: every founder votes.
+    pub fn configuration(&self) -> Configuration {
+        Configuration::of_voters(self.founders.iter().map(|founder| founder.node))
+    }
+
+    /// The members before the first log entry. Client addresses come when each has published its own.
+    pub fn members(&self) -> Vec<Member> {
+        self.founders.iter().map(Founder::member).collect()
+    }
+}
+
+impl Founder {
+    fn member(&self) -> Member {
+        Member { id: self.node, name: self.name.clone(), peer_urls: vec![peer_url(&self.address)], ..Member::default() }
+    }
+}

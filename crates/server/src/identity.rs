@@ -1,0 +1,256 @@
+//! Who a data directory belongs to: the file `IDENTITY`.
+//!
+//! Invariants:
+//! 1. A node's id is chosen at random when its directory is made, and is durable before anyone is told. So an emptied directory is a new
+//!    identity, whose old votes count no more.
+//! 2. Once the directory belongs to a cluster it belongs to it for good.
+//! 3. The file is replaced as a whole: a crash leaves the old one or the new one.
+//!
+//! Left out: everything that the replicated state knows better, such as today's members; and a lock, which is the store's.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use steadfast_types::{ClusterId, NodeId};
+
+use crate::genesis::Genesis;
+use file::{FILE, TEMPORARY, read, write};
+
+/// The format that this version writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// Why a data directory can't be used. It is unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The operating system refuses.
+    #[error("cannot {doing} {path}: {reason}; make the data directory readable and writable for this user, on a disk with free space")]
+    Unusable {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: String,
+        /// The operating system's words.
+        reason: io::Error,
+    },
+    /// The file is not what was written.
+    #[error(
+        "{path} is damaged ({what}); if the rest of the directory is sound, bring this file back from a copy, else remove this member \
+         (`steadfast member remove`), empty the directory, add it again (`steadfast member add`) and start with --join"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A later version wrote it.
+    #[error("{path} was written by a newer Steadfast (format {found}, this one knows {FORMAT}): start it with that version")]
+    Newer {
+        /// The file.
+        path: String,
+        /// Its format.
+        found: u32,
+    },
+    /// The file is gone, and the data is not.
+    #[error(
+        "{path} holds data (`{example}`) but no {FILE} file, so whose it is is not known; bring {FILE} back from a copy, or start in an \
+         empty directory"
+    )]
+    Missing {
+        /// The directory.
+        path: String,
+        /// Something in it.
+        example: String,
+    },
+    /// It belongs to a node of another name.
+    #[error("{path} belongs to node `{found}`, not to `{wanted}`; start with --name {found}, or in another directory")]
+    OtherName {
+        /// The directory.
+        path: String,
+        /// Whose it is.
+        found: String,
+        /// Who wanted it.
+        wanted: String,
+    },
+    /// It belongs to a node at another address.
+    #[error(
+        "{path} belongs to the node whose peer address is {found}, not {wanted}; start with --advertise-peer {found}, or first tell the \
+         running cluster of the move (`steadfast member update`)"
+    )]
+    OtherAddress {
+        /// The directory.
+        path: String,
+        /// The address it was made for.
+        found: String,
+        /// The address that was given.
+        wanted: String,
+    },
+    /// It belongs to another cluster.
+    #[error(
+        "{path} belongs to the cluster with token `{found}`, not `{wanted}`; start with --cluster-token {found}, or in another directory"
+    )]
+    OtherCluster {
+        /// The directory.
+        path: String,
+        /// The token of its cluster.
+        found: String,
+        /// The token that was given.
+        wanted: String,
+    },
+}
+
+/// Who a data directory belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node's id. Of a node that is yet to join it is provisional: the cluster gives it the id it was added with.
+    pub node: NodeId,
+    /// What the directory claims a member with, see [`steadfast_state::command::Command::MemberClaim`]; never 0.
+    pub nonce: u64,
+    /// The node's name.
+    pub name: String,
+    /// Where its peers reach it, `host:port`.
+    pub address: String,
+    /// The cluster it belongs to; none yet: it is forming or joining.
+    pub membership: Option<Membership>,
+}
+
+/// A node's place in its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// How it began.
+    pub genesis: Genesis,
+    /// Where the members were reached, `host:port`, when this node formed or joined it: whom to dial until the replicated state says more.
+    pub contacts: BTreeMap<NodeId, String>,
+}
+
+impl Membership {
+    /// The place of a founder.
+    pub fn of_founder(genesis: Genesis) -> Self {
+        let contacts = genesis.founders().iter().map(|founder| (founder.node, founder.address.clone())).collect();
+        Membership { cluster: genesis.cluster(), genesis, contacts }
+    }
+}
+
+/// A data directory with its identity.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    identity: Identity,
+}
+
+impl Directory {
+    /// Opens the directory, and makes it and its identity if it is not there or empty. The identity is durable on return.
+    ///
+    /// # Errors
+    /// It can't be read or written, is damaged or of a newer format, or belongs to a node of another name or address.
+    pub fn open(path: &Path, name: &str, address: &str) -> Result<Self, IdentityError> {
+        fs::create_dir_all(path).map_err(|reason| unusable("create", path, reason))?;
+        let Some(identity) = read(path)? else {
+            refuse_orphaned_data(path)?;
+            let identity =
+                Identity { node: NodeId(random()), nonce: random(), name: name.to_owned(), address: address.to_owned(), membership: None };
+            write(path, &identity)?;
+            return Ok(Directory { path: path.to_owned(), identity });
+        };
+        let directory = path.display().to_string();
+        if identity.name != name {
+            return Err(IdentityError::OtherName { path: directory, found: identity.name, wanted: name.to_owned() });
+        }
+        if identity.address != address {
+            return Err(IdentityError::OtherAddress { path: directory, found: identity.address, wanted: address.to_owned() });
+        }
+        Ok(Directory { path: path.to_owned(), identity })
+    }
+
+    /// The identity.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the directory its place in a cluster, as `node`. Durable on return.
+    ///
+    /// # Errors
+    /// It could not be written; the directory may or may not have its place now.
+    pub fn settle(&mut self, node: NodeId, membership: Membership) -> Result<(), IdentityError> {
+        assert!(self.identity.membership.is_none(), "{} already belongs to a cluster", self.path.display());
+        let identity = Identity { node, membership: Some(membership), ..self.identity.clone() };
+        write(&self.path, &identity)?;
+        self.identity = identity;
+        Ok(())
+    }
+
+    /// Notes the node's new peer address, which the cluster has agreed to. Durable on return.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn move_to(&mut self, address: &str) -> Result<(), IdentityError> {
+        let identity = Identity { address: address.to_owned(), ..self.identity.clone() };
+        write(&self.path, &identity)?;
+        self.identity = identity;
+        Ok(())
+    }
+
+    /// Checks that a settled directory is of the cluster with this token.
+    ///
+    /// # Errors
+    /// It is of another.
+    pub fn expect_token(&self, token: &str) -> Result<(), IdentityError> {
+        match &self.identity.membership {
+            Some(membership) if membership.genesis.token() != token => Err(IdentityError::OtherCluster {
+                path: self.path.display().to_string(),
+                found: membership.genesis.token().to_owned(),
+                wanted: token.to_owned(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A random number that is not 0, from the operating system.
+///
+/// # Panics
+/// If the operating system has none: nothing here would be safe then.
+pub fn random() -> u64 {
+    let mut bytes = [0; 8];
+    loop {
+        let length = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).expect("the system has random numbers");
+        match u64::from_le_bytes(bytes) {
+            number if length == bytes.len() && number != 0 => return number,
+            _ => {}
+        }
+    }
+}
+
+fn unusable(doing: &'static str, path: &Path, reason: io::Error) -> IdentityError {
+    IdentityError::Unusable { doing, path: path.display().to_string(), reason }
+}
+
+/// A directory without identity must hold nothing but what is there before a node is: locks, logs of its output, a file system's own.
+fn refuse_orphaned_data(path: &Path) -> Result<(), IdentityError> {
+    let harmless = |name: &str| {
+        matches!(name, TEMPORARY | "LOCK" | "lost+found") || name.starts_with('.') || name.ends_with("log") || name.ends_with("logs")
+    };
+    let entries = fs::read_dir(path).map_err(|reason| unusable("list", path, reason))?;
+    for entry in entries {
+        let entry = entry.map_err(|reason| unusable("list", path, reason))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !harmless(&name) {
+            return Err(IdentityError::Missing { path: path.display().to_string(), example: name });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

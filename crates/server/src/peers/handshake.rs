@@ -1,0 +1,222 @@
+//! The first words of a connection, in both directions.
+//!
+//! Each side opens with a preamble of 12 bytes: `STEADFST`, the oldest and the newest protocol version it speaks, the connection's purpose,
+//! a zero. Both then speak the newest version that both know. After it, framed:
+//! - a *session* (frames from the dialer to the accepter): a [`Hello`], answered by a [`Welcome`];
+//! - a *question* of a node that is not a member yet: the question, answered by one frame and the end of the connection.
+//!
+//! The preamble never changes its form; the rest may with the version.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use steadfast_types::wire::{Wire, WireError};
+use steadfast_types::{ClusterId, NodeId, wire_enum, wire_struct};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::frame::{FrameError, FrameReader, put_frame};
+
+/// The oldest protocol version spoken here.
+pub const OLDEST_VERSION: u8 = 1;
+/// The newest protocol version spoken here.
+pub const NEWEST_VERSION: u8 = 1;
+
+/// How long the other side may take for its first words.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The largest frame of a handshake, question or answer, bytes: a list of members with their addresses.
+pub const HANDSHAKE_FRAME_BYTES: usize = 64 * 1024;
+
+const MAGIC: [u8; 8] = *b"STEADFST";
+const PREAMBLE_BYTES: usize = 12;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Frames between members.
+    Session,
+    /// A question of a node that is not a member yet.
+    Question(Topic),
+}
+
+/// What a node that is not a member yet asks about; see `formation`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// Forming a new cluster.
+    Founding,
+    /// Joining as a member that was added.
+    Claim,
+}
+
+impl Purpose {
+    fn code(self) -> u8 {
+        match self {
+            Purpose::Session => 1,
+            Purpose::Question(Topic::Founding) => 2,
+            Purpose::Question(Topic::Claim) => 3,
+        }
+    }
+
+    fn of_code(code: u8) -> Option<Self> {
+        let all = [Purpose::Session, Purpose::Question(Topic::Founding), Purpose::Question(Topic::Claim)];
+        all.into_iter().find(|purpose| purpose.code() == code)
+    }
+}
+
+/// Who dials, and whom it means to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// The dialer's cluster.
+    pub(super) cluster: ClusterId,
+    /// The dialer.
+    pub(super) from: NodeId,
+    /// Whom it means to reach.
+    pub(super) to: NodeId,
+    /// The dialer's process life.
+    pub(super) incarnation: u64,
+    /// Where the dialer is reached, `host:port`.
+    pub(super) address: String,
+}
+wire_struct!(Hello { cluster, from, to, incarnation, address });
+
+/// The answer to a [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Welcome {
+    /// Frames are taken.
+    Accepted,
+    /// They are not.
+    Refused(Refusal),
+}
+wire_enum!(Welcome { 1 => Accepted {}, 2 => Refused(refusal) });
+
+/// Why a session is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The accepter belongs to another cluster.
+    #[error(
+        "the node there belongs to cluster {mine}; correct the address, or remove and add again the member whose directory is of the wrong cluster"
+    )]
+    Cluster {
+        /// The accepter's.
+        mine: ClusterId,
+    },
+    /// Another node is reached at that address.
+    #[error("node {mine} is there; if its directory was replaced, remove the old member and add the new one")]
+    Node {
+        /// Who is there.
+        mine: NodeId,
+    },
+    /// The dialer was removed from the cluster.
+    #[error("this node was removed from the cluster; stop it, and to use the machine again empty its directory and add it as a new member")]
+    Removed,
+    /// The accepter has no room for another stranger.
+    #[error("too many nodes that are not members are connected there")]
+    Crowded,
+    /// The accepter has no cluster yet.
+    #[error("the node there has not formed or joined its cluster yet")]
+    NotFormed,
+}
+wire_enum!(Refusal {
+    1 => Cluster { mine },
+    2 => Node { mine },
+    3 => Removed {},
+    4 => Crowded {},
+    5 => NotFormed {},
+});
+
+/// Why a handshake came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    #[error("cannot connect: {0}")]
+    Dial(std::io::Error),
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    #[error("what is there is no Steadfast node")]
+    Stranger,
+    #[error(
+        "the other side speaks protocol versions {oldest} to {newest}, this one {OLDEST_VERSION} to {NEWEST_VERSION}: upgrade the older of the two, one release at a time"
+    )]
+    Version { oldest: u8, newest: u8 },
+    #[error("the handshake is malformed: {0}")]
+    Malformed(#[from] WireError),
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+impl From<std::io::Error> for HandshakeError {
+    fn from(error: std::io::Error) -> Self {
+        HandshakeError::Frame(error.into())
+    }
+}
+
+impl HandshakeError {
+    /// Whether nobody listens at the address: the process that was there is gone.
+    pub(super) fn nobody_listens(&self) -> bool {
+        matches!(self, HandshakeError::Dial(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// Limits the time of a handshake's step.
+pub(super) async fn in_time<T>(limit: Duration, step: impl Future<Output = Result<T, HandshakeError>>) -> Result<T, HandshakeError> {
+    tokio::time::timeout(limit, step).await.unwrap_or(Err(HandshakeError::TimedOut(limit)))
+}
+
+fn preamble(purpose: u8) -> BytesMut {
+    let mut out = BytesMut::with_capacity(256);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[OLDEST_VERSION, NEWEST_VERSION, purpose, 0]);
+    out
+}
+
+/// The other side's purpose code, if it is a Steadfast node and speaks a version in common.
+async fn read_preamble<S: AsyncRead + Unpin>(stream: &mut FrameReader<S>) -> Result<(u8, Result<(), HandshakeError>), HandshakeError> {
+    let bytes: [u8; PREAMBLE_BYTES] = stream.raw().await?;
+    let Some([oldest, newest, purpose, _]) = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk().copied()) else {
+        return Err(HandshakeError::Stranger);
+    };
+    let common = oldest <= NEWEST_VERSION && newest >= OLDEST_VERSION;
+    Ok((purpose, if common { Ok(()) } else { Err(HandshakeError::Version { oldest, newest }) }))
+}
+
+/// The dialer's half: says what it is for, and reads the answer.
+pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    purpose: Purpose,
+    words: &[u8],
+) -> Result<(Bytes, FrameReader<S>), HandshakeError> {
+    let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
+    let mut out = preamble(purpose.code());
+    put_frame(&mut out, words);
+    stream.stream().write_all(&out).await?;
+    read_preamble(&mut stream).await?.1?;
+    Ok((stream.next().await?, stream))
+}
+
+/// As [`ask`], with a [`Hello`].
+pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, hello: &Hello) -> Result<FrameReader<S>, HandshakeError> {
+    let (answer, stream) = ask(stream, Purpose::Session, &hello.to_wire()).await?;
+    match Welcome::from_wire(answer)? {
+        Welcome::Accepted => Ok(stream),
+        Welcome::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
+    }
+}
+
+/// The accepter's first half: what the connection is for, and the first frame on it. A dialer of a version that is not spoken here is told
+/// the versions that are.
+pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<(Purpose, Bytes, FrameReader<S>), HandshakeError> {
+    let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
+    let (code, version) = read_preamble(&mut stream).await?;
+    stream.stream().write_all(&preamble(code)).await?;
+    version?;
+    let purpose = Purpose::of_code(code).ok_or(HandshakeError::Malformed(WireError::Invalid("purpose")))?;
+    Ok((purpose, stream.next().await?, stream))
+}
+
+/// The accepter's second half: its answer.
+pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut FrameReader<S>, words: &[u8]) -> Result<(), HandshakeError> {
+    let mut out = BytesMut::with_capacity(words.len() + 16);
+    put_frame(&mut out, words);
+    Ok(stream.stream().write_all(&out).await?)
+}

@@ -1,0 +1,276 @@
+//! What a node dials: a task for each peer that connects, sends what waits, and after a failure connects again, soon.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use steadfast_types::{NodeId, Rng, limits};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::frame::{FrameReader, put_frame, put_header};
+use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Topic, greet, in_time};
+use super::roster::Peer;
+use super::{SIGN_INTERVAL, SILENCE, Shared, stopped};
+
+/// The first wait before dialling again. Short, for a peer that restarts is needed.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+/// The longest wait before dialling again.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// A connection that lasted so long was good: after its end the peer is dialled at once. After a shorter one there is a wait, so that two
+/// nodes that disagree about each other do not dial without pause.
+const GOOD_CONNECTION: Duration = Duration::from_secs(1);
+
+/// How long a dial may take: one lost packet is sent again after a second, and a new dial is as good as waiting longer.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a stopping node tries to send what waits.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Small frames go out together, up to about so many bytes at once.
+const COALESCE_BYTES: usize = 64 * 1024;
+
+/// From this size on a frame goes out from where it is, not by way of the buffer.
+const COPY_BYTES: usize = 16 * 1024;
+
+/// Why a question to another node has no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {reason}")]
+pub struct AskError {
+    /// Whom it was put to.
+    pub address: String,
+    reason: HandshakeError,
+}
+
+/// Puts a question to the node at `address`, waiting at most `limit` for its answer.
+///
+/// # Errors
+/// It can't be reached, is no Steadfast node, speaks another version, or did not answer.
+pub async fn ask(address: &str, topic: Topic, question: &[u8], limit: Duration) -> Result<Bytes, AskError> {
+    let attempt = async { super::handshake::ask(dial(address).await?, Purpose::Question(topic), question).await };
+    match in_time(limit, attempt).await {
+        Ok((answer, _)) => Ok(answer),
+        Err(reason) => Err(AskError { address: address.to_owned(), reason }),
+    }
+}
+
+async fn dial(address: &str) -> Result<TcpStream, HandshakeError> {
+    let connect = async { TcpStream::connect(address).await.map_err(HandshakeError::Dial) };
+    let stream = in_time(DIAL_TIMEOUT, connect).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Doubling waits with jitter, so that many nodes do not dial in step.
+struct Backoff {
+    rng: Rng,
+    wait: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Backoff { rng: Rng::with_seed(crate::identity::random()), wait: FIRST_WAIT }
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.wait;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        wait.mul_f64(0.5 + self.rng.f64() / 2.0)
+    }
+
+    fn reset(&mut self) {
+        self.wait = FIRST_WAIT;
+    }
+}
+
+/// The dialer of one peer.
+struct Dialer {
+    shared: Arc<Shared>,
+    node: NodeId,
+    peer: Arc<Peer>,
+    backoff: Backoff,
+    /// Whether the peer was connected since nobody was found to listen.
+    was_connected: bool,
+    stop: watch::Receiver<bool>,
+}
+
+/// Keeps one peer connected until it is dismissed or the transport stops.
+pub(super) async fn run(shared: Arc<Shared>, node: NodeId, peer: Arc<Peer>) {
+    let stop = shared.stop.subscribe();
+    let mut addresses = peer.address.subscribe();
+    let mut dialer = Dialer { shared, node, peer, backoff: Backoff::new(), was_connected: false, stop };
+    loop {
+        let Some(address) = addresses.borrow_and_update().clone() else { break };
+        tokio::select! {
+            stopped = dialer.attempt(&address) => if stopped.is_break() { break },
+            // A send error: the peer is gone from the roster, as with no address.
+            moved = addresses.changed() => if moved.is_err() { break },
+        }
+        dialer.disconnected();
+    }
+    dialer.disconnected();
+}
+
+impl Dialer {
+    /// Dials once. Connected, it sends until the connection fails. Then, or if it could not connect, it waits if that is wise. Break: the
+    /// transport stops.
+    async fn attempt(&mut self, address: &str) -> ControlFlow<()> {
+        let connected = tokio::select! {
+            connected = connect(&self.shared, self.node, address) => connected,
+            () = stopped(&mut self.stop) => return ControlFlow::Break(()),
+        };
+        match connected {
+            Ok(stream) => {
+                let begin = Instant::now();
+                self.connected(address);
+                match carry(&self.shared, &self.peer, stream, self.stop.clone()).await {
+                    Ok(()) => return ControlFlow::Break(()),
+                    Err(reason) => tracing::info!(peer = %self.node, address, "lost the connection to the peer: {reason}"),
+                }
+                self.disconnected();
+                if begin.elapsed() >= GOOD_CONNECTION {
+                    self.backoff.reset();
+                    return ControlFlow::Continue(());
+                }
+            }
+            Err(error) => self.failed(address, &error),
+        }
+        self.pause().await
+    }
+
+    fn connected(&mut self, address: &str) {
+        tracing::info!(peer = %self.node, address, "connected to the peer");
+        self.shared.complaints.forget(self.node);
+        self.peer.queue.set_connected(true);
+        self.was_connected = true;
+    }
+
+    fn disconnected(&self) {
+        self.shared.count_dropped(self.peer.queue.set_connected(false));
+    }
+
+    fn failed(&mut self, address: &str, error: &HandshakeError) {
+        if error.nobody_listens() && std::mem::take(&mut self.was_connected) {
+            self.shared.end_session(self.node);
+        }
+        if !self.shared.complaints.first(self.node, error) {
+            return;
+        }
+        match error {
+            HandshakeError::Refused(_) | HandshakeError::Version { .. } | HandshakeError::Stranger => {
+                tracing::warn!(peer = %self.node, address, "the peer does not take this node's connection: {error}");
+            }
+            HandshakeError::Frame(_) | HandshakeError::Dial(_) | HandshakeError::TimedOut(_) | HandshakeError::Malformed(_) => {
+                tracing::info!(peer = %self.node, address, "cannot reach the peer, and keeps trying: {error}");
+            }
+        }
+    }
+
+    /// Waits for the time of the next try, or for word of the peer.
+    async fn pause(&mut self) -> ControlFlow<()> {
+        tokio::select! {
+            () = sleep(self.backoff.next()) => ControlFlow::Continue(()),
+            () = self.peer.nudge.notified() => ControlFlow::Continue(()),
+            () = stopped(&mut self.stop) => ControlFlow::Break(()),
+        }
+    }
+}
+
+async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<TcpStream, HandshakeError> {
+    let stream = dial(address).await?;
+    let local = &shared.local;
+    let hello =
+        Hello { cluster: local.cluster, from: local.node, to: node, incarnation: local.incarnation, address: local.address.clone() };
+    // Nothing but answers to signs of life follows on this connection, so what was read ahead may go.
+    in_time(HANDSHAKE_TIMEOUT, greet(stream, &hello)).await.map(FrameReader::into_stream)
+}
+
+/// Sends until the connection fails (an error) or the transport stops.
+async fn carry(shared: &Shared, peer: &Peer, stream: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let (read, write) = stream.into_split();
+    tokio::select! {
+        ended = send_all(shared, peer, write, stop) => ended,
+        failed = listen_for_life(read) => Err(failed),
+    }
+}
+
+/// Ends when the peer has closed the connection, or has answered no sign of life for too long.
+async fn listen_for_life(mut read: OwnedReadHalf) -> io::Error {
+    let mut answers = [0; 64];
+    loop {
+        match timeout(SILENCE, read.read(&mut answers)).await {
+            Ok(Ok(0)) => return io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed it"),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"),
+        }
+    }
+}
+
+async fn send_all(shared: &Shared, peer: &Peer, write: OwnedWriteHalf, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let mut writer = Writer { shared, write, out: BytesMut::with_capacity(COALESCE_BYTES + COPY_BYTES) };
+    let mut frames = VecDeque::new();
+    let mut signs = interval(SIGN_INTERVAL);
+    signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = peer.queue.take_all(&mut frames) => {}
+            _ = signs.tick() => put_frame(&mut writer.out, &[]),
+            () = stopped(&mut stop) => break,
+        }
+        writer.send(&mut frames).await?;
+    }
+    peer.queue.take_waiting(&mut frames);
+    let last_words = async {
+        writer.send(&mut frames).await?;
+        writer.write.shutdown().await
+    };
+    timeout(LAST_WORDS, last_words).await.unwrap_or(Ok(()))
+}
+
+/// Brings frames to the socket in few writes.
+struct Writer<'a> {
+    shared: &'a Shared,
+    write: OwnedWriteHalf,
+    out: BytesMut,
+}
+
+impl Writer<'_> {
+    async fn send(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
+        let count = frames.len() as u64;
+        for frame in frames.drain(..) {
+            debug_assert!(frame.len() <= limits::PEER_FRAME_BYTES);
+            if frame.len() >= COPY_BYTES {
+                put_header(&mut self.out, &frame);
+                self.flush().await?;
+                self.write.write_all(&frame).await?;
+                self.shared.metrics.peer_bytes_sent.increment(frame.len() as u64);
+                continue;
+            }
+            put_frame(&mut self.out, &frame);
+            if self.out.len() >= COALESCE_BYTES {
+                self.flush().await?;
+            }
+        }
+        self.shared.metrics.peer_frames_sent.increment(count);
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.write.write_all(&self.out).await?;
+            self.shared.metrics.peer_bytes_sent.increment(self.out.len() as u64);
+            self.out.clear();
+        }
+        Ok(())
+    }
+}
