@@ -77,10 +77,10 @@ impl Raft {
         self.election.stand_at = self.now + self.random_wait(self.config.election_timeout);
     }
 
-    /// After a start: the only voter need not wait for anyone.
+    /// After a start: the only voter need not wait for anyone; unless a leader that its configuration has just removed may count on its lease.
     pub(crate) fn start_waiting(&mut self) {
         self.wait_for_leader();
-        if self.is_only_voter() {
+        if self.is_only_voter() && !self.config.lease_reads {
             self.election.stand_at = self.now;
         }
     }

@@ -1,7 +1,7 @@
 //! Random clusters under random faults, many seeds: the promises of consensus hold at every step (the harness checks them), and after the
 //! faults end the cluster goes on.
 //!
-//! `CONSENSUS_SEEDS=from..to` runs other seeds; a failing seed is printed.
+//! `CONSENSUS_SEEDS=from..to` runs other seeds; a failing seed is printed. `CONSENSUS_TRACE=1` tells all that happens.
 
 mod harness;
 
@@ -38,6 +38,8 @@ enum Action {
     Checkpoint,
     Fetch,
     Snapshot,
+    Damage,
+    PowerFailure,
 }
 
 const ACTIONS: &[(u32, u32, Action)] = &[
@@ -61,6 +63,8 @@ const ACTIONS: &[(u32, u32, Action)] = &[
     (0, 20, Action::Checkpoint),
     (20, 100, Action::Fetch),
     (5, 40, Action::Snapshot),
+    (0, 4, Action::Damage),
+    (0, 1, Action::PowerFailure),
 ];
 
 impl Mix {
@@ -86,6 +90,8 @@ struct Run {
     cluster: Cluster,
     rng: Rng,
     proposals: u64,
+    /// Disks lose data in this run, and the voters stay the same: what may be lost without loss to the cluster is stated for fixed voters.
+    damage: bool,
 }
 
 impl Run {
@@ -93,8 +99,10 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let lease_reads = rng.u8(0..4) == 0;
         let recent_entry_bytes = [0, 300, 1 << 20][rng.usize(0..3)];
-        let mut cluster = Cluster::new(Options { lease_reads, recent_entry_bytes, seed });
-        let voters = Configuration::of_voters((1..=rng.u64(1..=5)).map(NodeId));
+        let mut cluster = Cluster::new(Options { lease_reads, recent_entry_bytes, seed, print: std::env::var_os("CONSENSUS_TRACE").is_some() });
+        let damage = rng.u8(0..3) == 0;
+        let least = if damage { 3 } else { 1 };
+        let voters = Configuration::of_voters((1..=rng.u64(least..=5)).map(NodeId));
         for id in 1..=5 {
             // Those outside the first configuration are machines that may join later, which know of none.
             let member = voters.contains(NodeId(id));
@@ -103,7 +111,7 @@ impl Run {
             cluster.machines.get_mut(&NodeId(id)).unwrap().slow_disk = slow_disk;
         }
         cluster.trace.clear();
-        Run { cluster, rng, proposals: 0 }
+        Run { cluster, rng, proposals: 0, damage }
     }
 
     fn any_node(&mut self) -> NodeId {
@@ -119,6 +127,9 @@ impl Run {
     }
 
     fn act(&mut self, action: Action) {
+        if std::env::var_os("CONSENSUS_TRACE").is_some() {
+            println!("-- {action:?}");
+        }
         match action {
             Action::Deliver | Action::Duplicate | Action::Drop => self.message(action),
             Action::DropAll => self.cluster.bag.clear(),
@@ -155,7 +166,10 @@ impl Run {
                 let (id, peer) = (self.any_node(), self.likely_leader());
                 self.cluster.input(id, |raft| raft.peer_disconnected(peer));
             }
+            Action::Change if self.damage => {}
             Action::Change => self.change(),
+            Action::Damage => self.damage(),
+            Action::PowerFailure => self.power_failure(),
             Action::Transfer => {
                 let (id, to) = (self.likely_leader(), self.any_node());
                 let _ = self.cluster.input(id, |raft| raft.transfer_leadership(Some(to)));
@@ -179,6 +193,31 @@ impl Run {
                     self.cluster.carry_snapshot(position);
                 }
             }
+        }
+    }
+
+    /// A node loses the end of what it had on disk, and knows that it may have.
+    fn damage(&mut self) {
+        let id = self.any_node();
+        let voters = self.cluster.machines.values().filter(|machine| !machine.checkpoint.configuration.voters.is_empty());
+        let majority = voters.count() / 2 + 1;
+        let damaged = self.cluster.machines.values().filter(|machine| machine.damaged && machine.synced.hard_state.suspect);
+        if !self.damage || damaged.count() + 1 >= majority {
+            return;
+        }
+        let lost = self.rng.u64(1..6);
+        self.cluster.crash(id);
+        self.cluster.machines.get_mut(&id).unwrap().damage(lost);
+    }
+
+    /// All nodes fail at once; none can tell whether the write it was at was acknowledged.
+    fn power_failure(&mut self) {
+        if !self.damage {
+            return;
+        }
+        for id in (1..=5).map(NodeId) {
+            self.cluster.crash(id);
+            self.cluster.machines.get_mut(&id).unwrap().synced.hard_state.suspect = true;
         }
     }
 

@@ -103,6 +103,8 @@ pub struct Machine {
     orders: VecDeque<Order>,
     /// Writes wait for an explicit sync.
     pub slow_disk: bool,
+    /// It lost entries, since it was last free of suspicion.
+    pub damaged: bool,
 }
 
 impl Machine {
@@ -117,6 +119,7 @@ impl Machine {
             checkpoint,
             orders: VecDeque::new(),
             slow_disk: false,
+            damaged: false,
         }
     }
 
@@ -151,6 +154,14 @@ impl Machine {
         }
     }
 
+    /// While it is down, the disk loses its newest `count` entries (not what the checkpoint covers), and knows that it lost something.
+    pub fn damage(&mut self, count: u64) {
+        let keep = self.synced.last().index.0.saturating_sub(count).max(self.checkpoint.position.index.0);
+        self.synced.truncate_from(LogIndex(keep + 1));
+        self.synced.hard_state.suspect = true;
+        self.damaged = true;
+    }
+
     pub fn write(&mut self, write: LogWrite) {
         assert!(write.hard_state.is_some() || write.truncate_from.is_some() || !write.entries.is_empty(), "an empty write");
         self.order(Order::Write(write));
@@ -178,6 +189,7 @@ impl Machine {
             if let Order::Write(write) = order {
                 last = Some(write.sequence);
             }
+            self.damaged &= self.synced.hard_state.suspect;
         }
         last
     }

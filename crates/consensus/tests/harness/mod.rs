@@ -31,6 +31,8 @@ pub struct Options {
     pub lease_reads: bool,
     pub recent_entry_bytes: usize,
     pub seed: u64,
+    /// Print what happens as it happens.
+    pub print: bool,
 }
 
 /// What must hold over all nodes and all lives.
@@ -237,7 +239,11 @@ impl Cluster {
     }
 
     fn take(&mut self, id: NodeId, outputs: Outputs) {
-        self.trace.extend(text::outputs(id, &outputs));
+        let lines = text::outputs(id, &outputs);
+        if self.options.print {
+            lines.iter().for_each(|line| println!("{line}"));
+        }
+        self.trace.extend(lines);
         let machine = self.machines.get_mut(&id).expect("a machine");
         if let Some(write) = outputs.log_write {
             machine.write(write);
