@@ -1,1 +1,90 @@
-fn main() {}
+//! The command line of Steadfast: one program that runs a node, a whole cluster for trials, and the commands that look after one.
+//!
+//! Exit status: 0 good, 1 failure, 2 usage. A failure is one line on standard error: `steadfast: what: why`.
+//! Left out: everything that a node does, which is in `server` and below it.
+
+mod client;
+mod dev;
+mod endpoints;
+mod kv;
+mod member;
+mod move_leader;
+mod serve;
+mod show;
+mod status;
+mod usage;
+
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use usage::UsageError;
+
+// A node's threads hand each other small buffers all the time; the system's allocator is slower at that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Keeps a distributed application running when machines, disks and networks fail.
+#[derive(Parser, Debug)]
+#[command(name = "steadfast", version, max_term_width = 100)]
+#[command(after_help = "\
+First steps:
+  steadfast dev                          three nodes on this machine
+  steadfast kv put greeting hello        in another terminal
+  steadfast status
+
+The API for applications is etcd's, version 3: etcdctl and etcd's client libraries work with it.")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run a whole cluster on this machine, for trials
+    Dev(dev::DevArgs),
+    /// Run one node
+    Serve(Box<serve::ServeArgs>),
+    /// Show all nodes of a cluster and how they are
+    Status(status::StatusArgs),
+    /// Read, write and watch keys
+    Kv(kv::KvArgs),
+    /// Show and change who belongs to a cluster
+    Member(member::MemberArgs),
+    /// Hand leadership to another node
+    MoveLeader(move_leader::MoveLeaderArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match CommandLine::parse().command {
+        Command::Dev(args) => dev::run(&args),
+        Command::Serve(args) => serve::run(*args),
+        Command::Status(args) => client_command(status::run(&args)),
+        Command::Kv(args) => client_command(kv::run(&args)),
+        Command::Member(args) => client_command(member::run(&args)),
+        Command::MoveLeader(args) => client_command(move_leader::run(&args)),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Runs a command that talks to a cluster; one thread is enough for it.
+fn client_command(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// Prints the error on one line and gives its exit status.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        // Whoever read the output has had enough of it, as `head` has.
+        return ExitCode::SUCCESS;
+    }
+    let message = format!("{error:#}");
+    eprintln!("steadfast: {}", message.lines().map(str::trim).collect::<Vec<_>>().join(" "));
+    ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
+}

@@ -1,0 +1,219 @@
+//! `steadfast member`: who belongs to the cluster, and changes of that.
+
+use std::fmt::Write;
+
+use anyhow::{Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use steadfast_etcd_api::proto::etcdserverpb::cluster_client::ClusterClient;
+use steadfast_etcd_api::proto::etcdserverpb::{Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest};
+use tonic::transport::Channel;
+
+use crate::client::{self, read_error, write_error};
+use crate::endpoints::{Cluster, host_and_port};
+use crate::show;
+
+/// What `steadfast member` takes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A new node: add it, then start it with the command that is printed. As a learner first, it catches up without a vote.
+A lost node: remove it, then add its replacement; never start it again on an emptied directory under the old membership.
+
+Examples:
+  steadfast member list
+  steadfast member add n4 --peer 10.0.0.4:2380 --learner
+  steadfast member promote n4
+  steadfast member remove n2")]
+pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand, Debug)]
+enum Action {
+    /// List the members
+    List {
+        #[command(flatten)]
+        cluster: Cluster,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a node before it is started
+    Add {
+        /// The name that it will be started with
+        name: Option<String>,
+        /// Where the other nodes will reach it, host:port
+        #[arg(long, value_name = "ADDR", value_parser = peer_address)]
+        peer: String,
+        /// Let it catch up without a vote first; promote it later
+        #[arg(long)]
+        learner: bool,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Remove a node for good
+    Remove {
+        /// Its name or id
+        member: String,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+    /// Give a learner its vote
+    Promote {
+        /// Its name or id
+        member: String,
+        #[command(flatten)]
+        cluster: Cluster,
+    },
+}
+
+fn peer_address(text: &str) -> Result<String, String> {
+    host_and_port(text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/'), None)
+}
+
+/// Carries out one of the actions.
+pub(crate) async fn run(args: &MemberArgs) -> Result<()> {
+    match &args.action {
+        Action::List { cluster, json } => list(cluster, *json).await,
+        Action::Add { name, peer, learner, cluster } => add(cluster, name.as_deref(), peer, *learner).await,
+        Action::Remove { member, cluster } => remove(cluster, member).await,
+        Action::Promote { member, cluster } => promote(cluster, member).await,
+    }
+}
+
+async fn list(cluster: &Cluster, json: bool) -> Result<()> {
+    let members = members(&mut open(cluster).await?).await?;
+    show::print(if json { list_json(&members).to_string() } else { list_text(&members) })?;
+    Ok(())
+}
+
+async fn add(cluster: &Cluster, name: Option<&str>, peer: &str, learner: bool) -> Result<()> {
+    let mut client = open(cluster).await?;
+    let request = MemberAddRequest { peer_ur_ls: vec![format!("http://{peer}")], is_learner: learner };
+    let answer = client.member_add(request).await.map_err(write_error)?.into_inner();
+    let id = answer.member.map_or(0, |member| member.id);
+    let others: Vec<&Member> = answer.members.iter().filter(|member| member.id != id).collect();
+    let what = if learner { "learner" } else { "voter" };
+    let mut text = format!("Added member {id:x}, a {what}. Start it on its machine with:\n  {}", join_command(name, peer, &others));
+    if learner {
+        let who = name.map_or_else(|| format!("{id:x}"), show::shell_word);
+        write!(text, "\nWhen it has caught up, give it its vote with:\n  {} member promote {who}", show::program())?;
+    }
+    show::print(text)?;
+    Ok(())
+}
+
+async fn remove(cluster: &Cluster, wanted: &str) -> Result<()> {
+    let mut client = open(cluster).await?;
+    let id = find(&members(&mut client).await?, wanted)?;
+    let answer = client.member_remove(MemberRemoveRequest { id }).await.map_err(write_error)?.into_inner();
+    show::print(format!("Removed member {id:x}; {} remain. Its data directory is of no more use.", answer.members.len()))?;
+    Ok(())
+}
+
+async fn promote(cluster: &Cluster, wanted: &str) -> Result<()> {
+    let mut client = open(cluster).await?;
+    let id = find(&members(&mut client).await?, wanted)?;
+    client.member_promote(MemberPromoteRequest { id }).await.map_err(write_error)?;
+    show::print(format!("Member {id:x} is a voter now."))?;
+    Ok(())
+}
+
+async fn open(cluster: &Cluster) -> Result<ClusterClient<Channel>> {
+    Ok(ClusterClient::new(client::connect_any(&cluster.endpoints).await?))
+}
+
+async fn members(client: &mut ClusterClient<Channel>) -> Result<Vec<Member>> {
+    let answer = client.member_list(MemberListRequest { linearizable: true }).await.map_err(read_error)?;
+    Ok(answer.into_inner().members)
+}
+
+/// The id of the member with this name or hexadecimal id.
+pub(crate) fn find(members: &[Member], wanted: &str) -> Result<u64> {
+    let id = u64::from_str_radix(wanted, 16).ok();
+    if let Some(member) = members.iter().find(|member| Some(member.id) == id) {
+        return Ok(member.id);
+    }
+    let named: Vec<&Member> = members.iter().filter(|member| !wanted.is_empty() && member.name == wanted).collect();
+    match named.as_slice() {
+        [member] => Ok(member.id),
+        [] => bail!("no member has the name or id {wanted:?}: `steadfast member list` shows them"),
+        _ => bail!("{} members have the name {wanted:?}: give the id of one", named.len()),
+    }
+}
+
+/// What starts a node that was just added.
+fn join_command(name: Option<&str>, peer: &str, others: &[&Member]) -> String {
+    let addresses = others.iter().filter_map(|member| member.peer_ur_ls.first());
+    let join: Vec<&str> = addresses.map(|url| url.trim_start_matches("http://").trim_end_matches('/')).collect();
+    let name = name.map_or_else(|| "NAME".to_string(), show::shell_word);
+    format!("{} serve --name {name} --data-dir DIR --listen-peer {peer} --join {}", show::program(), join.join(","))
+}
+
+fn role(member: &Member) -> &'static str {
+    if member.is_learner { "learner" } else { "voter" }
+}
+
+fn list_text(members: &[Member]) -> String {
+    let rows = members.iter().map(|member| {
+        let (name, clients) =
+            if member.name.is_empty() { ("(not started)", "-".into()) } else { (member.name.as_str(), member.client_ur_ls.join(",")) };
+        vec![name.to_string(), format!("{:x}", member.id), role(member).to_string(), member.peer_ur_ls.join(","), clients]
+    });
+    show::table(&["NAME", "ID", "ROLE", "PEERS", "CLIENTS"], &[], rows)
+}
+
+fn list_json(members: &[Member]) -> Value {
+    let member = |member: &Member| {
+        json!({
+            "id": format!("{:x}", member.id),
+            "name": member.name,
+            "role": role(member),
+            "started": !member.name.is_empty(),
+            "peer_urls": member.peer_ur_ls,
+            "client_urls": member.client_ur_ls,
+        })
+    };
+    json!({ "members": members.iter().map(member).collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, name: &str) -> Member {
+        Member { id, name: name.into(), peer_ur_ls: vec![format!("http://10.0.0.{id}:2380")], ..Member::default() }
+    }
+
+    #[test]
+    fn members_are_found_by_name_or_id() {
+        let members = [member(0xa1, "n1"), member(2, "n2"), member(3, "n2"), member(4, "")];
+        assert_eq!(find(&members, "a1").expect("by id"), 0xa1);
+        assert_eq!(find(&members, "n1").expect("by name"), 0xa1);
+        assert!(find(&members, "n2").expect_err("two").to_string().contains("2 members have the name"));
+        assert!(find(&members, "").expect_err("none").to_string().contains("no member has"));
+    }
+
+    #[test]
+    fn the_join_command_names_all_others() {
+        let (first, second) = (member(1, "n1"), member(2, "n2"));
+        let command = join_command(Some("n3"), "10.0.0.3:2380", &[&first, &second]);
+        assert!(
+            command.ends_with("serve --name n3 --data-dir DIR --listen-peer 10.0.0.3:2380 --join 10.0.0.1:2380,10.0.0.2:2380"),
+            "{command}"
+        );
+    }
+
+    #[test]
+    fn lists_have_their_shapes() {
+        let members = [member(1, "n1"), member(2, "")];
+        assert!(list_text(&members).contains("(not started)"));
+        let json = list_json(&members);
+        assert_eq!(
+            json["members"][0],
+            json!({"id": "1", "name": "n1", "role": "voter", "started": true, "peer_urls": ["http://10.0.0.1:2380"], "client_urls": []})
+        );
+        assert_eq!(json["members"][1]["started"], false);
+    }
+}

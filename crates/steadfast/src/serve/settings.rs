@@ -1,0 +1,212 @@
+//! The settings of a node, as flags, environment and file give them, and the options that they make together. Pure.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Deserialize;
+use steadfast_server::options::{ServerOptions, Start};
+
+use super::logging::LogFormat;
+use crate::usage::UsageError;
+
+/// Every setting, if it is given. One shape for the command line and the file, so that their names can't differ.
+#[derive(Args, Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(super) struct Settings {
+    /// The node's name, unique in its cluster
+    #[arg(long, env = "STEADFAST_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Where it keeps everything it must remember; made if it is missing
+    #[arg(long, env = "STEADFAST_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where it serves clients, the etcd v3 API [default: 127.0.0.1:2379]
+    #[arg(long, env = "STEADFAST_LISTEN_CLIENT", value_name = "IP:PORT")]
+    listen_client: Option<SocketAddr>,
+    /// Where it hears the other nodes [default: 127.0.0.1:2380]
+    #[arg(long, env = "STEADFAST_LISTEN_PEER", value_name = "IP:PORT")]
+    listen_peer: Option<SocketAddr>,
+    /// Where it serves health and metrics [default: 127.0.0.1:7070]
+    #[arg(long, env = "STEADFAST_LISTEN_ADMIN", value_name = "IP:PORT")]
+    listen_admin: Option<SocketAddr>,
+    /// The URLs that clients are told to reach it at [default: http:// and --listen-client]
+    #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", value_name = "URL,…")]
+    advertise_client: Option<List>,
+    /// Where the other nodes reach it [default: its address in --initial-cluster, else --listen-peer]
+    #[arg(long, env = "STEADFAST_ADVERTISE_PEER", value_name = "HOST:PORT")]
+    advertise_peer: Option<String>,
+    /// Form a new cluster: the names and peer addresses of all its nodes, the same list on each
+    #[arg(long, env = "STEADFAST_INITIAL_CLUSTER", value_name = "NAME=HOST:PORT,…")]
+    initial_cluster: Option<List>,
+    /// Any text that is another for each cluster, so that two are never mixed up while they form [default: steadfast]
+    #[arg(long, env = "STEADFAST_CLUSTER_TOKEN", value_name = "TEXT")]
+    cluster_token: Option<String>,
+    /// Join an existing cluster, to which this node was added before: peer addresses of some of its nodes
+    #[arg(long, env = "STEADFAST_JOIN", value_name = "HOST:PORT,…")]
+    join: Option<List>,
+    /// How often a leader says that it lives [default: 100]
+    #[arg(long, env = "STEADFAST_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
+    heartbeat_interval_ms: Option<u64>,
+    /// How long a silent leader is waited for [default: 1000]
+    #[arg(long, env = "STEADFAST_ELECTION_TIMEOUT_MS", value_name = "MS")]
+    election_timeout_ms: Option<u64>,
+    /// Answer reads under the leader's lease: faster, and as sound as the clocks' rates
+    #[arg(long, env = "STEADFAST_LEASE_READS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    lease_reads: Option<bool>,
+    /// Memory for table rows that are not yet in files [default: 16777216]
+    #[arg(long, env = "STEADFAST_MEMTABLE_BYTES", value_name = "BYTES")]
+    memtable_bytes: Option<usize>,
+    /// Memory for blocks of table files [default: 16777216]
+    #[arg(long, env = "STEADFAST_BLOCK_CACHE_BYTES", value_name = "BYTES")]
+    block_cache_bytes: Option<usize>,
+    /// Log kept for nodes that were away, so that they catch up without a snapshot [default: 67108864]
+    #[arg(long, env = "STEADFAST_LOG_RETENTION_BYTES", value_name = "BYTES")]
+    log_retention_bytes: Option<u64>,
+    /// How log lines look
+    #[arg(long, env = "STEADFAST_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Several words: separated by commas, or in a file also a list.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(from = "ListForm")]
+struct List(Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ListForm {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<ListForm> for List {
+    fn from(form: ListForm) -> Self {
+        match form {
+            ListForm::One(text) => List::split(&text),
+            ListForm::Many(items) => List(items),
+        }
+    }
+}
+
+impl List {
+    fn split(text: &str) -> Self {
+        List(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(String::from).collect())
+    }
+
+    fn joined(&self) -> String {
+        self.0.join(",")
+    }
+}
+
+impl FromStr for List {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(List::split(text))
+    }
+}
+
+impl Settings {
+    /// These settings, and the file's where these are silent. A start of one kind on each side is a contradiction, not a precedence.
+    pub(super) fn over(self, file: Settings) -> Result<Settings> {
+        self.check_start_kinds(&file)?;
+        Ok(Settings {
+            name: self.name.or(file.name),
+            data_dir: self.data_dir.or(file.data_dir),
+            listen_client: self.listen_client.or(file.listen_client),
+            listen_peer: self.listen_peer.or(file.listen_peer),
+            listen_admin: self.listen_admin.or(file.listen_admin),
+            advertise_client: self.advertise_client.or(file.advertise_client),
+            advertise_peer: self.advertise_peer.or(file.advertise_peer),
+            initial_cluster: self.initial_cluster.or(file.initial_cluster),
+            cluster_token: self.cluster_token.or(file.cluster_token),
+            join: self.join.or(file.join),
+            heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
+            election_timeout_ms: self.election_timeout_ms.or(file.election_timeout_ms),
+            lease_reads: self.lease_reads.or(file.lease_reads),
+            memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
+            block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
+            log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
+            log_format: self.log_format.or(file.log_format),
+        })
+    }
+
+    fn check_start_kinds(&self, file: &Settings) -> Result<(), UsageError> {
+        let origin = |given: bool, in_file: bool| match (given, in_file) {
+            (true, _) => Some("from its flag or variable"),
+            (false, true) => Some("from the file"),
+            (false, false) => None,
+        };
+        let formed = origin(self.initial_cluster.is_some(), file.initial_cluster.is_some());
+        let joined = origin(self.join.is_some(), file.join.is_some());
+        let token = self.cluster_token.is_some() || file.cluster_token.is_some();
+        match (formed, joined) {
+            (Some(formed), Some(joined)) => Err(UsageError(format!(
+                "initial-cluster ({formed}) and join ({joined}) exclude each other: a node forms a new cluster or joins an existing one"
+            ))),
+            (None, _) if token => Err(UsageError("cluster-token is only for --initial-cluster: leave it out".into())),
+            _ => Ok(()),
+        }
+    }
+
+    /// How log lines look.
+    pub(super) fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or_default()
+    }
+
+    /// The options that these settings make, defaults filled in, checked.
+    pub(super) fn into_options(self) -> Result<ServerOptions> {
+        let name = self.name.clone().ok_or_else(|| missing("name", "--name n1"))?;
+        let data_dir = self.data_dir.clone().ok_or_else(|| missing("data-dir", "--data-dir /var/lib/steadfast"))?;
+        let start = self.start()?;
+        let defaults = ServerOptions::local(&name, data_dir);
+        let listen_client = self.listen_client.unwrap_or(defaults.listen_client);
+        let listen_peer = self.listen_peer.unwrap_or(defaults.listen_peer);
+        let advertise_peer = self.advertise_peer.or_else(|| own_address(&start, &name));
+        let options = ServerOptions {
+            listen_client,
+            listen_peer,
+            listen_admin: self.listen_admin.unwrap_or(defaults.listen_admin),
+            advertise_client: self.advertise_client.map_or_else(|| vec![format!("http://{listen_client}")], |list| list.0),
+            advertise_peer: advertise_peer.unwrap_or_else(|| listen_peer.to_string()),
+            start,
+            heartbeat_interval_ms: self.heartbeat_interval_ms.unwrap_or(defaults.heartbeat_interval_ms),
+            election_timeout_ms: self.election_timeout_ms.unwrap_or(defaults.election_timeout_ms),
+            lease_reads: self.lease_reads.unwrap_or(defaults.lease_reads),
+            memtable_bytes: self.memtable_bytes.unwrap_or(defaults.memtable_bytes),
+            block_cache_bytes: self.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
+            log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
+            ..defaults
+        };
+        options.validate().map_err(|error| UsageError(error.to_string()))?;
+        Ok(options)
+    }
+
+    fn start(&self) -> Result<Start, UsageError> {
+        let token = self.cluster_token.as_deref().unwrap_or("steadfast");
+        match (&self.initial_cluster, &self.join) {
+            (Some(list), _) => Start::parse_initial_cluster(token, &list.joined()).map_err(|error| UsageError(error.to_string())),
+            (None, Some(list)) => Ok(Start::parse_join(&list.joined())),
+            (None, None) => Ok(Start::Resume),
+        }
+    }
+}
+
+fn missing(setting: &str, example: &str) -> UsageError {
+    let variable = setting.to_uppercase().replace('-', "_");
+    UsageError(format!("{setting} is missing: give {example}, or STEADFAST_{variable}, or {setting} in the --config file"))
+}
+
+/// Where the initial cluster says that this node is.
+fn own_address(start: &Start, name: &str) -> Option<String> {
+    match start {
+        Start::InitialCluster { members, .. } => Some(members.iter().find(|(member, _)| member == name)?.1.clone()),
+        Start::Join { .. } | Start::Resume => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

@@ -1,0 +1,147 @@
+//! The built program as a user meets it: help, errors on one line, exit status. No cluster is started here.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Command, Output};
+
+/// Runs the program without the environment's settings.
+fn steadfast(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("STEADFAST_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the program starts")
+}
+
+/// The one line on standard error of a run that must end with this status.
+fn failure(status: i32, arguments: &[&str]) -> String {
+    let output = steadfast(arguments);
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    assert!(error.starts_with("steadfast: "), "{error}");
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = steadfast(arguments);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+    assert!(widest <= 125, "a line of {widest} characters in {arguments:?}:\n{text}");
+    text
+}
+
+/// An address of this machine where nothing listens.
+fn dead_address() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
+}
+
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a scratch directory")
+}
+
+#[test]
+fn every_command_teaches_with_examples() {
+    let text = help(&["--help"]);
+    for command in ["dev", "serve", "status", "kv", "member", "move-leader"] {
+        assert!(text.contains(&format!("\n  {command} ")), "{command} is not in:\n{text}");
+    }
+    let commands: [&[&str]; 9] = [
+        &["dev"],
+        &["serve"],
+        &["status"],
+        &["member"],
+        &["move-leader"],
+        &["kv", "put"],
+        &["kv", "get"],
+        &["kv", "del"],
+        &["kv", "watch"],
+    ];
+    for command in commands {
+        let text = help(&[command, &["--help"]].concat());
+        assert!(text.contains("Examples:"), "{command:?} has no examples:\n{text}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_status_2() {
+    for arguments in [
+        &[][..],
+        &["nothing"],
+        &["kv"],
+        &["kv", "get"],
+        &["dev", "--nodes", "0"],
+        &["dev", "--nodes", "10"],
+        &["kv", "put", "k", "v", "--lease", "x"],
+    ] {
+        assert_eq!(steadfast(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let output = steadfast(&["status", "--endpoints", "https://n1:2379"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("TLS is not supported yet"));
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_an_error_with_its_address() {
+    let address = dead_address();
+    let commands: [&[&str]; 6] =
+        [&["status"], &["kv", "get", "k"], &["kv", "put", "k", "v"], &["kv", "watch", "k"], &["member", "list"], &["move-leader"]];
+    for command in commands {
+        let error = failure(1, &[command, &["--endpoints", &address]].concat());
+        assert!(error.contains(&format!("{address}: connection refused")), "{command:?}: {error}");
+        assert!(error.contains("--endpoints"), "{command:?}: {error}");
+    }
+}
+
+#[test]
+fn a_node_says_what_it_lacks() {
+    assert!(failure(2, &["serve"]).contains("name is missing"));
+    assert!(failure(2, &["serve", "--name", "n1"]).contains("data-dir is missing"));
+}
+
+#[test]
+fn a_settings_file_is_checked_whole() {
+    let scratch = scratch();
+    let file = scratch.path().join("n1.toml");
+    let path = file.to_str().expect("UTF-8");
+    assert!(failure(2, &["serve", "--config", path]).contains("cannot read the settings file"));
+    fs::write(&file, "name = 'n1'\nlisten-pear = '127.0.0.1:1'").expect("writes");
+    assert!(failure(2, &["serve", "--config", path]).contains("did you mean listen-peer?"));
+    fs::write(&file, "name = 'n1'\njoin = 'n2:2380'").expect("writes");
+    let error = failure(2, &["serve", "--config", path, "--initial-cluster", "n1=n1:2380"]);
+    assert!(error.contains("exclude each other"), "{error}");
+}
+
+#[test]
+fn a_taken_port_is_named_before_anything_starts() {
+    let (taken, port) = loop {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("bound").port();
+        // As the first node's etcd port, and so that the last port stays below 65536.
+        if (2379..60_000).contains(&port) {
+            break (listener, port);
+        }
+    };
+    let scratch = scratch();
+    let directory = scratch.path().join("data");
+    let offset = (port - 2379).to_string();
+    let error = failure(1, &["dev", "--data-dir", directory.to_str().expect("UTF-8"), "--port-offset", &offset]);
+    assert!(error.contains(&format!("127.0.0.1:{port}, the etcd API of n1")), "{error}");
+    assert!(error.contains("--port-offset"), "{error}");
+    assert!(!directory.join("n1").exists() && !directory.join("dev.json").exists());
+    drop(taken);
+}
+
+#[test]
+fn directories_that_do_not_fit_are_refused() {
+    let scratch = scratch();
+    let path = scratch.path().to_str().expect("UTF-8");
+    fs::write(scratch.path().join("dev.json"), r#"{"format":1,"nodes":5,"port_offset":0}"#).expect("writes");
+    assert!(failure(1, &["dev", "--data-dir", path, "--nodes", "3"]).contains("a cluster of 5 nodes, not 3"));
+    assert!(failure(1, &["dev", "--data-dir", path, "--port-offset", "10"]).contains("leave --port-offset out"));
+    fs::write(scratch.path().join("dev.json"), r#"{"format":9}"#).expect("writes");
+    assert!(failure(1, &["dev", "--data-dir", path]).contains("newer Steadfast (format 9"));
+    let file = scratch.path().join("dev.json");
+    assert!(failure(1, &["dev", "--data-dir", file.to_str().expect("UTF-8")]).contains("choose another with --data-dir"));
+}
