@@ -18,11 +18,12 @@ use crate::rows::{self, LEASES, NEWEST};
 use crate::{lease, members};
 
 mod history;
+#[cfg(test)]
+mod tests;
 pub use history::{History, HistoryError, HistoryRequest};
 
-/// A read of the newest state is begun anew when a compaction overtakes it, at most so many times: after that, compactions come faster than
-/// this read can ever finish.
-const NEWEST_READ_ATTEMPTS: usize = 16;
+/// A read is begun anew when a compaction overtakes it, at most so many times: after that, compactions come faster than it can ever finish.
+const READ_ATTEMPTS: usize = 16;
 
 /// How many keys of a lease are read at once.
 const LEASE_KEYS_CHUNK: usize = 1024;
@@ -55,6 +56,23 @@ impl Visible {
 pub struct StateReader<R> {
     tables: R,
     visible: Arc<Visible>,
+}
+
+/// The oldest revision that a read looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Oldest {
+    /// The current one.
+    Current,
+    /// The one that the request names.
+    Named(Revision),
+    /// It depends on what is read.
+    Unknown,
+}
+
+impl Oldest {
+    fn named(revision: Revision) -> Self {
+        if revision.0 <= 0 { Oldest::Current } else { Oldest::Named(revision) }
+    }
 }
 
 /// A range's answer.
@@ -108,8 +126,7 @@ impl<R: TablesReader> StateReader<R> {
     /// # Errors
     /// The revision is compacted, also while it is being read, or yet to come; or the tables are damaged.
     pub fn range(&self, range: &Range) -> Result<RangeRead, CommandError> {
-        let at = (range.revision.0 > 0).then_some(range.revision);
-        self.read(at, |view| Ok(RangeRead { revision: view.revision, result: view.range(range)? }))
+        self.read(Oldest::named(range.revision), |view| Ok(RangeRead { revision: view.revision, result: view.range(range)? }))
     }
 
     /// Answers a transaction that only reads (see [`Txn::is_read_only`]), all of it as of one state.
@@ -120,7 +137,7 @@ impl<R: TablesReader> StateReader<R> {
     /// # Panics
     /// If the transaction writes.
     pub fn read_txn(&self, txn: &Txn) -> Result<TxnRead, CommandError> {
-        self.read(None, |view| Ok(TxnRead { revision: view.revision, result: view.read_txn(txn)? }))
+        self.read(Oldest::Unknown, |view| Ok(TxnRead { revision: view.revision, result: view.read_txn(txn)? }))
     }
 
     /// Hashes every key as of `revision` (0 or less: the newest).
@@ -130,7 +147,7 @@ impl<R: TablesReader> StateReader<R> {
     pub fn hash_keys(&self, revision: Revision) -> Result<KeysHash, CommandError> {
         let range = Range { revision, ..Range::default() };
         let all = KeySpan { key: Bytes::from_static(&[0]), range_end: Bytes::from_static(&[0]) };
-        self.read((revision.0 > 0).then_some(revision), |view| {
+        self.read(Oldest::named(revision), |view| {
             let hashed = view.revision_of(&range)?;
             let mut hash = Xxh3::new();
             for row in view.rows(&all, hashed) {
@@ -145,18 +162,22 @@ impl<R: TablesReader> StateReader<R> {
         })
     }
 
-    /// Reads, and makes sure that no compaction has passed the revision read (the newest, if `at` is `None`) meanwhile.
-    fn read<V>(&self, at: Option<Revision>, read: impl Fn(&View<'_, R>) -> Result<V, CommandError>) -> Result<V, CommandError> {
-        for _ in 0..NEWEST_READ_ATTEMPTS {
-            // In this order: the compact revision never exceeds the revision.
+    /// Reads, and makes sure that no compaction has passed the oldest revision read meanwhile. If one has, reads anew: from a newer state, or
+    /// to find that what the request names is compacted.
+    fn read<V>(&self, oldest: Oldest, read: impl Fn(&View<'_, R>) -> Result<V, CommandError>) -> Result<V, CommandError> {
+        for _ in 0..READ_ATTEMPTS {
             let compact = self.compact_revision();
+            // The compact revision may be published before the revision of its entry; all rows up to it are in place.
             let revision = self.revision().max(compact);
-            let answer = read(&View { tables: &self.tables, revision, compact })?;
-            if self.compact_revision() <= at.unwrap_or(revision) {
-                return Ok(answer);
-            }
-            if at.is_some() {
-                break;
+            let answer = read(&View { tables: &self.tables, revision, compact });
+            let still_there = match oldest {
+                Oldest::Current => self.compact_revision() <= revision,
+                Oldest::Named(oldest) => self.compact_revision() <= oldest,
+                Oldest::Unknown => self.compact_revision() == compact,
+            };
+            // A refusal stands: what is compacted or damaged stays so.
+            if still_there || answer.is_err() {
+                return answer;
             }
         }
         Err(CommandError::Compacted)

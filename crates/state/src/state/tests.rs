@@ -397,8 +397,8 @@ fn put_of() -> impl Strategy<Value = Put> {
     (span_of(), 0u8..3, 0i64..4, any::<bool>(), prop::bool::weighted(0.1), prop::bool::weighted(0.1)).prop_map(
         |(keys, value, lease, prev_kv, ignore_value, ignore_lease)| Put {
             key: keys.key,
-            value: Bytes::copy_from_slice(&[value]),
-            lease: LeaseId(if lease < 3 { 0 } else { lease - 2 }),
+            value: if ignore_value { Bytes::new() } else { Bytes::copy_from_slice(&[value]) },
+            lease: LeaseId(if lease < 3 || ignore_lease { 0 } else { lease - 2 }),
             prev_kv,
             ignore_value,
             ignore_lease,
