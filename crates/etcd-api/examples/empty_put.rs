@@ -11,11 +11,11 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// User and system time of this process, microseconds (Linux).
-fn cpu_us() -> u64 {
+fn cpu_us() -> [u64; 2] {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    (ticks(11) + ticks(12)) * 10_000
+    [11, 12].map(|at| ticks(at) * 10_000)
 }
 
 #[tokio::main]
@@ -29,8 +29,9 @@ async fn main() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (puts_now, cpu_now) = (fake.state().revision, cpu_us());
         if puts_now > puts {
-            let (done, used) = ((puts_now - puts) as u64, cpu_now - cpu);
-            println!("{done} puts, {:.2} us of CPU each", used as f64 / done as f64);
+            let done = puts_now - puts;
+            let [user, system] = [0, 1].map(|i| (cpu_now[i] - cpu[i]) as f64 / done as f64);
+            println!("{done} puts, each {:.2} us of CPU: {user:.2} here, {system:.2} in the kernel", user + system);
         }
         (puts, cpu) = (puts_now, cpu_now);
     }

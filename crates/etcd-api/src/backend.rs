@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use steadfast_state::command::{Command, CommandError, KeySpan, Member, Outcome, Range, RangeResult, Txn, TxnResult};
-pub use steadfast_state::{Event, EventKind};
+use steadfast_state::command::{Command, CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
+pub use steadfast_state::{Event, EventKind, Response};
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::watch;
 
@@ -137,15 +137,6 @@ pub struct WatchCreate {
     pub progress_notify: bool,
 }
 
-/// What the state machine answers to a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Response {
-    /// The newest revision after the command.
-    pub revision: Revision,
-    /// What came of it.
-    pub result: Result<Outcome, CommandError>,
-}
-
 /// What a watcher gets at once.
 #[derive(Clone, Debug, Default)]
 pub struct WatchDelivery {
@@ -159,10 +150,8 @@ pub struct WatchDelivery {
     pub canceled: Option<String>,
     /// If it ended because its revisions are gone: the first that is left; else 0.
     pub compact_revision: Revision,
-    /// In order; whole revisions. Shared among the watchers of the same keys.
+    /// In order; whole revisions. Shared among the watchers of the same keys, so with the keys as they were only if the watcher asked.
     pub events: Arc<[Event]>,
-    /// Whether each event is to carry the key as it was.
-    pub prev_kv: bool,
     /// Whether the events may be split over several messages.
     pub fragment: bool,
 }

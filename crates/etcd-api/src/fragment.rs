@@ -26,13 +26,12 @@ impl Fragments {
     /// The events from `sent` on that go into one message: at least one, if there is one.
     fn next_events(&self, sent: usize) -> Vec<mvccpb::Event> {
         let rest = &self.delivery.events[sent..];
-        let convert = |event: &Event| event_message(event, self.delivery.prev_kv);
         if !self.delivery.fragment {
-            return rest.iter().map(convert).collect();
+            return rest.iter().map(event_message).collect();
         }
         let mut bytes = 0;
         let mut events = Vec::new();
-        for event in rest.iter().map(convert) {
+        for event in rest.iter().map(event_message) {
             bytes += event.encoded_len();
             if !events.is_empty() && bytes > FRAGMENT_BYTES {
                 break;
@@ -66,11 +65,14 @@ impl Iterator for Fragments {
 }
 
 /// An event as it goes out; keys and values are shared with the delivery.
-fn event_message(event: &Event, prev_kv: bool) -> mvccpb::Event {
+fn event_message(event: &Event) -> mvccpb::Event {
     let kind = match event.kind {
         EventKind::Put => mvccpb::event::EventType::Put,
         EventKind::Delete => mvccpb::event::EventType::Delete,
     };
-    let prev_kv = if prev_kv { event.prev_kv.clone().map(convert::key_value) } else { None };
-    mvccpb::Event { r#type: kind.into(), kv: Some(convert::key_value(event.kv.clone())), prev_kv }
+    mvccpb::Event {
+        r#type: kind.into(),
+        kv: Some(convert::key_value(event.kv.clone())),
+        prev_kv: event.prev_kv.clone().map(convert::key_value),
+    }
 }

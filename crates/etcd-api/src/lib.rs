@@ -33,6 +33,7 @@ mod api;
 pub mod backend;
 mod body;
 mod cluster;
+pub mod codec;
 mod convert;
 mod errors;
 mod fragment;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::Stream;
 use steadfast_state::command::KeySpan;
 use steadfast_types::Revision;
 use tonic::{Request, Response, Status, Streaming};
@@ -21,48 +21,48 @@ use pb::watch_create_request::FilterType;
 use pb::watch_request::RequestUnion;
 use pb::watch_server::Watch;
 
-/// The watch id of an answer that is about no watcher, or about the whole stream.
-const NO_WATCHER: i64 = -1;
-
-/// The smallest key; also, as the end of a span, "to the last key".
+/// The smallest key.
 const ZERO: Bytes = Bytes::from_static(&[0]);
 
-/// Deliveries that the stream makes by itself: commands refused before they reach the backend.
-type Refused = Pin<Box<dyn Stream<Item = Result<WatchDelivery, Status>> + Send>>;
+/// Boxed work that the stream's poll drives.
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The answers of one watch stream.
 pub(crate) struct WatchStream<B: Backend> {
     api: Api<B>,
     deliveries: B::WatchDeliveries,
     /// Forwards commands while it is polled; `None` once the client has closed its half.
-    commands: Option<Refused>,
+    commands: Option<Task<Result<(), Status>>>,
     /// Ready when the leader is lost, if the client wants to know.
-    leader_lost: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+    leader_lost: Option<Task<Status>>,
     /// What is left of the delivery being sent.
     fragments: Option<Fragments>,
     ended: bool,
 }
 
 impl<B: Backend> WatchStream<B> {
-    fn poll_leader(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        self.leader_lost.as_mut().map_or(Poll::Pending, |lost| lost.as_mut().poll(context))
+    /// Moves commands on; ready only when the client's half has failed.
+    fn poll_commands(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let Some(commands) = &mut self.commands else { return Poll::Pending };
+        match ready!(commands.as_mut().poll(context)) {
+            Err(status) => Poll::Ready(status),
+            Ok(()) => {
+                self.commands = None;
+                Poll::Pending
+            }
+        }
     }
 
-    fn poll_commands(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchDelivery, Status>> {
-        let Some(commands) = &mut self.commands else { return Poll::Pending };
-        if let Some(refused) = ready!(commands.poll_next_unpin(context)) {
-            return Poll::Ready(refused);
-        }
-        self.commands = None;
-        Poll::Pending
+    fn poll_leader(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        self.leader_lost.as_mut().map_or(Poll::Pending, |lost| lost.as_mut().poll(context))
     }
 
     fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Result<WatchDelivery, Status>> {
         if let Poll::Ready(status) = self.poll_leader(context) {
             return Poll::Ready(Err(status));
         }
-        if let Poll::Ready(refused) = self.poll_commands(context) {
-            return Poll::Ready(refused);
+        if let Poll::Ready(status) = self.poll_commands(context) {
+            return Poll::Ready(Err(status));
         }
         let delivery = ready!(self.deliveries.poll_next(context));
         Poll::Ready(delivery.ok_or_else(|| Refusal::Stopped.into()))
@@ -99,21 +99,14 @@ impl<B: Backend> Stream for WatchStream<B> {
 // Every part of it that is polled is `Unpin` or boxed.
 impl<B: Backend> Unpin for WatchStream<B> {}
 
-/// Sends the client's commands on, in order; yields an answer for each one that is refused right here.
-fn forward<B: Backend>(api: Api<B>, requests: Streaming<pb::WatchRequest>, commands: B::WatchCommands) -> Refused {
-    Box::pin(stream::try_unfold((api, requests, commands), async |(api, mut requests, mut commands)| {
-        while let Some(request) = requests.message().await? {
-            match command(request) {
-                Some(WatchCommand::Create(create)) if create.keys.is_empty() => {
-                    let refused = empty_range(api.backend().revision());
-                    return Ok(Some((refused, (api, requests, commands))));
-                }
-                Some(command) => commands.send(command).await?,
-                None => {}
-            }
+/// Sends the client's commands on, in order, until it closes its half.
+async fn forward(mut requests: Streaming<pb::WatchRequest>, mut commands: impl WatchCommands) -> Result<(), Status> {
+    while let Some(request) = requests.message().await? {
+        if let Some(command) = command(request) {
+            commands.send(command).await?;
         }
-        Ok(None)
-    }))
+    }
+    Ok(())
 }
 
 /// The command of a request; a request that says nothing (or something of a later version) is passed over, as etcd does.
@@ -139,16 +132,6 @@ fn create(request: pb::WatchCreateRequest) -> WatchCreate {
     }
 }
 
-fn empty_range(revision: Revision) -> WatchDelivery {
-    WatchDelivery {
-        watch_id: NO_WATCHER,
-        revision,
-        created: true,
-        canceled: Some("mvcc: watcher range is empty".into()),
-        ..WatchDelivery::default()
-    }
-}
-
 #[tonic::async_trait]
 impl<B: Backend> Watch for Api<B> {
     type WatchStream = WatchStream<B>;
@@ -161,7 +144,7 @@ impl<B: Backend> Watch for Api<B> {
         Ok(Response::new(WatchStream {
             deliveries,
             leader_lost: wants_leader.then(|| Box::pin(api::leader_lost(self.backend().leader())) as _),
-            commands: Some(forward(self.clone(), request.into_inner(), commands)),
+            commands: Some(Box::pin(forward(request.into_inner(), commands))),
             fragments: None,
             ended: false,
             api: self.clone(),

@@ -13,6 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use steadfast_etcd_api::EtcdService;
 use steadfast_etcd_api::backend::*;
 use steadfast_state::command::*;
+use steadfast_state::watch::CancelReason;
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::{mpsc, watch};
 
@@ -383,9 +384,17 @@ impl FakeStream {
             WatchCommand::Create(create) => {
                 let free = (0..).find(|id| !self.watchers.contains_key(id)).expect("some id is free");
                 let watch_id = create.watch_id.unwrap_or(free);
+                let refused = |reason: CancelReason| WatchDelivery {
+                    watch_id: -1,
+                    created: true,
+                    canceled: Some(reason.to_string()),
+                    ..answer.clone()
+                };
+                if create.keys.is_empty() {
+                    return Some(refused(CancelReason::EmptyRange));
+                }
                 if self.watchers.contains_key(&watch_id) {
-                    let reason = "mvcc: duplicate watch ID provided on the WatchStream";
-                    return Some(WatchDelivery { watch_id: -1, created: true, canceled: Some(reason.into()), ..answer });
+                    return Some(refused(CancelReason::DuplicateWatchId));
                 }
                 self.watchers.insert(watch_id, create);
                 Some(WatchDelivery { watch_id, created: true, ..answer })
@@ -400,11 +409,11 @@ impl FakeStream {
 
     fn publish(&self, revision: i64, events: &[Event]) {
         for (&watch_id, create) in &self.watchers {
-            let seen: Arc<[Event]> = events.iter().filter(|event| create.keys.contains(&event.kv.key)).cloned().collect();
+            let as_asked = |event: &Event| Event { prev_kv: event.prev_kv.clone().filter(|_| create.prev_kv), ..event.clone() };
+            let seen: Arc<[Event]> = events.iter().filter(|event| create.keys.contains(&event.kv.key)).map(as_asked).collect();
             if !seen.is_empty() {
-                let (prev_kv, fragment) = (create.prev_kv, create.fragment);
-                let delivery =
-                    WatchDelivery { watch_id, revision: Revision(revision), events: seen, prev_kv, fragment, ..WatchDelivery::default() };
+                let revision = Revision(revision);
+                let delivery = WatchDelivery { watch_id, revision, events: seen, fragment: create.fragment, ..WatchDelivery::default() };
                 let _ = self.deliver.try_send(delivery);
             }
         }
