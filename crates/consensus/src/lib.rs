@@ -16,10 +16,14 @@
 //!    term, an acknowledged entry) is already durable when it comes out; the core holds it back until `log_synced`. A message may be lost,
 //!    doubled, delayed or overtaken; the core repeats what matters.
 //! 3. `committed`: apply to the state machine in order, then call [`Raft::applied`]. Each entry comes out exactly once a process life, from the
-//!    one after the recovered snapshot on.
-//! 4. `read_ready`: reads up to and including this number may be answered once the state machine has applied its index.
-//! 5. `fetch`: read these entries back from the log (never on the core loop) and answer with [`Raft::entries_fetched`].
-//! 6. `snapshot_wanted`: this follower needs what the log no longer holds. Hand over a snapshot, then call [`Raft::snapshot_sent`].
+//!    one after the recovered snapshot on. An entry may be committed, by the others, before it is durable here: a checkpoint of the state
+//!    machine must not become durable ahead of [`Raft::durable_index`].
+//! 4. `read_ready`: reads up to and including this number may be answered once the state machine has applied its index. With `lease_until`,
+//!    read the clock again after reading the state, and if that time has come, ask for a new number instead of answering.
+//! 5. `fetch`: read these entries back from the log (never on the core loop) and answer each with [`Raft::entries_fetched`], also when the read
+//!    failed.
+//! 6. `snapshot_wanted`: this follower needs what the log no longer holds. Hand over a snapshot, then call [`Raft::snapshot_sent`], also when
+//!    it failed.
 //! 7. `role`, `configuration`: what changed, for the log line and for whoever depends on it.
 //!
 //! What must be durable before what is sent:
@@ -32,6 +36,14 @@
 //! | an append reply that names a matched index | the entries up to it, and the term |
 //! | the leader counting itself for an entry | the entry, on its own disk |
 //! | append, heartbeat, pre-vote, read index, time-out-now | nothing: they promise nothing of the sender's own log |
+//!
+//! A snapshot for this node: ask [`Raft::snapshot_fit`], and drop it if it is `Old`. Keep it aside, durably, until it is whole. Then, with no
+//! other call between: ask again (the log may have caught up); switch the state machine to it, durably; if it `Replaces` the log, hand a reset
+//! of the log to the log writer behind all writes taken so far; call [`Raft::snapshot_installed`]. A crash on the way leaves a state machine
+//! ahead of the log, or beside it: at start, a log that does not hold the state machine's position is replaced by an empty one that begins
+//! after it.
+//!
+//! Between drains nothing is sent: a shell that takes many inputs per drain sends one append for many proposals, and one round for many reads.
 //!
 //! Errors: a call that returns an error has changed nothing. A state that the protocol excludes panics with what was found: the node stops.
 

@@ -99,7 +99,8 @@ impl Run {
         let mut rng = Rng::with_seed(seed);
         let lease_reads = rng.u8(0..4) == 0;
         let recent_entry_bytes = [0, 300, 1 << 20][rng.usize(0..3)];
-        let mut cluster = Cluster::new(Options { lease_reads, recent_entry_bytes, seed, print: std::env::var_os("CONSENSUS_TRACE").is_some() });
+        let mut cluster =
+            Cluster::new(Options { lease_reads, recent_entry_bytes, seed, print: std::env::var_os("CONSENSUS_TRACE").is_some() });
         let damage = rng.u8(0..3) == 0;
         let least = if damage { 3 } else { 1 };
         let voters = Configuration::of_voters((1..=rng.u64(least..=5)).map(NodeId));

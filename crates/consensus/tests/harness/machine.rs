@@ -7,22 +7,22 @@ use steadfast_types::{Configuration, Entry, HardState, Instant, LogIndex, LogPos
 
 /// A log as a disk holds it: the entries after `start`.
 #[derive(Clone, Debug, Default)]
-pub struct DiskLog {
-    pub hard_state: HardState,
-    pub start: LogPosition,
-    pub entries: Vec<Entry>,
+pub(crate) struct DiskLog {
+    pub(crate) hard_state: HardState,
+    pub(crate) start: LogPosition,
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl DiskLog {
-    pub fn last(&self) -> LogPosition {
+    pub(crate) fn last(&self) -> LogPosition {
         self.entries.last().map_or(self.start, Entry::position)
     }
 
-    pub fn holds(&self, position: LogPosition) -> bool {
+    pub(crate) fn holds(&self, position: LogPosition) -> bool {
         position == self.start || self.entries.iter().any(|entry| entry.position() == position)
     }
 
-    pub fn truncate_from(&mut self, index: LogIndex) {
+    pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         self.entries.retain(|entry| entry.index < index);
     }
 
@@ -50,7 +50,7 @@ impl DiskLog {
     }
 
     /// Entries from `from` on, about `max_bytes`; `None` if they are compacted.
-    pub fn read(&self, from: LogIndex, max_bytes: usize) -> Option<Vec<Entry>> {
+    pub(crate) fn read(&self, from: LogIndex, max_bytes: usize) -> Option<Vec<Entry>> {
         if from <= self.start.index {
             return None;
         }
@@ -72,13 +72,13 @@ enum Order {
 
 /// A position of the state machine, and the configuration there.
 #[derive(Clone, Debug, Default)]
-pub struct Tables {
-    pub position: LogPosition,
-    pub configuration: Configuration,
+pub(crate) struct Tables {
+    pub(crate) position: LogPosition,
+    pub(crate) configuration: Configuration,
 }
 
 impl Tables {
-    pub fn apply(&mut self, entry: &Entry) {
+    pub(crate) fn apply(&mut self, entry: &Entry) {
         assert_eq!(entry.index, self.position.index.next(), "applied out of order");
         self.position = entry.position();
         if let Payload::Change { configuration, .. } = &entry.payload {
@@ -89,26 +89,26 @@ impl Tables {
 
 /// See the file's documentation.
 #[derive(Debug)]
-pub struct Machine {
-    pub id: NodeId,
+pub(crate) struct Machine {
+    pub(crate) id: NodeId,
     /// `None` while it is down.
-    pub raft: Option<Raft>,
-    pub clock: Instant,
+    pub(crate) raft: Option<Raft>,
+    pub(crate) clock: Instant,
     /// What survives a crash.
-    pub synced: DiskLog,
-    pub checkpoint: Tables,
+    pub(crate) synced: DiskLog,
+    pub(crate) checkpoint: Tables,
     /// The log with all orders carried out, as a reader sees it.
-    pub written: DiskLog,
-    pub applied: Tables,
+    pub(crate) written: DiskLog,
+    pub(crate) applied: Tables,
     orders: VecDeque<Order>,
     /// Writes wait for an explicit sync.
-    pub slow_disk: bool,
+    pub(crate) slow_disk: bool,
     /// It lost entries, since it was last free of suspicion.
-    pub damaged: bool,
+    pub(crate) damaged: bool,
 }
 
 impl Machine {
-    pub fn new(id: NodeId, synced: DiskLog, checkpoint: Tables) -> Self {
+    pub(crate) fn new(id: NodeId, synced: DiskLog, checkpoint: Tables) -> Self {
         Machine {
             id,
             raft: None,
@@ -124,13 +124,13 @@ impl Machine {
     }
 
     /// The process ends, and what was not synced is gone.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         self.raft = None;
         self.orders.clear();
     }
 
     /// What storage makes of the disk: a snapshot that the log does not lead up to replaces the log.
-    pub fn recover(&mut self) -> Recovered {
+    pub(crate) fn recover(&mut self) -> Recovered {
         let snapshot = self.checkpoint.position;
         if !self.synced.holds(snapshot) {
             self.synced.start = snapshot;
@@ -139,7 +139,8 @@ impl Machine {
         self.written = self.synced.clone();
         self.applied = self.checkpoint.clone();
         let mut terms: Vec<(LogIndex, Term)> = Vec::new();
-        let (before, after): (Vec<Entry>, Vec<Entry>) = self.synced.entries.iter().cloned().partition(|entry| entry.index <= snapshot.index);
+        let (before, after): (Vec<Entry>, Vec<Entry>) =
+            self.synced.entries.iter().cloned().partition(|entry| entry.index <= snapshot.index);
         for entry in before {
             if terms.last().is_none_or(|&(_, term)| term != entry.term) {
                 terms.push((entry.index, entry.term));
@@ -155,19 +156,19 @@ impl Machine {
     }
 
     /// While it is down, the disk loses its newest `count` entries (not what the checkpoint covers), and knows that it lost something.
-    pub fn damage(&mut self, count: u64) {
+    pub(crate) fn damage(&mut self, count: u64) {
         let keep = self.synced.last().index.0.saturating_sub(count).max(self.checkpoint.position.index.0);
         self.synced.truncate_from(LogIndex(keep + 1));
         self.synced.hard_state.suspect = true;
         self.damaged = true;
     }
 
-    pub fn write(&mut self, write: LogWrite) {
+    pub(crate) fn write(&mut self, write: LogWrite) {
         assert!(write.hard_state.is_some() || write.truncate_from.is_some() || !write.entries.is_empty(), "an empty write");
         self.order(Order::Write(write));
     }
 
-    pub fn reset_log(&mut self, position: LogPosition) {
+    pub(crate) fn reset_log(&mut self, position: LogPosition) {
         self.order(Order::Reset(position));
     }
 
@@ -176,12 +177,12 @@ impl Machine {
         self.orders.push_back(order);
     }
 
-    pub fn unsynced(&self) -> usize {
+    pub(crate) fn unsynced(&self) -> usize {
         self.orders.len()
     }
 
     /// Makes the oldest `count` orders durable. Returns the last write among them.
-    pub fn sync(&mut self, count: usize) -> Option<WriteSequence> {
+    pub(crate) fn sync(&mut self, count: usize) -> Option<WriteSequence> {
         let mut last = None;
         for _ in 0..count {
             let Some(order) = self.orders.pop_front() else { break };
@@ -195,12 +196,12 @@ impl Machine {
     }
 
     /// Makes the state machine durable as it is.
-    pub fn checkpoint(&mut self) {
+    pub(crate) fn checkpoint(&mut self) {
         self.checkpoint = self.applied.clone();
     }
 
     /// Drops the log up to `through`, which the checkpoint covers.
-    pub fn compact(&mut self, through: LogIndex) {
+    pub(crate) fn compact(&mut self, through: LogIndex) {
         assert!(through <= self.checkpoint.position.index);
         for log in [&mut self.written, &mut self.synced] {
             if let Some(entry) = log.entries.iter().find(|entry| entry.index == through) {

@@ -3,8 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-pub mod machine;
-pub mod text;
+pub(crate) mod machine;
+pub(crate) mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,25 +14,25 @@ use steadfast_consensus::message::Body;
 use steadfast_consensus::{Config, FetchEntries, Message, Outputs, Raft, ReadNumber, ReadReady, Role, SnapshotFit};
 use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term};
 
-pub const HEARTBEAT: Duration = Duration::from_millis(100);
-pub const ELECTION: Duration = Duration::from_millis(1000);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
+pub(crate) const ELECTION: Duration = Duration::from_millis(1000);
 
 /// A message on its way.
 #[derive(Clone, Debug)]
-pub struct Envelope {
-    pub from: NodeId,
-    pub to: NodeId,
-    pub message: Message,
+pub(crate) struct Envelope {
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) message: Message,
 }
 
 /// How all cores are set up.
 #[derive(Clone, Debug)]
-pub struct Options {
-    pub lease_reads: bool,
-    pub recent_entry_bytes: usize,
-    pub seed: u64,
+pub(crate) struct Options {
+    pub(crate) lease_reads: bool,
+    pub(crate) recent_entry_bytes: usize,
+    pub(crate) seed: u64,
     /// Print what happens as it happens.
-    pub print: bool,
+    pub(crate) print: bool,
 }
 
 /// What must hold over all nodes and all lives.
@@ -47,25 +47,25 @@ struct Promises {
 }
 
 /// See the file's documentation.
-pub struct Cluster {
-    pub machines: BTreeMap<NodeId, Machine>,
-    pub bag: Vec<Envelope>,
-    pub fetches: Vec<(NodeId, FetchEntries)>,
+pub(crate) struct Cluster {
+    pub(crate) machines: BTreeMap<NodeId, Machine>,
+    pub(crate) bag: Vec<Envelope>,
+    pub(crate) fetches: Vec<(NodeId, FetchEntries)>,
     /// (leader, follower) hand-overs that were asked for.
-    pub snapshots: Vec<(NodeId, NodeId)>,
+    pub(crate) snapshots: Vec<(NodeId, NodeId)>,
     /// Directions in which nothing passes.
-    pub cuts: BTreeSet<(NodeId, NodeId)>,
-    pub reads: u64,
+    pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) reads: u64,
     /// (node, newest read, index) as confirmed.
-    pub confirmed: Vec<(NodeId, ReadReady)>,
-    pub trace: Vec<String>,
+    pub(crate) confirmed: Vec<(NodeId, ReadReady)>,
+    pub(crate) trace: Vec<String>,
     options: Options,
     lives: u64,
     promises: Promises,
 }
 
 impl Cluster {
-    pub fn new(options: Options) -> Self {
+    pub(crate) fn new(options: Options) -> Self {
         Cluster {
             machines: BTreeMap::new(),
             bag: Vec::new(),
@@ -82,18 +82,18 @@ impl Cluster {
     }
 
     /// A machine with this on its disk. A new member's disk is empty, and so is its configuration.
-    pub fn add(&mut self, id: NodeId, log: DiskLog, tables: Tables) {
+    pub(crate) fn add(&mut self, id: NodeId, log: DiskLog, tables: Tables) {
         let mut machine = Machine::new(id, log, tables);
         machine.clock = self.machines.values().map(|machine| machine.clock).max().unwrap_or(machine.clock);
         self.machines.insert(id, machine);
         self.start(id);
     }
 
-    pub fn add_member(&mut self, id: NodeId, configuration: &Configuration) {
+    pub(crate) fn add_member(&mut self, id: NodeId, configuration: &Configuration) {
         self.add(id, DiskLog::default(), Tables { configuration: configuration.clone(), ..Tables::default() });
     }
 
-    pub fn start(&mut self, id: NodeId) {
+    pub(crate) fn start(&mut self, id: NodeId) {
         self.lives += 1;
         let config = Config {
             id,
@@ -111,23 +111,23 @@ impl Cluster {
         self.drain(id);
     }
 
-    pub fn crash(&mut self, id: NodeId) {
+    pub(crate) fn crash(&mut self, id: NodeId) {
         self.machines.get_mut(&id).expect("a machine").crash();
         self.promises.read_floors.retain(|&(node, _), _| node != id);
         self.fetches.retain(|&(node, _)| node != id);
         self.snapshots.retain(|&(from, _)| from != id);
     }
 
-    pub fn raft(&mut self, id: NodeId) -> Option<&mut Raft> {
+    pub(crate) fn raft(&mut self, id: NodeId) -> Option<&mut Raft> {
         self.machines.get_mut(&id)?.raft.as_mut()
     }
 
-    pub fn up(&self) -> Vec<NodeId> {
+    pub(crate) fn up(&self) -> Vec<NodeId> {
         self.machines.values().filter(|machine| machine.raft.is_some()).map(|machine| machine.id).collect()
     }
 
     /// Moves one node's clock.
-    pub fn advance(&mut self, id: NodeId, by: Duration) {
+    pub(crate) fn advance(&mut self, id: NodeId, by: Duration) {
         let machine = self.machines.get_mut(&id).expect("a machine");
         machine.clock = machine.clock + by;
         let now = machine.clock;
@@ -137,18 +137,18 @@ impl Cluster {
         }
     }
 
-    pub fn advance_all(&mut self, by: Duration) {
+    pub(crate) fn advance_all(&mut self, by: Duration) {
         for id in self.machines.keys().copied().collect::<Vec<_>>() {
             self.advance(id, by);
         }
     }
 
-    pub fn now(&self, id: NodeId) -> Instant {
+    pub(crate) fn now(&self, id: NodeId) -> Instant {
         self.machines[&id].clock
     }
 
     /// An input to one core, and all that comes of it.
-    pub fn input<T>(&mut self, id: NodeId, input: impl FnOnce(&mut Raft) -> T) -> Option<T> {
+    pub(crate) fn input<T>(&mut self, id: NodeId, input: impl FnOnce(&mut Raft) -> T) -> Option<T> {
         let machine = self.machines.get_mut(&id)?;
         let raft = machine.raft.as_mut()?;
         raft.tick(machine.clock);
@@ -157,7 +157,7 @@ impl Cluster {
         Some(result)
     }
 
-    pub fn read(&mut self, id: NodeId) -> ReadNumber {
+    pub(crate) fn read(&mut self, id: NodeId) -> ReadNumber {
         self.reads += 1;
         let number = ReadNumber(self.reads);
         if self.machines[&id].raft.is_some() {
@@ -168,7 +168,7 @@ impl Cluster {
     }
 
     /// Delivers one message, if its way is open and its receiver up.
-    pub fn deliver(&mut self, envelope: Envelope) {
+    pub(crate) fn deliver(&mut self, envelope: Envelope) {
         let Envelope { from, to, message } = envelope;
         if !self.cuts.contains(&(from, to)) {
             self.input(to, |raft| raft.receive(from, message));
@@ -176,21 +176,21 @@ impl Cluster {
     }
 
     /// Syncs the oldest `count` writes of a node.
-    pub fn sync(&mut self, id: NodeId, count: usize) {
+    pub(crate) fn sync(&mut self, id: NodeId, count: usize) {
         let machine = self.machines.get_mut(&id).expect("a machine");
         if let Some(sequence) = machine.sync(count) {
             self.input(id, |raft| raft.log_synced(sequence));
         }
     }
 
-    pub fn answer_fetch(&mut self, position: usize) {
+    pub(crate) fn answer_fetch(&mut self, position: usize) {
         let (id, fetch) = self.fetches.remove(position);
         let entries = self.machines[&id].written.read(fetch.from, fetch.max_bytes);
         self.input(id, |raft| raft.entries_fetched(fetch.follower, fetch.from, entries));
     }
 
     /// Carries a snapshot of the leader's state machine to a follower.
-    pub fn carry_snapshot(&mut self, position: usize) {
+    pub(crate) fn carry_snapshot(&mut self, position: usize) {
         let (leader, follower) = self.snapshots.remove(position);
         let open = !self.cuts.contains(&(leader, follower)) && self.machines.get(&follower).is_some_and(|to| to.raft.is_some());
         if self.machines[&leader].raft.is_none() {
@@ -203,7 +203,7 @@ impl Cluster {
         self.input(leader, |raft| raft.snapshot_sent(follower, open.then_some(tables.position)));
     }
 
-    pub fn install_snapshot(&mut self, id: NodeId, tables: Tables) {
+    pub(crate) fn install_snapshot(&mut self, id: NodeId, tables: Tables) {
         let machine = self.machines.get_mut(&id).expect("a machine");
         let Some(raft) = &mut machine.raft else { return };
         let fit = raft.snapshot_fit(tables.position);
@@ -286,7 +286,7 @@ impl Cluster {
     }
 
     /// Logs that agree on an entry agree on all before it.
-    pub fn check_log_matching(&self) {
+    pub(crate) fn check_log_matching(&self) {
         let machines: Vec<&Machine> = self.machines.values().collect();
         for (position, one) in machines.iter().enumerate() {
             for other in &machines[position + 1..] {
@@ -305,29 +305,29 @@ impl Cluster {
         }
     }
 
-    pub fn acknowledged(&self) -> LogIndex {
+    pub(crate) fn acknowledged(&self) -> LogIndex {
         self.promises.acknowledged
     }
 
-    pub fn uses_leases(&self) -> bool {
+    pub(crate) fn uses_leases(&self) -> bool {
         self.options.lease_reads
     }
 
     /// Members of the leader's configuration that are up.
-    pub fn members_up(&self) -> Vec<NodeId> {
+    pub(crate) fn members_up(&self) -> Vec<NodeId> {
         let leader = self.leader().and_then(|leader| self.machines[&leader].raft.as_ref());
         let member = |id: &NodeId| leader.is_some_and(|leader| leader.configuration().contains(*id));
         self.up().into_iter().filter(member).collect()
     }
 
     /// How everyone stands, for a failing test.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         let tail = self.trace.len().saturating_sub(60);
         let status = self.machines.values().filter_map(|machine| Some(text::status(machine.id, &machine.raft.as_ref()?.status())));
         format!("\n{}\n{}", self.trace[tail..].join("\n"), status.collect::<Vec<_>>().join("\n"))
     }
 
-    pub fn leader(&self) -> Option<NodeId> {
+    pub(crate) fn leader(&self) -> Option<NodeId> {
         let leads = |raft: &Raft| (raft.role() == Role::Leader).then(|| (raft.term(), raft.id()));
         self.machines.values().filter_map(|machine| leads(machine.raft.as_ref()?)).max().map(|(_, id)| id)
     }
@@ -339,7 +339,11 @@ impl Promises {
         let (disk, term) = (&machine.synced, message.term);
         match &message.body {
             Body::VoteRequest { .. } => {
-                assert_eq!((disk.hard_state.term, disk.hard_state.vote), (term, Some(machine.id)), "a vote request before its vote is durable");
+                assert_eq!(
+                    (disk.hard_state.term, disk.hard_state.vote),
+                    (term, Some(machine.id)),
+                    "a vote request before its vote is durable"
+                );
             }
             Body::VoteReply { granted: true, .. } => {
                 assert!(disk.hard_state.term == term && disk.hard_state.vote.is_some(), "a vote before it is durable");
@@ -372,6 +376,6 @@ impl Promises {
 }
 
 /// Where a log ends, for those that need no more.
-pub fn position(term: u64, index: u64) -> LogPosition {
+pub(crate) fn position(term: u64, index: u64) -> LogPosition {
     LogPosition::new(Term(term), LogIndex(index))
 }

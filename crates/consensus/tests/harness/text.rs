@@ -4,7 +4,7 @@ use steadfast_consensus::message::Body;
 use steadfast_consensus::{Message, Outputs, Status};
 use steadfast_types::{Entry, HardState, NodeId, Payload};
 
-pub fn entry(entry: &Entry) -> String {
+pub(crate) fn entry(entry: &Entry) -> String {
     let payload = match &entry.payload {
         Payload::Empty => "-".into(),
         Payload::Batch(batch) => String::from_utf8_lossy(batch).into_owned(),
@@ -17,7 +17,7 @@ fn entries(list: &[Entry]) -> String {
     list.iter().map(entry).collect::<Vec<_>>().join(" ")
 }
 
-pub fn message(message: &Message) -> String {
+pub(crate) fn message(message: &Message) -> String {
     let flag = |set: bool, name: &str| if set { format!(" {name}") } else { String::new() };
     let granted = |granted: bool| if granted { "granted" } else { "refused" };
     let body = match &message.body {
@@ -41,7 +41,7 @@ pub fn message(message: &Message) -> String {
 }
 
 /// The kind of a message, as scripts name it.
-pub fn kind(message_of: &Message) -> String {
+pub(crate) fn kind(message_of: &Message) -> String {
     message(message_of).split(' ').next().unwrap_or_default().into()
 }
 
@@ -50,7 +50,7 @@ fn hard_state(state: &HardState) -> String {
     format!("term={} vote={vote}{}", state.term, if state.suspect { " suspect" } else { "" })
 }
 
-pub fn outputs(id: NodeId, outputs: &Outputs) -> Vec<String> {
+pub(crate) fn outputs(id: NodeId, outputs: &Outputs) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(role) = &outputs.role {
         let leader = role.leader.map_or("none".into(), |leader| leader.to_string());
@@ -77,7 +77,7 @@ pub fn outputs(id: NodeId, outputs: &Outputs) -> Vec<String> {
     lines
 }
 
-pub fn status(id: NodeId, status: &Status) -> String {
+pub(crate) fn status(id: NodeId, status: &Status) -> String {
     let leader = status.leader.map_or("none".into(), |leader| leader.to_string());
     let followers: Vec<String> = status
         .followers
