@@ -21,6 +21,21 @@ pub struct Violation {
 impl Violation {
     /// A violation that `checker` found.
     pub fn new(checker: &'static str, message: impl Into<String>) -> Self {
-        Violation { checker, message: message.into() }
+        Violation { checker, message: shortened(&message.into()) }
     }
+}
+
+/// Text with each long run of one character cut short: written values are mostly padding.
+pub(crate) fn shortened(text: &str) -> String {
+    const LONGEST_RUN: usize = 3;
+    let mut short = String::new();
+    let (mut last, mut run) = (None, 0);
+    for character in text.chars() {
+        run = if last == Some(character) { run + 1 } else { 1 };
+        last = Some(character);
+        if run <= LONGEST_RUN {
+            short.push(character);
+        }
+    }
+    short
 }

@@ -6,8 +6,12 @@
 
 pub mod checkers;
 pub mod clock;
+pub mod cluster;
 pub mod disk;
 pub mod history;
 pub mod network;
+mod panics;
+pub mod run;
 pub mod swarm;
+pub mod workload;
 pub mod world;

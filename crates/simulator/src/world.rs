@@ -9,6 +9,8 @@ use std::ops::Add;
 use steadfast_types::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::checkers::shortened;
+
 /// A moment of the simulated world, in microseconds since its beginning. No node sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);
@@ -127,9 +129,9 @@ impl Trace {
                 if self.lines.len() == RECORDED_LINES {
                     self.lines.pop_front();
                 }
-                self.lines.push_back(format!("{at} {}", text()));
+                self.lines.push_back(format!("{at} {}", shortened(&text())));
             }
-            TraceMode::Print => println!("{at} {}", text()),
+            TraceMode::Print => println!("{at} {}", shortened(&text())),
         }
     }
 

@@ -1,0 +1,205 @@
+//! A whole cluster of real nodes in a simulated world: machines, network, clients, and the faults that were drawn for it.
+//!
+//! A node's core loop, its log driver and its jobs run at different simulated times, as on their threads; processes and machines fail at any
+//! point between, and machines also between two operations on their disks.
+
+mod clients;
+mod event;
+mod faults;
+mod finish;
+mod machine;
+mod observer;
+mod processes;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use steadfast_node::start::Bootstrap;
+use steadfast_node::{Input, PeerMessage};
+use steadfast_state::command::Member;
+use steadfast_types::time::Duration;
+use steadfast_types::wire::Wire;
+use steadfast_types::{Configuration, NodeId, Rng};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::checkers::{Violation, shortened};
+use crate::network::{Network, between};
+use crate::swarm::Swarm;
+use crate::workload::Workload;
+use crate::world::{Queue, Time, Trace, TraceMode};
+use clients::Waiting;
+use event::Event;
+use machine::Machine;
+use observer::Observer;
+
+pub use machine::ELECTION_TIMEOUT;
+
+/// A simulated cluster.
+pub struct Cluster {
+    swarm: Swarm,
+    queue: Queue<Event>,
+    trace: Trace,
+    network: Network,
+    network_rng: Rng,
+    faults_rng: Rng,
+    clients_rng: Rng,
+    machines: BTreeMap<NodeId, Machine>,
+    workload: Workload,
+    waiting: Waiting,
+    observer: Observer,
+    bootstrap: Bootstrap,
+    /// From then on nothing fails any more, and clients begin nothing new.
+    healed: bool,
+    counts: Counts,
+}
+
+/// How much happened in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Turns of nodes.
+    pub turns: u64,
+    /// Processes that came up.
+    pub starts: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Snapshots installed.
+    pub snapshots: u64,
+    /// Nodes that came up damaged and repaired themselves.
+    pub repairs: u64,
+    /// Times that a node stopped itself because its disk failed.
+    pub disk_stops: u64,
+    /// Sectors damaged.
+    pub corruptions: u64,
+}
+
+impl Cluster {
+    /// A cluster that has not started. `rng` makes all choices of the run.
+    pub fn new(swarm: Swarm, rng: &mut Rng, mode: TraceMode) -> Self {
+        let ids: Vec<NodeId> = (1..=swarm.nodes as u64).map(NodeId).collect();
+        let drift = i64::from(swarm.drift_ppm);
+        let machines = ids.iter().map(|id| (*id, Machine::new(*id, rng.i64(-drift..=drift), rng.fork()))).collect();
+        let member = |id: &NodeId| Member {
+            id: *id,
+            name: format!("node-{id}"),
+            peer_urls: vec![format!("http://node-{id}:2380")],
+            ..Member::default()
+        };
+        let bootstrap =
+            Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
+        let mut cluster = Cluster {
+            queue: Queue::default(),
+            trace: Trace::new(mode),
+            network: Network::new(swarm.network),
+            network_rng: rng.fork(),
+            faults_rng: rng.fork(),
+            clients_rng: rng.fork(),
+            machines,
+            workload: Workload::new(rng.fork(), swarm.keys),
+            waiting: Waiting::default(),
+            observer: Observer::default(),
+            bootstrap,
+            healed: false,
+            counts: Counts::default(),
+            swarm,
+        };
+        cluster.schedule_beginning(&ids);
+        cluster
+    }
+
+    /// Lets the world go on until `end`.
+    ///
+    /// # Errors
+    /// A checker found something, or a node stopped that should not have.
+    pub fn run_until(&mut self, end: Time) -> Result<(), Violation> {
+        while let Some(event) = self.queue.next(end) {
+            self.happen(event)?;
+        }
+        Ok(())
+    }
+
+    /// The present.
+    pub fn now(&self) -> Time {
+        self.queue.now()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The hash of everything that happened.
+    pub fn trace_hash(&self) -> u64 {
+        self.trace.hash()
+    }
+
+    /// The recorded lines of the trace.
+    pub fn into_lines(self) -> Vec<String> {
+        self.trace.into_lines()
+    }
+
+    fn schedule_beginning(&mut self, ids: &[NodeId]) {
+        for id in ids {
+            let at = between(Duration::ZERO, Duration::from_millis(100), &mut self.faults_rng);
+            self.queue.after(at, Event::Start { node: *id });
+        }
+        for client in 0..self.swarm.clients {
+            self.queue.after(self.swarm.think, Event::Invoke { client });
+        }
+        self.schedule_faults();
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Frame { from, to, frame } => self.on_frame(from, to, frame),
+            Event::Disconnected { node, peer } => self.input(node, Input::PeerDisconnected(peer)),
+            Event::Start { node } => return self.on_start(node),
+            Event::Process { node, life, step } => return self.on_step(node, life, step),
+            Event::Fault(fault) => self.on_fault(fault),
+            Event::Reconnect => {
+                self.trace.note(self.queue.now(), &[20], || "partitions end".to_owned());
+                self.network.reconnect();
+            }
+            Event::RoomOnDisk { node } => self.on_room_on_disk(node),
+            Event::Invoke { client } => self.on_invoke(client),
+            Event::Request { number, node } => self.on_request(number, node),
+            Event::Answer { number, answer } => self.on_answer(number, answer),
+            Event::GiveUp { number } => self.on_give_up(number),
+        }
+        Ok(())
+    }
+
+    fn machine(&mut self, node: NodeId) -> &mut Machine {
+        self.machines.get_mut(&node).expect("events name machines that exist")
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, frame: Bytes) {
+        let now = self.queue.now();
+        self.counts.frames += 1;
+        let arrivals = self.network.arrivals(from, to, now, &mut self.network_rng);
+        self.trace.note(now, &[5, from.0, to.0, xxh3_64(&frame), arrivals.len() as u64], || {
+            let message = PeerMessage::from_wire(frame.clone()).map_or_else(|error| error.to_string(), |message| describe(&message));
+            let fate = if arrivals.is_empty() { " (lost)" } else { "" };
+            format!("{from} -> {to} {message}{fate}")
+        });
+        for at in arrivals {
+            self.queue.at(at, Event::Frame { from, to, frame: frame.clone() });
+        }
+    }
+
+    fn on_frame(&mut self, from: NodeId, to: NodeId, frame: Bytes) {
+        if self.machines.contains_key(&to) {
+            self.input(to, Input::Frame { from, frame });
+        }
+    }
+}
+
+/// A message in a line of the trace.
+fn describe(message: &PeerMessage) -> String {
+    const MOST: usize = 300;
+    let mut text = shortened(&format!("{message:?}"));
+    if text.len() > MOST {
+        text.truncate((0..=MOST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,119 @@
+//! Clients and their connections to nodes.
+
+use std::collections::BTreeMap;
+
+use steadfast_node::{Answer as NodeAnswer, Input, Request, RequestBody};
+use steadfast_types::NodeId;
+use steadfast_types::time::Duration;
+
+use super::Cluster;
+use super::event::{Event, Step};
+use crate::checkers::Violation;
+use crate::history::Answer;
+use crate::network::between;
+use crate::workload::{OperationNumber, seen};
+
+/// What each client waits for, by client.
+pub(super) type Waiting = BTreeMap<usize, OperationNumber>;
+
+impl Cluster {
+    pub(super) fn on_invoke(&mut self, client: usize) {
+        if self.healed {
+            return;
+        }
+        let number = self.workload.invoke(client, self.queue.now());
+        let node = NodeId(self.clients_rng.u64(1..=self.swarm.nodes as u64));
+        let patience = between(Duration::from_millis(300), Duration::from_millis(3_000), &mut self.clients_rng);
+        self.begin(number, node, patience);
+    }
+
+    /// A client sends its request to a node, and waits for `patience`.
+    pub(super) fn begin(&mut self, number: OperationNumber, node: NodeId, patience: Duration) {
+        let now = self.queue.now();
+        self.waiting.insert(self.workload.operation(number).client, number);
+        self.trace.note(now, &[6, number.0 as u64, node.0], || {
+            format!("request {} to {node}: {:?}", number.0, self.workload.operation(number).action)
+        });
+        let delay = self.client_delay();
+        self.queue.after(delay, Event::Request { number, node });
+        self.queue.after(patience, Event::GiveUp { number });
+    }
+
+    fn client_delay(&mut self) -> Duration {
+        between(Duration::from_micros(20), Duration::from_micros(500), &mut self.clients_rng)
+    }
+
+    pub(super) fn on_request(&mut self, number: OperationNumber, node: NodeId) {
+        let now = self.queue.now();
+        let body = self.workload.command(number).map_or(RequestBody::Linearize, RequestBody::Propose);
+        let deadline = Duration::from_millis(self.clients_rng.u64(200..4_000));
+        let Some(process) = &self.machine(node).process else {
+            // The connection is refused: nothing was done.
+            let delay = self.client_delay();
+            return self.queue.after(delay, Event::Answer { number, answer: Some(Answer::Refused) });
+        };
+        let deadline = process.clock.shows(now) + deadline;
+        self.input(node, Input::Request(Request { slot: number, deadline, body }));
+    }
+
+    /// A node answers. A read that it lets through reads the local state a little later, as another thread would.
+    pub(super) fn answer(&mut self, node: NodeId, number: OperationNumber, answer: NodeAnswer) -> Result<(), Violation> {
+        if answer == NodeAnswer::Readable {
+            let delay = between(Duration::ZERO, Duration::from_micros(100), &mut self.machine(node).rng);
+            self.step_after(node, delay, Step::Read(number));
+            return Ok(());
+        }
+        let answer = self.workload.interpret(number, answer)?;
+        self.reply(number, answer);
+        Ok(())
+    }
+
+    pub(super) fn on_read(&mut self, node: NodeId, number: OperationNumber) -> Result<(), Violation> {
+        let Some(reader) = self.machines[&node].node().map(|node| node.reader()) else { return Ok(()) };
+        match reader.range(&self.workload.range(number)) {
+            Ok(read) => {
+                let answer = Answer::Done { revision: read.revision, changed: false, seen: seen(&read.result) };
+                self.reply(number, Some(answer));
+                Ok(())
+            }
+            Err(_) if self.may_have_fault(node) => Ok(()),
+            Err(error) => Err(Violation::new("answers", format!("{node} can't read: {error}"))),
+        }
+    }
+
+    fn reply(&mut self, number: OperationNumber, answer: Option<Answer>) {
+        let delay = self.client_delay();
+        self.queue.after(delay, Event::Answer { number, answer });
+    }
+
+    pub(super) fn on_answer(&mut self, number: OperationNumber, answer: Option<Answer>) {
+        let now = self.queue.now();
+        if !self.is_waiting(number) {
+            return;
+        }
+        self.trace.note(now, &[7, number.0 as u64, u64::from(answer.is_some())], || format!("request {} got {answer:?}", number.0));
+        if let Some(answer) = answer {
+            self.workload.answered(number, now, answer);
+        }
+        self.stop_waiting(number);
+    }
+
+    pub(super) fn on_give_up(&mut self, number: OperationNumber) {
+        if self.is_waiting(number) {
+            self.trace.note(self.queue.now(), &[8, number.0 as u64], || format!("request {} is given up", number.0));
+            self.stop_waiting(number);
+        }
+    }
+
+    fn is_waiting(&self, number: OperationNumber) -> bool {
+        self.waiting.get(&self.workload.operation(number).client) == Some(&number)
+    }
+
+    /// The client goes on to its next request.
+    fn stop_waiting(&mut self, number: OperationNumber) {
+        let client = self.workload.operation(number).client;
+        self.waiting.remove(&client);
+        let think = between(Duration::ZERO, self.swarm.think, &mut self.clients_rng);
+        self.queue.after(think, Event::Invoke { client });
+    }
+}

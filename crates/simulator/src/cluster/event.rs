@@ -1,0 +1,66 @@
+//! What can happen in the simulated world.
+
+use bytes::Bytes;
+use steadfast_node::{Job, JobDone, LogDone};
+use steadfast_types::NodeId;
+
+use crate::disk::SimulatedDisk;
+use crate::history::Answer;
+use crate::workload::OperationNumber;
+
+/// Something that happens at a scheduled time.
+pub(super) enum Event {
+    /// A frame arrives.
+    Frame { from: NodeId, to: NodeId, frame: Bytes },
+    /// A node learns that its connection to a peer broke.
+    Disconnected { node: NodeId, peer: NodeId },
+    /// A machine starts its process.
+    Start { node: NodeId },
+    /// Something happens inside a process; nothing if that process is gone.
+    Process { node: NodeId, life: u64, step: Step },
+    /// A fault of a recurring kind strikes.
+    Fault(Fault),
+    /// All partitions end.
+    Reconnect,
+    /// A full disk has room again.
+    RoomOnDisk { node: NodeId },
+    /// A client asks something.
+    Invoke { client: usize },
+    /// A request reaches a node.
+    Request { number: OperationNumber, node: NodeId },
+    /// An answer reaches its client.
+    Answer { number: OperationNumber, answer: Option<Answer> },
+    /// A client gives up on its request, if it still waits for it.
+    GiveUp { number: OperationNumber },
+}
+
+/// What happens inside a process.
+pub(super) enum Step {
+    /// The node's core loop turns.
+    Turn,
+    /// The log driver writes and syncs what waits.
+    WriteLog,
+    /// The node hears of it.
+    LogDone(LogDone),
+    /// A job runs.
+    Job(Job<SimulatedDisk>),
+    /// The node hears of it.
+    JobDone(JobDone<SimulatedDisk>),
+    /// A linearizable read, let through, reads the local state.
+    Read(OperationNumber),
+}
+
+/// The kinds of recurring faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Partition,
+    Crash,
+    Blackout,
+    Pause,
+    SlowDisk,
+    FullDisk,
+    Corruption,
+}
+
+pub(super) const FAULTS: [Fault; 7] =
+    [Fault::Partition, Fault::Crash, Fault::Blackout, Fault::Pause, Fault::SlowDisk, Fault::FullDisk, Fault::Corruption];

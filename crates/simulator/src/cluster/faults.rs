@@ -1,0 +1,199 @@
+//! Strikes with the faults that were drawn, and ends them all at once for the check that the cluster recovers.
+
+use steadfast_types::NodeId;
+use steadfast_types::time::Duration;
+
+use super::Cluster;
+use super::event::{Event, FAULTS, Fault};
+use crate::disk::DiskFaults;
+use crate::network::{NetworkFaults, PARTITIONS, between};
+use crate::swarm::Recurring;
+use crate::world::micros;
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It is killed, or stops itself; the machine goes on.
+    Kill,
+    /// The machine loses its power now.
+    PowerFailure,
+    /// The machine has lost its power already, between two operations on its disk.
+    PowerFailed,
+}
+
+/// A machine loses its power at most so many disk operations after that was decided.
+const OPERATIONS_UNTIL_POWER_FAILURE: u64 = 40;
+
+impl Cluster {
+    pub(super) fn schedule_faults(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.disk.set_faults(DiskFaults { sync_failure: self.swarm.sync_failure, full: false });
+        }
+        for fault in FAULTS {
+            self.schedule_fault(fault);
+        }
+    }
+
+    /// The next one of a kind, if the run has that kind.
+    fn schedule_fault(&mut self, fault: Fault) {
+        if let Some(Recurring { every, .. }) = self.recurring(fault) {
+            let delay = between(every / 2, every * 3 / 2, &mut self.faults_rng);
+            self.queue.after(delay, Event::Fault(fault));
+        }
+    }
+
+    fn recurring(&self, fault: Fault) -> Option<Recurring> {
+        match fault {
+            Fault::Partition => self.swarm.partitions,
+            Fault::Crash => self.swarm.crashes,
+            Fault::Blackout => self.swarm.blackouts,
+            Fault::Pause => self.swarm.pauses,
+            Fault::SlowDisk => self.swarm.slow_disks,
+            Fault::FullDisk => self.swarm.full_disks,
+            Fault::Corruption => self.swarm.corruption,
+        }
+    }
+
+    pub(super) fn on_fault(&mut self, fault: Fault) {
+        let Some(Recurring { lasts, .. }) = self.recurring(fault) else { return };
+        if self.healed {
+            return;
+        }
+        self.schedule_fault(fault);
+        let lasts = between(Duration::ZERO, lasts, &mut self.faults_rng);
+        let node = NodeId(self.faults_rng.u64(1..=self.swarm.nodes as u64));
+        self.trace.note(self.queue.now(), &[9, fault as u64, node.0], || format!("fault: {fault:?} (node {node}, {lasts:?})"));
+        match fault {
+            Fault::Partition => self.partition(lasts),
+            Fault::Crash => self.crash(node),
+            Fault::Blackout => self.blackout(),
+            Fault::Pause => self.pause(node, lasts),
+            Fault::SlowDisk => {
+                let until = self.queue.now() + lasts;
+                self.machine(node).slow_until = until;
+            }
+            Fault::FullDisk => {
+                self.set_disk(node, true);
+                self.queue.after(lasts, Event::RoomOnDisk { node });
+            }
+            Fault::Corruption => self.corrupt(),
+        }
+    }
+
+    pub(super) fn on_room_on_disk(&mut self, node: NodeId) {
+        if !self.healed {
+            self.set_disk(node, false);
+        }
+    }
+
+    /// Ends a process: its machine starts another one soon.
+    pub(super) fn stop(&mut self, node: NodeId, stop: Stop, reason: &str) {
+        self.trace.note(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
+        let machine = self.machine(node);
+        match stop {
+            Stop::Kill => machine.disk.kill(),
+            Stop::PowerFailure => machine.disk.power_failure(),
+            Stop::PowerFailed => {}
+        }
+        machine.end_process();
+        self.disconnect_peers(node, stop);
+        let longest = match (self.healed, self.swarm.crashes) {
+            (false, Some(Recurring { lasts, .. })) => lasts,
+            _ => Duration::from_millis(50),
+        };
+        let down = between(Duration::ZERO, longest, &mut self.faults_rng);
+        self.queue.after(down, Event::Start { node });
+    }
+
+    /// From now on everything works: links, disks, and processes.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        let now = self.queue.now();
+        self.trace.note(now, &[11], || "everything heals".to_owned());
+        self.network.heal(NetworkFaults::default());
+        self.swarm.sync = (self.swarm.sync.0, Duration::from_millis(2).max(self.swarm.sync.0));
+        for machine in self.machines.values_mut() {
+            machine.disk.set_faults(DiskFaults::default());
+            machine.disk.cancel_power_failure();
+            machine.paused_until = now;
+            machine.slow_until = now;
+        }
+        let down: Vec<NodeId> = self.machines.values().filter(|machine| machine.process.is_none()).map(|machine| machine.id).collect();
+        for node in down {
+            self.queue.after(Duration::from_millis(1), Event::Start { node });
+        }
+    }
+
+    fn partition(&mut self, lasts: Duration) {
+        let shape = PARTITIONS[self.faults_rng.usize(0..PARTITIONS.len())];
+        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        self.network.partition(shape, &nodes, &mut self.faults_rng);
+        self.trace.text(self.queue.now(), || format!("partition: {shape:?}"));
+        self.queue.after(lasts, Event::Reconnect);
+        // Connections may time out during a partition; nodes must bear that hint at any time.
+        if self.faults_rng.bool() {
+            let node = self.faults_rng.choice(&nodes).copied().expect("there are nodes");
+            let peer = self.faults_rng.choice(&nodes).copied().expect("there are nodes");
+            if node != peer && !self.network.is_open(peer, node) {
+                self.queue.after(Duration::from_millis(1), Event::Disconnected { node, peer });
+            }
+        }
+    }
+
+    fn crash(&mut self, node: NodeId) {
+        if self.machine(node).process.is_none() {
+            return;
+        }
+        match self.faults_rng.u8(0..3) {
+            0 => self.stop(node, Stop::Kill, "killed"),
+            1 => self.stop(node, Stop::PowerFailure, "power failure"),
+            _ => {
+                let operations = self.faults_rng.u64(0..OPERATIONS_UNTIL_POWER_FAILURE);
+                self.machine(node).disk.power_failure_after(operations);
+            }
+        }
+    }
+
+    fn blackout(&mut self) {
+        let nodes: Vec<NodeId> = self.machines.values().filter(|machine| machine.process.is_some()).map(|machine| machine.id).collect();
+        for node in nodes {
+            self.stop(node, Stop::PowerFailure, "blackout");
+        }
+    }
+
+    fn pause(&mut self, node: NodeId, lasts: Duration) {
+        let until = self.queue.now() + lasts;
+        let machine = self.machine(node);
+        machine.paused_until = machine.paused_until.max(until);
+    }
+
+    fn set_disk(&mut self, node: NodeId, full: bool) {
+        let sync_failure = self.swarm.sync_failure;
+        self.machine(node).disk.set_faults(DiskFaults { sync_failure, full });
+    }
+
+    /// Damages a sector of one of the first nodes, fewer than half of all: more than that can't be survived.
+    fn corrupt(&mut self) {
+        let damaged = (self.swarm.nodes as u64 - 1) / 2;
+        if damaged == 0 {
+            return;
+        }
+        let node = NodeId(self.faults_rng.u64(1..=damaged));
+        if let Some((name, sector)) = self.machine(node).disk.corrupt_any(|_| true) {
+            self.counts.corruptions += 1;
+            self.trace.note(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
+        }
+    }
+
+    /// A process that ends is noticed by its peers at once, a machine without power late or never.
+    fn disconnect_peers(&mut self, node: NodeId, stop: Stop) {
+        let slowest = if stop == Stop::Kill { Duration::from_millis(1) } else { Duration::from_millis(1_000) };
+        let peers: Vec<NodeId> = self.machines.keys().copied().filter(|peer| *peer != node).collect();
+        for peer in peers {
+            let delay = Duration::from_micros(self.faults_rng.u64(10..=micros(slowest)));
+            if self.faults_rng.u8(0..4) > 0 && self.network.is_open(node, peer) {
+                self.queue.after(delay, Event::Disconnected { node: peer, peer: node });
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The end of a run: everything heals, the cluster must make progress, become equal, and still hold all that it acknowledged.
+
+use std::collections::BTreeMap;
+
+use steadfast_state::command::{KeySpan, Range};
+use steadfast_types::time::Duration;
+use steadfast_types::{NodeId, Revision};
+
+use super::{Cluster, ELECTION_TIMEOUT};
+use crate::checkers::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
+use crate::checkers::{Violation, durability, linearizability};
+use crate::history::{Answer, History, Seen};
+use crate::workload::OperationNumber;
+use crate::world::Time;
+
+impl Cluster {
+    /// Runs from the beginning to the end. Gives what clients saw and what the store did.
+    ///
+    /// # Errors
+    /// A rule was broken.
+    pub fn run(&mut self) -> Result<History, Violation> {
+        self.run_until(Time::default() + self.swarm.duration)?;
+        self.heal();
+        self.make_progress()?;
+        self.become_equal()?;
+        let history = self.history()?;
+        durability::check(&history)?;
+        linearizability::check(&history)?;
+        self.compare_contents(&history)?;
+        Ok(history)
+    }
+
+    /// A write through each node must succeed in time.
+    fn make_progress(&mut self) -> Result<(), Violation> {
+        let deadline = self.now() + ELECTION_TIMEOUT * PROGRESS_ELECTION_TIMEOUTS;
+        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        let mut open: BTreeMap<NodeId, Option<OperationNumber>> = nodes.into_iter().map(|node| (node, None)).collect();
+        while !open.is_empty() {
+            if self.now() >= deadline {
+                let nodes: Vec<&NodeId> = open.keys().collect();
+                return Err(Violation::new(
+                    "progress",
+                    format!("no write through {nodes:?} within {PROGRESS_ELECTION_TIMEOUTS} election timeouts"),
+                ));
+            }
+            for (node, probe) in &mut open {
+                let client = self.swarm.clients + node.0 as usize;
+                if !self.waiting.contains_key(&client) {
+                    let number = self.workload.probe(client, self.now());
+                    self.begin(number, *node, deadline.since(self.now()));
+                    *probe = Some(number);
+                }
+            }
+            self.run_until(self.now() + Duration::from_millis(20))?;
+            open.retain(|_, probe| !probe.is_some_and(|number| self.is_done(number)));
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, number: OperationNumber) -> bool {
+        matches!(self.workload.operation(number).answer, Some((_, Answer::Done { .. })))
+    }
+
+    fn become_equal(&mut self) -> Result<(), Violation> {
+        let deadline = self.now() + ELECTION_TIMEOUT * AGREEMENT_ELECTION_TIMEOUTS;
+        while convergence::check(self.swarm.nodes, &self.replicas()).is_err() && self.now() < deadline {
+            self.run_until(self.now() + Duration::from_millis(20))?;
+        }
+        convergence::check(self.swarm.nodes, &self.replicas())
+    }
+
+    fn replicas(&self) -> BTreeMap<NodeId, Replica> {
+        let running = self.machines.values().filter_map(|machine| Some((machine.id, machine.node()?)));
+        running
+            .map(|(id, node)| {
+                let state = node.state();
+                (id, Replica { applied: state.applied().index, revision: state.reader().revision(), hash: state.hash() })
+            })
+            .collect()
+    }
+
+    /// The history of the run. Every revision must have been reported by some node.
+    fn history(&mut self) -> Result<History, Violation> {
+        let newest = self.replicas().values().map(|replica| replica.revision).max().unwrap_or_default();
+        let changes = std::mem::take(&mut self.observer.state).into_changes();
+        if let Some(missing) = (2..=newest.0).map(Revision).find(|revision| !changes.contains_key(revision)) {
+            return Err(Violation::new("events", format!("no node reported the changes of revision {missing}, of {newest}")));
+        }
+        if let Some(beyond) = changes.keys().find(|revision| **revision > newest) {
+            return Err(Violation::new("durability", format!("revision {beyond} was applied, and the store is at {newest}")));
+        }
+        Ok(History { operations: self.workload.operations().to_vec(), changes })
+    }
+
+    /// Each replica must hold what the changes add up to.
+    fn compare_contents(&self, history: &History) -> Result<(), Violation> {
+        let mut expected = BTreeMap::new();
+        for (revision, changes) in &history.changes {
+            for change in changes {
+                let seen = change.value.clone().map(|value| Seen::Present(*revision, value));
+                expected.insert(change.key.clone(), seen);
+            }
+        }
+        let expected: BTreeMap<_, _> = expected.into_iter().filter_map(|(key, seen)| Some((key, seen?))).collect();
+        let everything = Range { keys: KeySpan { key: vec![0].into(), range_end: vec![0].into() }, ..Range::default() };
+        for machine in self.machines.values() {
+            let Some(node) = machine.node() else { continue };
+            let read = node.reader().range(&everything).map_err(|error| Violation::new("contents", format!("{}: {error}", machine.id)))?;
+            let found: BTreeMap<_, _> = read.result.kvs.into_iter().map(|kv| (kv.key, Seen::Present(kv.mod_revision, kv.value))).collect();
+            if found != expected {
+                return Err(Violation::new("contents", format!("{} holds {found:?} instead of {expected:?}", machine.id)));
+            }
+        }
+        Ok(())
+    }
+}

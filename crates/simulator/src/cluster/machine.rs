@@ -1,0 +1,182 @@
+//! One simulated machine: its disk and clock, which outlive processes, and the process that runs on it, if one does.
+
+use steadfast_node::start::{self, Bootstrap, OpenError, Opened, Options};
+use steadfast_node::{Input, LogCommand, LogDriver, Node, Outputs, Repair};
+use steadfast_storage::log::LogOptions;
+use steadfast_storage::tables::TablesOptions;
+use steadfast_types::time::Duration;
+use steadfast_types::{Instant, NodeId, Rng};
+
+use crate::clock::Clock;
+use crate::disk::SimulatedDisk;
+use crate::network::between;
+use crate::workload::OperationNumber;
+use crate::world::Time;
+
+pub(super) type SimulatedInput = Input<OperationNumber, SimulatedDisk>;
+pub(super) type SimulatedOutputs = Outputs<OperationNumber, SimulatedDisk>;
+
+/// How often a leader shows that it lives.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Without a leader for this long, followers elect another.
+pub const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Small, so that runs of seconds roll segments, flush, merge and hand over snapshots.
+const LOG_SEGMENT_BYTES: u64 = 32 * 1024;
+
+pub(super) struct Machine {
+    pub(super) id: NodeId,
+    pub(super) disk: SimulatedDisk,
+    pub(super) process: Option<Process>,
+    /// Counts processes; what was under way for an earlier one never arrives.
+    pub(super) life: u64,
+    /// Until then the process stands still.
+    pub(super) paused_until: Time,
+    /// Until then syncs are slow.
+    pub(super) slow_until: Time,
+    pub(super) drift_ppm: i64,
+    /// The disk's failures that were noticed already.
+    pub(super) failures_seen: u64,
+    pub(super) rng: Rng,
+    log_retention_bytes: u64,
+    memtable_bytes: usize,
+}
+
+/// A running process.
+pub(super) struct Process {
+    pub(super) role: Role,
+    pub(super) clock: Clock,
+    pub(super) inbox: Vec<SimulatedInput>,
+    /// When the next turn is scheduled.
+    pub(super) turn_at: Option<Time>,
+    pub(super) log_waiting: Vec<LogCommand>,
+    pub(super) log_busy: bool,
+}
+
+/// What a process does.
+pub(super) enum Role {
+    Running(Box<Node<OperationNumber, SimulatedDisk>>, LogDriver<SimulatedDisk>),
+    Repairing(Box<Repair<SimulatedDisk>>),
+}
+
+impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
+    fn from(opened: Opened<OperationNumber, SimulatedDisk>) -> Self {
+        match opened {
+            Opened::Running(node, log) => Role::Running(node, log),
+            Opened::Repairing(repair) => Role::Repairing(repair),
+        }
+    }
+}
+
+impl Machine {
+    pub(super) fn new(id: NodeId, drift_ppm: i64, mut rng: Rng) -> Self {
+        Machine {
+            id,
+            disk: SimulatedDisk::new(rng.u64(..)),
+            process: None,
+            life: 0,
+            paused_until: Time::default(),
+            slow_until: Time::default(),
+            drift_ppm,
+            failures_seen: 0,
+            log_retention_bytes: rng.u64(1_000..100_000),
+            memtable_bytes: rng.usize(4_000..100_000),
+            rng,
+        }
+    }
+
+    /// Starts a process from what is on the disk.
+    pub(super) fn start(&mut self, now: Time, bootstrap: Bootstrap) -> Result<(), OpenError> {
+        let clock = Clock::new(now, Instant(self.rng.u64(0..1 << 40)), self.drift_ppm);
+        let options = self.options();
+        let opened = start::open(&self.disk, options, bootstrap, clock.shows(now))?;
+        let role = opened.into();
+        self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false });
+        Ok(())
+    }
+
+    /// A repairing process that has everything back becomes a running one.
+    pub(super) fn finish_repair(&mut self, now: Time) -> Result<bool, OpenError> {
+        let Some(process) = self.process.take_if(|process| matches!(&process.role, Role::Repairing(repair) if repair.is_done())) else {
+            return Ok(false);
+        };
+        if let Role::Repairing(repair) = process.role {
+            let role = repair.finish(process.clock.shows(now))?.into();
+            self.process = Some(Process { role, ..process });
+        }
+        Ok(true)
+    }
+
+    /// The process is gone; what it did to its disk from now on counts no more.
+    pub(super) fn end_process(&mut self) {
+        assert!(self.disk.is_dead(), "the old process's handles are dead before it is dropped");
+        self.process = None;
+        self.disk = self.disk.reopen();
+        self.life += 1;
+    }
+
+    /// Whether the disk has failed a call on purpose since the last time this was asked.
+    pub(super) fn disk_failed(&mut self) -> bool {
+        let failures = self.disk.failures();
+        std::mem::replace(&mut self.failures_seen, failures) < failures
+    }
+
+    /// The running node, if the process is past repair.
+    pub(super) fn node(&self) -> Option<&Node<OperationNumber, SimulatedDisk>> {
+        match &self.process.as_ref()?.role {
+            Role::Running(node, _) => Some(node),
+            Role::Repairing(_) => None,
+        }
+    }
+
+    /// How long a write and sync of the log takes now.
+    pub(super) fn sync_time(&mut self, now: Time, usual: (Duration, Duration)) -> Duration {
+        let longest = if now < self.slow_until { Duration::from_secs(3) } else { usual.1 };
+        between(usual.0, longest, &mut self.rng)
+    }
+
+    fn options(&mut self) -> Options {
+        Options {
+            id: self.id,
+            incarnation: self.rng.u64(1..),
+            seed: self.rng.u64(..),
+            heartbeat_interval: HEARTBEAT_INTERVAL,
+            election_timeout: ELECTION_TIMEOUT,
+            lease_reads: false,
+            request_timeout: Duration::from_secs(5),
+            log_retention_bytes: self.log_retention_bytes,
+            log: LogOptions { segment_bytes: LOG_SEGMENT_BYTES },
+            tables: TablesOptions {
+                memtable_bytes: self.memtable_bytes,
+                cache_bytes: 64 << 10,
+                block_bytes: 1 << 10,
+                group_bytes: 8 << 10,
+                file_bytes: 16 << 10,
+                slice_bytes: 32 << 10,
+                ..TablesOptions::default()
+            },
+            events: true,
+        }
+    }
+}
+
+impl Process {
+    /// One turn with everything that has come in.
+    pub(super) fn turn(&mut self, now: Time) -> SimulatedOutputs {
+        let inputs = std::mem::take(&mut self.inbox);
+        let now = self.clock.shows(now);
+        match &mut self.role {
+            Role::Running(node, _) => node.turn(now, inputs),
+            Role::Repairing(repair) => repair.turn(now, inputs),
+        }
+    }
+
+    /// When the next turn is due; `None`: never.
+    pub(super) fn next_turn(&self) -> Option<Time> {
+        self.clock.when(match &self.role {
+            Role::Running(node, _) => node.next_deadline(),
+            Role::Repairing(repair) => repair.next_deadline(),
+        })
+    }
+}

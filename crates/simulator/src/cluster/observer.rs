@@ -1,0 +1,95 @@
+//! Feeds the checkers with what nodes do, and trusts nothing that nodes say of themselves.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use steadfast_node::{LogCommand, LogDone, Notice, PeerMessage};
+use steadfast_state::{Event, EventKind};
+use steadfast_types::wire::Wire;
+use steadfast_types::{NodeId, Revision};
+
+use super::machine::{Machine, SimulatedOutputs};
+use crate::checkers::Violation;
+use crate::checkers::leaders::Leaders;
+use crate::checkers::log_agreement::LogAgreement;
+use crate::checkers::promises::Promises;
+use crate::checkers::state_agreement::StateAgreement;
+use crate::history::Change;
+
+/// The checkers that watch a run while it goes on.
+#[derive(Debug, Default)]
+pub(super) struct Observer {
+    pub(super) leaders: Leaders,
+    pub(super) log: LogAgreement,
+    promises: Promises,
+    pub(super) state: StateAgreement,
+}
+
+impl Observer {
+    /// A process came up.
+    pub(super) fn started(&mut self, machine: &Machine) -> Result<(), Violation> {
+        if let Some(node) = machine.node() {
+            let status = node.status().consensus;
+            self.promises.started(machine.id, status.term, status.last.index);
+        }
+        self.applied(machine)
+    }
+
+    /// The log driver has done its work.
+    pub(super) fn synced(&mut self, node: NodeId, done: &LogDone) {
+        if let Some(sequence) = done.synced {
+            self.promises.synced(node, sequence);
+        }
+    }
+
+    /// A node's turn gave this.
+    pub(super) fn turned(&mut self, machine: &Machine, outputs: &mut SimulatedOutputs) -> Result<(), Violation> {
+        for notice in &outputs.notices {
+            match notice {
+                Notice::SnapshotInstalled(position) => self.promises.installed(machine.id, *position),
+                Notice::Diverged(what) => return Err(Violation::new("state agreement", format!("{} says: {what}", machine.id))),
+                _ => {}
+            }
+        }
+        for command in &outputs.log {
+            if let LogCommand::Write(write) = command {
+                self.promises.written(machine.id, write);
+            }
+        }
+        for (to, frame) in &outputs.frames {
+            self.sent(machine.id, *to, frame)?;
+        }
+        for (_, events) in outputs.events.drain(..) {
+            self.changed(machine.id, events)?;
+        }
+        self.applied(machine)
+    }
+
+    fn sent(&mut self, from: NodeId, to: NodeId, frame: &Bytes) -> Result<(), Violation> {
+        let message = PeerMessage::from_wire(frame.clone())
+            .map_err(|error| Violation::new("wire", format!("{from} sends {to} a frame that does not decode: {error}")))?;
+        let PeerMessage::Raft(message) = message else { return Ok(()) };
+        self.leaders.observe(from, &message)?;
+        self.log.observe(from, &message)?;
+        self.promises.observe(from, to, &message)
+    }
+
+    fn changed(&mut self, node: NodeId, events: Vec<Event>) -> Result<(), Violation> {
+        let mut by_revision: BTreeMap<Revision, Vec<Change>> = BTreeMap::new();
+        for Event { kind, kv, .. } in events {
+            let value = match kind {
+                EventKind::Put => Some(kv.value),
+                EventKind::Delete => None,
+            };
+            by_revision.entry(kv.mod_revision).or_default().push(Change { key: kv.key, value });
+        }
+        by_revision.into_iter().try_for_each(|(revision, changes)| self.state.changed(node, revision, changes))
+    }
+
+    fn applied(&mut self, machine: &Machine) -> Result<(), Violation> {
+        match machine.node() {
+            Some(node) => self.state.applied(machine.id, node.state().applied().index, node.state().hash()),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The simulator's command line: runs seeds, and replays one.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use steadfast_simulator::run::{Report, run};
+use steadfast_simulator::world::TraceMode;
+
+/// Runs whole clusters in a simulated world, and checks that they keep their promises.
+#[derive(Parser)]
+#[command(name = "steadfast-simulator")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs many seeds; stops at the first violation.
+    Run {
+        /// Which seeds, such as 0..1000.
+        #[arg(long, value_parser = parse_range, default_value = "0..100")]
+        seeds: std::ops::Range<u64>,
+        /// How many nodes; drawn from the seed if not given.
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// Goes on after a violation.
+        #[arg(long)]
+        keep_going: bool,
+        /// Prints a line for every seed.
+        #[arg(long)]
+        verbose: bool,
+    },
+    /// Runs one seed again.
+    Replay {
+        /// Which seed.
+        #[arg(long)]
+        seed: u64,
+        /// As for the run.
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// Prints everything that happens.
+        #[arg(long)]
+        trace: bool,
+    },
+}
+
+fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let bounds = text.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    match bounds {
+        Some((from, to)) if from < to => Ok(from..to),
+        _ => Err(format!("{text:?} is not a range of seeds; write one such as 0..1000")),
+    }
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run { seeds, nodes, keep_going, verbose } => run_many(seeds, nodes, keep_going, verbose),
+        Command::Replay { seed, nodes, trace } => {
+            let mode = if trace { TraceMode::Print } else { TraceMode::Record };
+            let report = run(seed, nodes, mode);
+            print(&report, nodes);
+            ExitCode::from(u8::from(report.outcome.is_err()))
+        }
+    }
+}
+
+fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool, verbose: bool) -> ExitCode {
+    let (mut runs, mut violations) = (0, 0);
+    for seed in seeds {
+        let report = run(seed, nodes, TraceMode::Hash);
+        runs += 1;
+        if report.outcome.is_err() {
+            violations += 1;
+            // Once more with text: the same seed does the same.
+            print(&run(seed, nodes, TraceMode::Record), nodes);
+            if !keep_going {
+                break;
+            }
+        } else if verbose {
+            println!("{report}");
+        }
+    }
+    println!("{runs} seeds, {violations} violations");
+    ExitCode::from(u8::from(violations > 0))
+}
+
+fn print(report: &Report, nodes: Option<usize>) {
+    println!("seed {}: {}", report.seed, report.swarm);
+    if report.outcome.is_err() {
+        report.lines.iter().for_each(|line| println!("{line}"));
+    }
+    println!("{report}");
+    if report.outcome.is_err() {
+        let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+        println!("replay: cargo run --release -p steadfast-simulator -- replay --seed {}{nodes} --trace", report.seed);
+    }
+}

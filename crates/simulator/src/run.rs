@@ -1,0 +1,82 @@
+//! One run from its seed, and its report.
+
+use std::fmt;
+
+use steadfast_types::Rng;
+
+use crate::checkers::Violation;
+use crate::cluster::{Cluster, Counts};
+use crate::history::{Answer, History};
+use crate::swarm::Swarm;
+use crate::world::TraceMode;
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// What was drawn for it.
+    pub swarm: Swarm,
+    /// What clients got, or the rule that was broken.
+    pub outcome: Result<Summary, Violation>,
+    /// How much happened.
+    pub counts: Counts,
+    /// The hash of everything that happened.
+    pub trace_hash: u64,
+    /// The last lines of the trace, if they were recorded.
+    pub lines: Vec<String>,
+}
+
+/// How far clients came in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Requests.
+    pub operations: usize,
+    /// Requests that were done.
+    pub done: usize,
+    /// Requests whose fate the client does not know.
+    pub unknown: usize,
+    /// The store's changes.
+    pub changes: usize,
+}
+
+impl Summary {
+    fn of(history: &History) -> Self {
+        let answers = || history.operations.iter().map(|operation| &operation.answer);
+        Summary {
+            operations: history.operations.len(),
+            done: answers().filter(|answer| matches!(answer, Some((_, Answer::Done { .. })))).count(),
+            unknown: answers().filter(|answer| answer.is_none()).count(),
+            changes: history.changes.len(),
+        }
+    }
+}
+
+/// Runs the world of `seed`, with `nodes` nodes if that is not drawn too.
+pub fn run(seed: u64, nodes: Option<usize>, mode: TraceMode) -> Report {
+    let mut rng = Rng::with_seed(seed);
+    let swarm = Swarm::draw(&mut rng, nodes);
+    run_swarm(seed, swarm, rng, mode)
+}
+
+/// Runs the world of `rng` with these faults; `seed` only names it.
+pub fn run_swarm(seed: u64, swarm: Swarm, mut rng: Rng, mode: TraceMode) -> Report {
+    let mut cluster = Cluster::new(swarm.clone(), &mut rng, mode);
+    let outcome = cluster.run().map(|history| Summary::of(&history));
+    let (counts, trace_hash) = (cluster.counts(), cluster.trace_hash());
+    Report { seed, swarm, outcome, counts, trace_hash, lines: cluster.into_lines() }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.outcome {
+            Ok(Summary { operations, done, unknown, changes }) => {
+                write!(f, "seed {}: {done} of {operations} requests done, {unknown} unknown, {changes} changes; ", self.seed)?;
+            }
+            Err(violation) => write!(f, "seed {}: VIOLATION {violation}; ", self.seed)?,
+        }
+        let Counts { turns, starts, frames, snapshots, repairs, disk_stops, corruptions } = self.counts;
+        write!(f, "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, ")?;
+        write!(f, "{disk_stops} disk failures, {corruptions} rotten sectors; trace {:016x}", self.trace_hash)
+    }
+}

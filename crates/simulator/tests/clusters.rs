@@ -1,0 +1,98 @@
+//! Whole clusters over many seeds. `cargo run --release -p steadfast-simulator -- run` goes further.
+
+use steadfast_simulator::network::NetworkFaults;
+use steadfast_simulator::run::{Report, Summary, run, run_swarm};
+use steadfast_simulator::swarm::Swarm;
+use steadfast_simulator::world::TraceMode;
+use steadfast_types::Rng;
+use steadfast_types::time::Duration;
+
+/// Runs seeds and fails with the report of the first violation.
+fn run_all(seeds: std::ops::Range<u64>, nodes: Option<usize>) -> Vec<Report> {
+    seeds.map(|seed| passes(run(seed, nodes, TraceMode::Hash))).collect()
+}
+
+fn passes(report: Report) -> Report {
+    assert!(report.outcome.is_ok(), "{}\n{report}", report.swarm);
+    report
+}
+
+fn total(reports: &[Report], count: impl Fn(&Report) -> u64) -> u64 {
+    reports.iter().map(count).sum()
+}
+
+fn summary(report: &Report) -> Summary {
+    report.outcome.clone().expect("it passed")
+}
+
+/// No fault at all.
+fn calm(nodes: usize) -> Swarm {
+    Swarm {
+        nodes,
+        clients: 6,
+        keys: 3,
+        think: Duration::from_millis(5),
+        duration: Duration::from_secs(3),
+        network: NetworkFaults::default(),
+        partitions: None,
+        crashes: None,
+        blackouts: None,
+        pauses: None,
+        drift_ppm: 0,
+        sync: (Duration::from_micros(50), Duration::from_micros(500)),
+        sync_failure: 0.0,
+        full_disks: None,
+        slow_disks: None,
+        corruption: None,
+    }
+}
+
+#[test]
+fn three_nodes_keep_their_promises() {
+    let reports = run_all(0..60, Some(3));
+    assert!(total(&reports, |report| summary(report).done as u64) > 60 * 50);
+    assert!(total(&reports, |report| summary(report).unknown as u64) > 60, "clients are left in doubt");
+}
+
+#[test]
+fn five_nodes_keep_their_promises() {
+    run_all(1_000..1_040, Some(5));
+}
+
+#[test]
+fn one_node_keeps_its_promises() {
+    run_all(2_000..2_030, Some(1));
+}
+
+#[test]
+fn every_kind_of_fault_happens() {
+    let reports = run_all(3_000..3_060, None);
+    assert!(total(&reports, |report| report.counts.starts - report.swarm.nodes as u64) > 60, "restarts");
+    for (kind, count) in [
+        ("snapshots", total(&reports, |report| report.counts.snapshots)),
+        ("disk failures", total(&reports, |report| report.counts.disk_stops)),
+        ("rotten sectors", total(&reports, |report| report.counts.corruptions)),
+        ("repairs", total(&reports, |report| report.counts.repairs)),
+    ] {
+        assert!(count > 0, "no {kind}");
+    }
+}
+
+#[test]
+fn a_calm_world_does_every_request_and_elects_once() {
+    for nodes in [1, 3, 5] {
+        let report = passes(run_swarm(0, calm(nodes), Rng::with_seed(7), TraceMode::Hash));
+        let summary = summary(&report);
+        assert!(summary.operations > 500, "{report}");
+        assert_eq!((summary.unknown, report.counts.starts), (0, nodes as u64), "{report}");
+    }
+}
+
+#[test]
+fn the_same_seed_does_the_same() {
+    for seed in 4_000..4_010 {
+        let [a, b] = [TraceMode::Hash, TraceMode::Record].map(|mode| run(seed, None, mode));
+        assert_eq!((a.trace_hash, a.counts), (b.trace_hash, b.counts), "seed {seed}");
+    }
+    assert_ne!(run(1, None, TraceMode::Hash).trace_hash, run(2, None, TraceMode::Hash).trace_hash);
+}
