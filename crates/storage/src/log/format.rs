@@ -4,7 +4,8 @@
 //! 2. A sector that no batch was ever written to holds its *blank*: a pattern made from its segment and offset. No torn write leaves it
 //!    in a written sector, and no decay of bits produces it: so a blank inside a batch proves that the batch was never synced.
 //! 3. A header says everything about the log's state after its batch (hard state, start, last entry), so any later intact header makes
-//!    up for lost earlier ones. The batches that no later one might follow soon, or that change that state, carry it twice.
+//!    up for lost earlier ones. A batch that changes the hard state or the start, or takes more than one sector, ends with a sector that
+//!    holds a copy of its header: so no single bad sector hides what the last batch said.
 //! 4. The first 12 bytes of a header keep their meaning in every format version.
 //!
 //! All integers are little-endian. Checksums are CRC-32C.

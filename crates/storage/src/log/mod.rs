@@ -233,16 +233,22 @@ fn reopen<D: Disk>(
 }
 
 /// Makes durable what was recovered. A former life may have ended before its last sync or after a failed one; so what no header proves
-/// to be durable is written once more, the same bytes to the same place, and synced.
+/// to be durable is written once more, the same bytes to the same place, and synced. Torn, that does no harm.
 ///
 /// Returns where to go on in the newest segment, `None` if it can't be used further.
 fn prove_durable<D: Disk>(disk: &D, recovered: &Recovered<D::File>) -> Result<Option<Place<D::File>>, LogError> {
     let newest = recovered.segments.iter().find(|(segment, _)| segment.number == recovered.header.segment);
     let (segment, _) = newest.expect("the last batch stands in a live segment");
-    for range in &recovered.unproven {
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("a batch fits memory")];
-        let count = segment.file.read_at(range.start, &mut bytes)?;
-        segment.file.write_at(range.start, &bytes[..count])?;
+    for header in &recovered.unproven {
+        let mut bytes = vec![0; usize::try_from(header.extent()).expect("a batch fits memory")];
+        // The copy is no part of what makes a batch intact: it may be missing, so it is made anew.
+        let copy_at = bytes.len() - if header.copied { format::SECTOR as usize } else { 0 };
+        let count = segment.file.read_at(u64::from(header.offset), &mut bytes[..copy_at])?;
+        assert!(count == copy_at, "an intact batch is all there");
+        if header.copied {
+            header.seal_copy(&mut bytes[copy_at..]);
+        }
+        segment.file.write_at(u64::from(header.offset), &bytes)?;
     }
     segment.file.sync()?;
     disk.sync_directory()?;

@@ -15,7 +15,6 @@
 //! A hole is repaired from the peers; so is what was cut off, by the rule for suspect voters in `consensus`.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use steadfast_types::disk::DiskFile;
 use steadfast_types::{Configuration, HardState, LogIndex, LogPosition, NodeId};
@@ -40,8 +39,8 @@ pub(super) struct Recovered<F> {
     pub(super) end: u64,
     pub(super) ending: LogEnding,
     pub(super) hard_state_lost: bool,
-    /// The intact batches at the end of which no one says that they were synced: places in the last segment.
-    pub(super) unproven: Vec<Range<u64>>,
+    /// The intact batches at the end of which no one says that they were synced. They stand in the last segment.
+    pub(super) unproven: Vec<Header>,
     /// The segments of the log, in order, each with the highest index that it may hold.
     pub(super) segments: Vec<(Segment<F>, LogIndex)>,
 }
@@ -84,11 +83,13 @@ pub(super) fn recover<F: DiskFile>(segments: Vec<Segment<F>>) -> Result<Recovere
     let suspect = ending == LogEnding::Damaged || !recovered.slots.holes().is_empty();
     recovered.header.hard_state.suspect |= suspect;
     recovered.hard_state_changed = recovered.header.hard_state != written;
-    recovered.segments = live.into_iter().map(|live| (live.segment, live.highest)).collect();
+    // Only a batch that is kept may say so: a compaction that was not synced has removed nothing.
+    let first = recovered.header.first_segment;
+    recovered.segments = live.into_iter().filter(|live| live.segment.number >= first).map(|live| (live.segment, live.highest)).collect();
     Ok(recovered)
 }
 
-/// A segment on the way from the newest one back to the log's start.
+/// A segment on the way back from the newest one.
 struct Live<F> {
     segment: Segment<F>,
     extent: Extent,
@@ -107,14 +108,11 @@ enum Extent {
     Unknown,
 }
 
-/// Follows the links from the newest segment to the first; what is not on this way is left over from an interrupted removal.
+/// Follows the links from the newest segment back as far as there are any. What is not on this way is left over from an earlier recovery.
+/// The last ones may be left over from a removal; that shows when the replay is done.
 fn live_segments<F>(segments: Vec<Segment<F>>, newest: SegmentNumber) -> Vec<Live<F>> {
-    let first = newest_header(&segments, newest).first_segment;
     let (mut wanted, mut extent, mut live) = (newest, Extent::Open, Vec::new());
     for segment in segments.into_iter().rev().skip_while(|segment| segment.number > newest) {
-        if segment.number < first {
-            break;
-        }
         if extent != Extent::Unknown && segment.number > wanted {
             continue;
         }
@@ -127,11 +125,6 @@ fn live_segments<F>(segments: Vec<Segment<F>>, newest: SegmentNumber) -> Vec<Liv
     }
     live.reverse();
     live
-}
-
-fn newest_header<F>(segments: &[Segment<F>], newest: SegmentNumber) -> &Header {
-    let batches = segments.iter().filter(|segment| segment.number == newest).flat_map(|segment| &segment.batches);
-    batches.map(|batch| &batch.header).max_by_key(|header| header.sequence).expect("the newest segment has a batch")
 }
 
 /// The newest batch that any header says was synced.
@@ -173,7 +166,7 @@ fn replay<F: DiskFile>(live: &mut [Live<F>], newest: SegmentNumber, evidence: Ba
                         return (replay, Stop::Damaged(batch.header));
                     }
                     if batch.body.is_some() && batch.header.sequence > evidence {
-                        replay.unproven.push(u64::from(batch.header.offset)..batch.header.end());
+                        replay.unproven.push(batch.header.clone());
                     }
                 }
             }
@@ -191,7 +184,7 @@ struct Replay {
     configurations: BTreeMap<LogIndex, (LogPosition, Configuration)>,
     /// Of the last batch.
     header: Option<Header>,
-    unproven: Vec<Range<u64>>,
+    unproven: Vec<Header>,
 }
 
 impl Replay {
@@ -274,8 +267,8 @@ impl<F: DiskFile> Tail<'_, F> {
 
     /// The newest hard state that can be known behind a damaged end, and whether a still newer one may be lost.
     ///
-    /// A batch that changes the hard state takes two sectors at least and ends with a copy of its header. So nothing is lost if one sector
-    /// alone is damaged, or if the damage ends with an intact copy.
+    /// A batch that changes the hard state takes two sectors at least and ends with a copy of its header (`format`, invariant 3). So nothing
+    /// is lost if one sector alone is damaged, or if the damage ends with an intact copy.
     fn last_hard_state(&self, last: &Header, stop: &Stop) -> (HardState, bool) {
         let damaged = match stop {
             Stop::Damaged(header) => Some(header),

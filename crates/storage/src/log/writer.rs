@@ -292,7 +292,7 @@ impl<D: Disk> LogWriter<D> {
 
     /// The header of a batch that changes nothing.
     fn next_header(&self) -> Header {
-        Header { base: self.header.last, repair: false, ..self.header.clone() }
+        Header { base: self.header.last, repair: false, copied: false, ..self.header.clone() }
     }
 
     fn position_before(&self, from: LogIndex) -> LogPosition {
@@ -324,8 +324,7 @@ impl<D: Disk> LogWriter<D> {
         }
         next.body_bytes = u32::try_from(body_bytes).expect("the limit fits 32 bits");
         next.records = u32::try_from(self.spans.len()).expect("a record has at least one byte");
-        // Nothing but this batch may say so for a while: so it says it twice.
-        next.copied = next.hard_state != self.header.hard_state || next.start != self.header.start;
+        next.copied = self.needs_copy(&next);
         let extent = u32::try_from(next.extent()).expect("the limit fits 32 bits");
         self.make_room(extent)?;
 
@@ -343,6 +342,13 @@ impl<D: Disk> LogWriter<D> {
         let status = self.segments.get_mut(&self.header.segment).expect("the present segment is known");
         status.highest = status.highest.max(self.header.last.index);
         Ok(())
+    }
+
+    /// Whether the loss of one sector could hide what `next` says: a change of the state that no other batch tells of, or how far the batch
+    /// reaches.
+    fn needs_copy(&self, next: &Header) -> bool {
+        let changes = next.hard_state != self.header.hard_state || next.start != self.header.start;
+        changes || next.extent() > u64::from(SECTOR)
     }
 
     /// Puts the records of `entries` into the buffer, behind room for the header, and notes where they stand.
