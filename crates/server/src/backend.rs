@@ -7,11 +7,13 @@ use steadfast_etcd_api::backend as api;
 use steadfast_node::{Answer, Input, LeaseTtl, MembershipChange, Refusal, Request, RequestBody};
 use steadfast_state::command::{Command, CommandError, Member, Outcome, Range, RangeResult, Txn, TxnResult};
 use steadfast_types::tables::TablesError;
-use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Rng, Term};
+use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Term};
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
 use crate::core_loop::Item;
+use crate::formation::ClaimRefusal;
+use crate::identity::random;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
 use crate::status;
@@ -109,16 +111,23 @@ impl NodeBackend {
     }
 
     /// Claims, for a node with an empty directory, the member that was added with `peer_url`.
-    pub(crate) async fn claim(&self, peer_url: String, nonce: u64) -> Result<Member, String> {
+    pub(crate) async fn claim_member(&self, peer_url: String, nonce: u64) -> Result<Member, ClaimRefusal> {
         match self.ask(RequestBody::Propose(Command::MemberClaim { peer_url, nonce })).await {
             Ok(Answer::Applied(response)) => match response.result {
                 Ok(Outcome::Claimed(member)) => Ok(member),
-                Ok(other) => Err(format!("unexpected outcome {other:?}")),
-                Err(error) => Err(error.to_string()),
+                Ok(other) => Err(ClaimRefusal::NotNow(format!("unexpected outcome {other:?}"))),
+                Err(CommandError::MemberNotFound) => Err(ClaimRefusal::NotAdded),
+                Err(CommandError::MemberClaimed) => Err(ClaimRefusal::AlreadyClaimed),
+                Err(error) => Err(ClaimRefusal::NotNow(error.to_string())),
             },
-            Ok(other) => Err(format!("unexpected answer {other:?}")),
-            Err(refusal) => Err(refusal.to_string()),
+            Ok(other) => Err(ClaimRefusal::NotNow(format!("unexpected answer {other:?}"))),
+            Err(refusal) => Err(ClaimRefusal::NotNow(refusal.to_string())),
         }
+    }
+
+    /// Requests that wait in the node.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.published.status().map_or(0, |status| status.waiting)
     }
 }
 
@@ -138,7 +147,7 @@ impl api::Backend for NodeBackend {
         let mut added = None;
         let body = match change {
             api::MembershipChange::Add { peer_urls, learner } => {
-                let id = NodeId(Rng::with_seed(random_seed()).u64(1..));
+                let id = NodeId(random());
                 added = Some(id);
                 RequestBody::ChangeMembership(MembershipChange::Add { id, peer_urls, learner })
             }
@@ -151,7 +160,7 @@ impl api::Backend for NodeBackend {
             Ok(other) => unreachable!("a membership change was answered with {other:?}"),
             Err(refusal) => return Err(self.membership_refused(refusal)),
         }
-        Ok(api::MembershipChanged { members: self.reader()?.members()?, added })
+        Ok(api::MembershipChanged { members: self.reader()?.members().map_err(CommandError::from)?, added })
     }
 
     async fn move_leader(&self, to: NodeId) -> Result<(), api::Refusal> {
@@ -187,8 +196,13 @@ impl api::Backend for NodeBackend {
         let Some(remaining_s) = self.ask_lease(RequestBody::TimeToLive(id)).await?.remaining_s else { return Ok(None) };
         // The leader has confirmed it, and this node has applied at least as much as that confirmation needed only if it leads; so ask again here.
         self.linearize().await?;
-        let lease = self.reader().and_then(|reader| reader.lease(id, keys)).map_err(|_| api::Refusal::Stopped)?;
-        Ok(lease.map(|lease| api::LeaseInfo { remaining_s, granted_s: lease.ttl_s, keys: lease.keys }))
+        let info = || -> Result<_, CommandError> {
+            let reader = self.reader()?;
+            let Some(granted_s) = reader.lease(id)? else { return Ok(None) };
+            let keys = if keys { reader.lease_keys(id)? } else { Vec::new() };
+            Ok(Some(api::LeaseInfo { remaining_s, granted_s, keys }))
+        };
+        info().map_err(|_| api::Refusal::Stopped)
     }
 
     fn leases(&self) -> Result<Vec<LeaseId>, CommandError> {
@@ -226,10 +240,4 @@ impl api::Backend for NodeBackend {
     fn watch_stream(&self) -> (StreamCommands, StreamDeliveries) {
         self.0.watches.open()
     }
-}
-
-/// A seed from the operating system's randomness, by way of the standard library's hash keys.
-pub(crate) fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

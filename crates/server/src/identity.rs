@@ -6,12 +6,14 @@
 //! 2. Once the directory belongs to a cluster it belongs to it for good.
 //! 3. The file is replaced as a whole: a crash leaves the old one or the new one.
 //!
-//! Left out: everything that the replicated state knows better, such as today's members; and a lock, which is the store's.
+//! 4. One process at a time has the directory: it holds a lock on the file `LOCK` for as long as it has the [`Directory`].
+//!
+//! Left out: everything that the replicated state knows better, such as today's members.
 
 mod file;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,8 @@ use file::{FILE, TEMPORARY, read, write};
 
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT: u32 = 1;
+
+const LOCK: &str = "LOCK";
 
 /// Why a data directory can't be used. It is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,12 @@ pub enum IdentityError {
         path: String,
         /// The operating system's words.
         reason: io::Error,
+    },
+    /// Another process has it.
+    #[error("{path} is in use by another process; stop that one, or give this node a directory of its own")]
+    InUse {
+        /// The directory.
+        path: String,
     },
     /// The file is not what was written.
     #[error(
@@ -142,21 +152,23 @@ impl Membership {
 pub struct Directory {
     path: PathBuf,
     identity: Identity,
+    _lock: File,
 }
 
 impl Directory {
     /// Opens the directory, and makes it and its identity if it is not there or empty. The identity is durable on return.
     ///
     /// # Errors
-    /// It can't be read or written, is damaged or of a newer format, or belongs to a node of another name or address.
+    /// It can't be read or written, is in use, is damaged or of a newer format, or belongs to a node of another name or address.
     pub fn open(path: &Path, name: &str, address: &str) -> Result<Self, IdentityError> {
-        fs::create_dir_all(path).map_err(|reason| unusable("create", path, reason))?;
+        create(path).map_err(|reason| unusable("create", path, reason))?;
+        let lock = lock(path)?;
         let Some(identity) = read(path)? else {
             refuse_orphaned_data(path)?;
             let identity =
                 Identity { node: NodeId(random()), nonce: random(), name: name.to_owned(), address: address.to_owned(), membership: None };
             write(path, &identity)?;
-            return Ok(Directory { path: path.to_owned(), identity });
+            return Ok(Directory { path: path.to_owned(), identity, _lock: lock });
         };
         let directory = path.display().to_string();
         if identity.name != name {
@@ -165,7 +177,7 @@ impl Directory {
         if identity.address != address {
             return Err(IdentityError::OtherAddress { path: directory, found: identity.address, wanted: address.to_owned() });
         }
-        Ok(Directory { path: path.to_owned(), identity })
+        Ok(Directory { path: path.to_owned(), identity, _lock: lock })
     }
 
     /// The identity.
@@ -236,10 +248,35 @@ fn unusable(doing: &'static str, path: &Path, reason: io::Error) -> IdentityErro
     IdentityError::Unusable { doing, path: path.display().to_string(), reason }
 }
 
+/// Makes the directory, durably: what is later synced in it must not vanish with it.
+fn create(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    create(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
+}
+
+/// Takes the directory for this process; the lock ends with the file handle.
+fn lock(path: &Path) -> Result<File, IdentityError> {
+    let file_path = path.join(LOCK);
+    let file = File::create(&file_path).map_err(|reason| unusable("write", &file_path, reason))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(IdentityError::InUse { path: path.display().to_string() }),
+        Err(TryLockError::Error(reason)) => Err(unusable("lock", &file_path, reason)),
+    }
+}
+
 /// A directory without identity must hold nothing but what is there before a node is: locks, logs of its output, a file system's own.
 fn refuse_orphaned_data(path: &Path) -> Result<(), IdentityError> {
     let harmless = |name: &str| {
-        matches!(name, TEMPORARY | "LOCK" | "lost+found") || name.starts_with('.') || name.ends_with("log") || name.ends_with("logs")
+        matches!(name, TEMPORARY | LOCK | "lost+found") || name.starts_with('.') || name.ends_with("log") || name.ends_with("logs")
     };
     let entries = fs::read_dir(path).map_err(|reason| unusable("list", path, reason))?;
     for entry in entries {

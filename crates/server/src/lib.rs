@@ -1,1 +1,27 @@
-//! Under construction.
+//! A node as a process: sockets, disks, clocks and threads that feed `steadfast-node`.
+//!
+//! [`run`] is all that the command line needs: it starts a node from its [`options`], serves until it is told to stop, and stops it cleanly.
+//! The core loop (`core_loop`) is one thread that owns the node; everything else hands it inputs and carries out its outputs.
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod admin;
+mod backend;
+mod clients;
+mod clock;
+mod core_loop;
+pub mod errors;
+pub mod formation;
+pub mod genesis;
+pub mod identity;
+mod inbox;
+pub mod options;
+pub mod peers;
+mod published;
+mod run;
+mod status;
+mod watches;
+
+pub use options::{ServerOptions, Start};
+pub use run::{RunError, run};

@@ -27,6 +27,7 @@ pub(crate) struct Published {
     leader: watch::Sender<Option<NodeId>>,
     status: Mutex<Option<NodeStatus>>,
     reader: RwLock<Option<Reader>>,
+    reader_set: watch::Sender<bool>,
 }
 
 impl Published {
@@ -39,6 +40,7 @@ impl Published {
             leader: watch::Sender::new(None),
             status: Mutex::new(None),
             reader: RwLock::new(None),
+            reader_set: watch::Sender::new(false),
         }
     }
 
@@ -61,6 +63,13 @@ impl Published {
 
     pub(crate) fn set_reader(&self, reader: Reader) {
         *self.reader.write() = Some(reader);
+        self.reader_set.send_replace(true);
+    }
+
+    /// Ready once the node has its state.
+    pub(crate) async fn has_reader(&self) {
+        // The sender is in `self`.
+        let _ = self.reader_set.subscribe().wait_for(|set| *set).await;
     }
 
     /// `None` while the node repairs itself.

@@ -4,6 +4,7 @@ use steadfast_consensus::Role;
 use steadfast_etcd_api::backend::{FollowerStatus, NodeRole, NodeStatus};
 use steadfast_types::NodeId;
 
+use crate::admin::resident_bytes;
 use crate::published::Published;
 
 /// Everything there is to tell.
@@ -11,7 +12,7 @@ pub(crate) fn describe(name: &str, me: NodeId, published: &Published) -> NodeSta
     let base = NodeStatus {
         name: name.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        resident_bytes: resident_bytes(),
+        resident_bytes: resident_bytes().unwrap_or(0),
         ..NodeStatus::default()
     };
     let (Some(status), Some(reader)) = (published.status(), published.reader()) else {
@@ -45,10 +46,4 @@ pub(crate) fn describe(name: &str, me: NodeId, published: &Published) -> NodeSta
         errors: if consensus.suspect { vec!["suspect: may have lost acknowledged entries; votes with care".to_owned()] } else { vec![] },
         ..base
     }
-}
-
-/// This process's resident memory, from the kernel; 0 where it does not say.
-pub(crate) fn resident_bytes() -> u64 {
-    let pages = || std::fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse::<u64>().ok();
-    pages().unwrap_or(0) * rustix::param::page_size() as u64
 }

@@ -14,7 +14,7 @@ fn settled(path: &Path) -> Identity {
 #[test]
 fn an_identity_lasts_and_an_emptied_directory_gets_another() {
     let home = tempfile::tempdir().unwrap();
-    let path = home.path().join("data");
+    let path = home.path().join("a").join("data");
     let first = Directory::open(&path, "n1", "h:1").unwrap().identity().clone();
     assert_eq!(*Directory::open(&path, "n1", "h:1").unwrap().identity(), first);
     let formed = settled(&path);
@@ -34,7 +34,9 @@ fn another_nodes_directory_is_refused() {
     let mut directory = Directory::open(home.path(), "n1", "h:1").unwrap();
     directory.expect_token("token").unwrap();
     assert!(directory.expect_token("other").unwrap_err().to_string().contains("--cluster-token token"));
+    assert!(error("n1", "h:1").contains("is in use by another process"), "{}", error("n1", "h:1"));
     directory.move_to("h:2").unwrap();
+    drop(directory);
     Directory::open(home.path(), "n1", "h:2").unwrap();
 }
 

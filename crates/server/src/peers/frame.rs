@@ -11,8 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// Length and checksum.
 pub(super) const HEADER_BYTES: usize = 8;
 
-/// How much is read at once: what a socket's buffer usually holds.
+/// A buffer for reading: about what a socket's own holds.
 const READ_BYTES: usize = 64 * 1024;
+
+/// With less room than this left in its buffer, a read gets a new one. Not sooner: a payload that is kept keeps its whole buffer, so each
+/// buffer is to be filled with payloads, not begun and left.
+const LEAST_ROOM_BYTES: usize = 4 * 1024;
 
 /// Why a stream gives no more frames.
 #[derive(Debug, thiserror::Error)]
@@ -103,10 +107,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads what has come, at least one byte. May be cancelled without loss.
     pub(super) async fn fill(&mut self) -> Result<usize, FrameError> {
         let missing = self.needed()?.map_or(0, |needed| needed.saturating_sub(self.buffer.len()));
-        self.buffer.reserve(missing.max(READ_BYTES));
+        self.make_room(missing);
         match self.stream.read_buf(&mut self.buffer).await? {
             0 => Err(FrameError::Closed),
             read => Ok(read),
+        }
+    }
+
+    fn make_room(&mut self, missing: usize) {
+        if self.buffer.capacity() - self.buffer.len() < missing.max(LEAST_ROOM_BYTES) {
+            self.buffer.reserve(missing.max(READ_BYTES));
         }
     }
 
@@ -123,7 +133,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Waits for exactly `N` bytes that are not framed. May be cancelled without loss.
     pub(super) async fn raw<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
         while self.buffer.len() < N {
-            self.buffer.reserve(READ_BYTES);
+            self.make_room(N);
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(FrameError::Closed);
             }
@@ -150,6 +160,22 @@ mod tests {
             assert_eq!(frames.next().await.unwrap(), payload);
         }
         assert!(matches!(frames.next().await, Err(FrameError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn small_frames_share_a_buffer_however_they_come() {
+        let (mut sender, receiver) = tokio::io::duplex(READ_BYTES);
+        let mut frames = FrameReader::new(receiver, 64);
+        let mut out = BytesMut::new();
+        put_frame(&mut out, &[7; 24]);
+        let mut kept = Vec::new();
+        for _ in 0..1500 {
+            tokio::io::AsyncWriteExt::write_all(&mut sender, &out).await.unwrap();
+            kept.push(frames.next().await.unwrap());
+        }
+        let adjacent = |pair: &[Bytes]| pair[1].as_ptr() as usize == pair[0].as_ptr() as usize + out.len();
+        let buffers = 1 + kept.windows(2).filter(|pair| !adjacent(pair)).count();
+        assert!(buffers <= 2, "1500 frames of 32 bytes keep {buffers} buffers");
     }
 
     #[tokio::test]

@@ -1,0 +1,405 @@
+//! A node from its start to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use steadfast_etcd_api::{Backend as _, EtcdService};
+use steadfast_node::{Input, Notice, start};
+use steadfast_state::Event;
+use steadfast_state::command::{Command, Member};
+use steadfast_storage::disk::FileDisk;
+use steadfast_storage::log::LogOptions;
+use steadfast_storage::tables::TablesOptions;
+use steadfast_types::{NodeId, Revision};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminStatus, Metrics};
+use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
+use crate::clients;
+use crate::clock::Clock;
+use crate::core_loop::{CoreThread, Ended, Item, Surroundings};
+use crate::errors::{StartError, listen};
+use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle};
+use crate::identity::{Directory, Membership, random};
+use crate::inbox::Inbox;
+use crate::options::{ServerOptions, peer_address};
+use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
+use crate::published::Published;
+use crate::watches::Watches;
+
+/// Where the node's log and tables lie in its data directory.
+const STORE: &str = "store";
+
+/// How long client connections may linger at a stop.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// How a node ended that did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Its data directory can't be opened.
+    #[error("{path}: {reason}")]
+    Store {
+        /// The directory.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The operating system gave no thread, signal handler or runtime.
+    #[error("the system refuses what a node needs: {0}")]
+    System(#[from] std::io::Error),
+    /// It was removed from the cluster.
+    #[error("this member was removed from the cluster; to bring the machine back, empty {path} and add it as a new member")]
+    Removed {
+        /// Its directory.
+        path: String,
+    },
+    /// It met something that it can't go on with.
+    #[error("the node stopped: {0}")]
+    Fault(String),
+}
+
+/// Runs a node until SIGINT or SIGTERM, then stops it cleanly: leadership is handed over first.
+///
+/// # Errors
+/// The node did not start, or could not go on.
+pub fn run(options: ServerOptions) -> Result<(), RunError> {
+    options.validate().map_err(StartError::from)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
+}
+
+async fn serve(options: ServerOptions) -> Result<(), RunError> {
+    let mut stop_signal = StopSignal::new()?;
+    let clients = listen("listen-client", options.listen_client).await?;
+    let peers = listen("listen-peer", options.listen_peer).await?;
+    let admin = listen("listen-admin", options.listen_admin).await?;
+    let mut directory = Directory::open(&options.data_dir, &options.name, &options.advertise_peer).map_err(StartError::from)?;
+    let membership = tokio::select! {
+        settled = settle(&options, &mut directory, &peers) => settled.map_err(StartError::from)?,
+        () = stop_signal.wait() => return Ok(()),
+    };
+    let node = Running::start(&options, &directory, membership, (clients, peers, admin))?;
+    tokio::select! {
+        () = stop_signal.wait() => tracing::info!("stopping: asked to"),
+        () = node.core_ended() => {}
+    }
+    node.stop().await
+}
+
+/// SIGINT or SIGTERM.
+struct StopSignal {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl StopSignal {
+    fn new() -> std::io::Result<Self> {
+        Ok(StopSignal { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+    }
+}
+
+/// A node whose threads and tasks run.
+struct Running {
+    path: String,
+    core: Inbox<Item>,
+    ended: watch::Receiver<Option<Result<(), String>>>,
+    removed: Arc<std::sync::atomic::AtomicBool>,
+    transport: PeerTransport,
+    watches: Watches,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    fn start(
+        options: &ServerOptions,
+        directory: &Directory,
+        membership: Membership,
+        (clients, peers, admin): (TcpListener, TcpListener, TcpListener),
+    ) -> Result<Self, RunError> {
+        let identity = directory.identity();
+        let (id, incarnation, clock) = (identity.node, random(), Clock::new());
+        let (core, metrics, watches) = (Inbox::new(), Metrics::new(), Watches::new());
+        let published = Arc::new(Published::new(id));
+        let store = options.data_dir.join(STORE);
+        let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
+        let backend = NodeBackend::new((membership.cluster, id, options.name.clone()), core.clone(), clock, published.clone(), watches.clone());
+        let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
+        let desk = FrontDesk::new(membership.clone(), backend.clone());
+        let transport = PeerTransport::start(peers, local, ToCore(core.clone()), desk, metrics.clone());
+        transport.set_peers(membership.contacts.clone());
+        let (members_changed, members_changes) = watch::channel(());
+        let surroundings = Process {
+            transport: transport.clone(),
+            watches: watches.clone(),
+            published: published.clone(),
+            metrics: metrics.clone(),
+            members_changed,
+        };
+        let (stop, stopping) = watch::channel(false);
+        let (end, ended) = watch::channel(None);
+        let removed = Arc::default();
+        let thread = CoreThread::start(opened, core.clone(), clock, published.clone(), surroundings)?;
+        report_end(thread, end, Arc::clone(&removed));
+        tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), stopping.clone()));
+        tokio::spawn(publish_self(backend.clone(), options.clone(), id));
+        tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
+        let service = EtcdService::new(backend.clone(), clients::http_routes(published.clone()));
+        tokio::spawn(clients::serve(clients, service, stopping.clone()));
+        let state = AdminView { backend, watches: watches.clone(), transport: transport.clone(), cluster: membership.cluster.to_string() };
+        tokio::spawn(admin::serve(admin, move || state.status(), metrics, until(stopping)));
+        let path = options.data_dir.display().to_string();
+        tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
+        Ok(Running { path, core, ended, removed, transport, watches, stop })
+    }
+
+    async fn core_ended(&self) {
+        // The sender lives as long as the thread that waits for the core.
+        let _ = self.ended.clone().wait_for(Option::is_some).await;
+    }
+
+    async fn stop(self) -> Result<(), RunError> {
+        self.core.push(Item::Stop);
+        self.core_ended().await;
+        self.stop.send_replace(true);
+        self.watches.stop();
+        self.transport.shutdown().await;
+        tokio::time::sleep(DRAIN.min(Duration::from_millis(50))).await;
+        tracing::info!("stopped");
+        let ended = self.ended.borrow().clone();
+        match ended {
+            _ if self.removed.load(std::sync::atomic::Ordering::Relaxed) => Err(RunError::Removed { path: self.path }),
+            Some(Err(fault)) => Err(RunError::Fault(fault)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}
+
+fn open_store(
+    store: &std::path::Path,
+    options: &ServerOptions,
+    id: NodeId,
+    incarnation: u64,
+    membership: &Membership,
+    clock: Clock,
+) -> Result<start::Opened<crate::core_loop::Slot, FileDisk>, RunError> {
+    let failed = |reason: &dyn std::fmt::Display| RunError::Store { path: store.display().to_string(), reason: reason.to_string() };
+    std::fs::create_dir_all(store).map_err(|error| failed(&error))?;
+    let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
+    let is_founder = membership.genesis.configuration().contains(id);
+    let bootstrap = if is_founder {
+        start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() }
+    } else {
+        start::Bootstrap::default()
+    };
+    let node_options = start::Options {
+        id,
+        incarnation,
+        seed: random(),
+        heartbeat_interval: options.heartbeat_interval(),
+        election_timeout: options.election_timeout(),
+        lease_reads: options.lease_reads,
+        request_timeout: REQUEST_TIMEOUT,
+        log_retention_bytes: options.log_retention_bytes,
+        log: LogOptions::default(),
+        tables: TablesOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.block_cache_bytes, ..TablesOptions::default() },
+        events: true,
+    };
+    start::open(&disk, node_options, bootstrap, clock.now()).map_err(|error| failed(&error))
+}
+
+/// Waits for the core's end on a thread of its own.
+fn report_end(thread: CoreThread, end: watch::Sender<Option<Result<(), String>>>, removed: Arc<std::sync::atomic::AtomicBool>) {
+    tokio::task::spawn_blocking(move || {
+        let result = match thread.join() {
+            Ended::Stopped => Ok(()),
+            Ended::Removed => {
+                removed.store(true, std::sync::atomic::Ordering::Relaxed);
+                Ok(())
+            }
+            Ended::Fault(fault) => {
+                tracing::error!(fault, "the node can't go on");
+                Err(fault)
+            }
+        };
+        end.send_replace(Some(result));
+    });
+}
+
+async fn until(mut stopping: watch::Receiver<bool>) {
+    // A dropped sender means the same.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Peer events on their way to the core loop.
+struct ToCore(Inbox<Item>);
+
+impl PeerEvents for ToCore {
+    async fn deliver(&self, event: PeerEvent) {
+        match event {
+            PeerEvent::Connected(..) => {}
+            PeerEvent::Disconnected(peer) => self.0.push(Item::Input(Input::PeerDisconnected(peer))),
+            PeerEvent::Frame(from, frame) => self.0.frame(frame.len(), Item::Input(Input::Frame { from, frame })).await,
+        }
+    }
+}
+
+impl Claims for NodeBackend {
+    async fn claim(&self, peer_url: String, nonce: u64) -> Result<ClaimGrant, ClaimRefusal> {
+        let member = self.claim_member(peer_url, nonce).await?;
+        let members = self.members().map_err(|error| ClaimRefusal::NotNow(error.to_string()))?;
+        Ok(ClaimGrant { member, members })
+    }
+}
+
+/// What the core loop reaches of the process around it.
+struct Process {
+    transport: PeerTransport,
+    watches: Watches,
+    published: Arc<Published>,
+    metrics: Metrics,
+    members_changed: watch::Sender<()>,
+}
+
+impl Surroundings for Process {
+    fn send(&self, to: NodeId, frame: Bytes) {
+        self.transport.send(to, frame);
+    }
+
+    fn events(&self, revision: Revision, events: Vec<Event>) {
+        self.watches.publish(revision, events);
+    }
+
+    fn synced(&self, took: Duration, _commands: usize) {
+        self.metrics.log_sync_seconds.record(took);
+    }
+
+    fn notice(&self, notice: &Notice) {
+        match notice {
+            Notice::Role(role) => {
+                let leader = role.leader.map(|leader| leader.to_string()).unwrap_or_default();
+                tracing::info!(role = ?role.role, term = role.term.0, leader, "role");
+                if role.leader.is_some() {
+                    self.metrics.leader_changes.increment(1);
+                }
+            }
+            Notice::Configuration(position, configuration) => tracing::info!(%position, %configuration, "membership"),
+            Notice::MembersChanged => drop(self.members_changed.send_replace(())),
+            Notice::Removed => tracing::warn!("this member was removed from the cluster"),
+            Notice::SnapshotSending { to, position, bytes } => tracing::info!(%to, %position, bytes, "snapshot: sending"),
+            Notice::SnapshotSent { to, installed } => {
+                tracing::info!(%to, installed, "snapshot: sent");
+                self.metrics.snapshots_sent.increment(u64::from(*installed));
+            }
+            Notice::SnapshotInstalled(position) => {
+                tracing::info!(%position, "snapshot: installed");
+                self.metrics.snapshots_installed.increment(1);
+                if let Some(reader) = self.published.reader() {
+                    self.watches.missed(reader.revision());
+                }
+            }
+            Notice::LogCompacted(position) => tracing::debug!(%position, "log compacted"),
+            Notice::Diverged(what) => tracing::error!(what, "the replicas differ: data is damaged on one of them"),
+            Notice::JobFailed(why) => tracing::warn!(why, "a background job failed and is tried again"),
+            Notice::Fault(why) => tracing::error!(why, "fault"),
+        }
+    }
+}
+
+/// Keeps the transport's peers those that strong state knows. Members that are not there yet when the log is being replayed come back a moment
+/// later, so changes are taken a moment together.
+async fn follow_members(
+    mut changes: watch::Receiver<()>,
+    published: Arc<Published>,
+    transport: PeerTransport,
+    mut stopping: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            _ = stopping.wait_for(|stop| *stop) => return,
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        changes.mark_unchanged();
+        let members = published.reader().and_then(|reader| reader.members().ok()).unwrap_or_default();
+        if !members.is_empty() {
+            transport.set_peers(addresses(&members));
+        }
+    }
+}
+
+fn addresses(members: &[Member]) -> BTreeMap<NodeId, String> {
+    let address = |member: &Member| Some((member.id, peer_address(member.peer_urls.first()?).to_owned()));
+    members.iter().filter_map(address).collect()
+}
+
+/// Starts the watch hub once the node has its state.
+async fn start_hub(watches: Watches, published: Arc<Published>, core: Inbox<Item>, clock: Clock) {
+    published.has_reader().await;
+    if let Err(error) = watches.start(published, core.clone(), clock, random()) {
+        core.push(Item::Fault(format!("starting the watch hub: {error}")));
+    }
+}
+
+/// Tells the cluster this node's name and client addresses, until strong state has them.
+async fn publish_self(backend: NodeBackend, options: ServerOptions, id: NodeId) {
+    let up_to_date = |members: Vec<Member>| {
+        members.iter().any(|member| member.id == id && member.name == options.name && member.client_urls == options.advertise_client)
+    };
+    loop {
+        let _ = backend.leader().wait_for(Option::is_some).await;
+        if backend.linearize().await.is_ok() && backend.members().is_ok_and(up_to_date) {
+            return;
+        }
+        let (name, client_urls) = (options.name.clone(), options.advertise_client.clone());
+        if let Err(error) = backend.propose(Command::MemberPublish { id, name, client_urls }).await {
+            tracing::debug!(%error, "publishing this node's addresses; trying again");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+}
+
+/// What the admin port shows.
+struct AdminView {
+    backend: NodeBackend,
+    watches: Watches,
+    transport: PeerTransport,
+    cluster: String,
+}
+
+impl AdminView {
+    fn status(&self) -> AdminStatus {
+        let status = self.backend.status();
+        AdminStatus {
+            name: status.name,
+            node: self.backend.identity().member,
+            cluster: self.cluster.clone(),
+            version: status.version,
+            role: format!("{:?}", status.role).to_lowercase(),
+            leader: status.leader,
+            term: status.term.0,
+            commit_index: status.commit_index.0,
+            applied_index: status.applied_index.0,
+            ready_index: status.leader.map(|_| status.commit_index.0.min(status.applied_index.0)),
+            revision: status.revision.0,
+            compact_revision: status.compact_revision.0,
+            members: status.members.len(),
+            log_bytes: status.log_bytes,
+            table_bytes: status.table_bytes,
+            queued_requests: self.backend.waiting(),
+            queued_peer_frames: self.transport.queued().values().sum(),
+            watchers: self.watches.watchers(),
+            leases: self.backend.leases().map_or(0, |leases| leases.len()),
+            stopping: status.errors.into_iter().next(),
+        }
+    }
+}
