@@ -77,11 +77,16 @@ impl Raft {
         self.election.stand_at = self.now + self.random_wait(self.config.election_timeout);
     }
 
-    /// After a start: the only voter need not wait for anyone; unless a leader that its configuration has just removed may count on its lease.
+    /// After a start this node knows of no leader: it asks around soon, for a pre-vote disturbs nobody and after a restart of all nobody leads. With
+    /// lease reads on it must keep the lease of a leader that it has forgotten.
     pub(crate) fn start_waiting(&mut self) {
-        self.wait_for_leader();
-        if self.is_only_voter() && !self.config.lease_reads {
+        if self.config.lease_reads {
+            self.wait_for_leader();
+        } else if self.is_only_voter() {
             self.election.stand_at = self.now;
+        } else {
+            let span = u64::try_from(self.config.heartbeat_interval.as_micros()).unwrap_or(u64::MAX).max(1);
+            self.election.stand_at = self.now + Duration::from_micros(self.rng.u64(0..span));
         }
     }
 

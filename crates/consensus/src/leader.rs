@@ -5,7 +5,7 @@
 //! 2. The leader counts itself for an entry only once the entry is durable on its own disk; so the only voter of a cluster commits nothing
 //!    before its own sync. It may commit what the others have durably before its own disk is done.
 //! 3. A leader that has not heard a quorum within an election timeout steps down.
-//! 4. Bytes proposed and not yet committed are bounded.
+//! 4. Bytes proposed and not yet both committed and durable here are bounded.
 //!
 //! A slow disk: a leader whose oldest log write has not been synced for an election timeout could go on committing through the others, but it
 //! hears its own voice only late and, once they fail, stops everything. It hands leadership to the most caught-up voter; if that fails, it
@@ -33,7 +33,6 @@ pub(crate) struct Leadership {
     /// The followers were told, in a transfer, that they need not keep this leader's lease; true to the term's end.
     pub(crate) lease_given_up: bool,
     heartbeat_due: Instant,
-    uncommitted_bytes: usize,
     /// Not before this is leadership given away again for a slow disk.
     slow_disk_retry: Instant,
 }
@@ -81,12 +80,10 @@ impl Raft {
             transfer: None,
             lease_given_up: false,
             heartbeat_due: self.now + self.config.heartbeat_interval,
-            uncommitted_bytes: 0,
             slow_disk_retry: self.now,
         });
         self.leader = Some(self.config.id);
         self.led();
-        self.recount_uncommitted();
         self.track_members();
         self.append_own(Payload::Empty);
         self.broadcast_heartbeat();
@@ -107,7 +104,8 @@ impl Raft {
             return Err(ProposeError::Transferring);
         }
         // A single one always passes, however large.
-        if leadership.uncommitted_bytes > 0 && leadership.uncommitted_bytes + size > UNCOMMITTED_BYTES {
+        let waiting = self.log.unsettled_bytes();
+        if waiting > 0 && waiting + size > UNCOMMITTED_BYTES {
             return Err(ProposeError::Busy);
         }
         Ok(())
@@ -117,24 +115,13 @@ impl Raft {
     pub(crate) fn append_own(&mut self, payload: Payload) -> LogPosition {
         let entry = Entry { term: self.term(), index: self.log.last().index.next(), payload };
         let position = entry.position();
-        if let RoleState::Leader(leadership) = &mut self.role {
-            leadership.uncommitted_bytes += entry.size();
-        }
         self.append_entry(entry);
         position
     }
 
-    /// The commit index was moved by something else than counting.
-    pub(crate) fn recount_uncommitted(&mut self) {
-        let uncommitted_bytes = self.log.bytes_between(self.log.commit(), self.log.last().index);
-        if let RoleState::Leader(leadership) = &mut self.role {
-            leadership.uncommitted_bytes = uncommitted_bytes;
-        }
-    }
-
     /// Commits what a quorum has durably.
     pub(crate) fn advance_commit(&mut self) {
-        let RoleState::Leader(leadership) = &mut self.role else { return };
+        let RoleState::Leader(leadership) = &self.role else { return };
         let (id, durable) = (self.config.id, self.log.durable());
         let at = |voter| match leadership.progress.get(&voter) {
             Some(progress) => progress.matched,
@@ -146,7 +133,6 @@ impl Raft {
         if reached <= before || self.log.term_at(reached) != Some(self.hard_state.term) {
             return;
         }
-        leadership.uncommitted_bytes -= self.log.bytes_between(before, reached);
         self.commit_to(reached);
         self.continue_change();
     }

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. What is committed is never cut off.
 //! 2. Entries stay in memory until they are applied *and* durable; beyond that, about `recent_entry_bytes` of them for followers.
-//! 3. `emitted <= commit <= last`, `applied <= emitted`, `durable <= last`; commit only grows.
+//! 3. How many bytes are not yet both committed and durable is always known, so that a leader can bound them.
+//! 4. `emitted <= commit <= last`, `applied <= emitted`, `durable <= last`; commit only grows.
 //!
 //! Left out: what is on disk (the log writer's business), and which configuration the entries carry (`membership`).
 
@@ -28,6 +29,10 @@ pub(crate) struct Log {
     /// Handed over as committed.
     emitted: LogIndex,
     applied: LogIndex,
+    /// Committed and durable up to here.
+    settled: LogIndex,
+    /// The sizes of all entries after `settled`, summed.
+    unsettled_bytes: usize,
 }
 
 impl Log {
@@ -43,6 +48,8 @@ impl Log {
             durable: snapshot.index,
             emitted: snapshot.index,
             applied: snapshot.index,
+            settled: snapshot.index,
+            unsettled_bytes: 0,
         };
         for entry in &recovered.entries {
             log.append(entry.clone());
@@ -97,6 +104,7 @@ impl Log {
         assert_eq!(entry.index, self.last().index.next(), "an entry that does not follow {}", self.last());
         self.terms.extend(entry.index, entry.term);
         self.bytes += entry.size();
+        self.unsettled_bytes += entry.size();
         self.entries.push_back(entry);
     }
 
@@ -104,6 +112,7 @@ impl Log {
     pub(crate) fn truncate_from(&mut self, index: LogIndex) {
         assert!(index > self.commit, "entry {index} conflicts with a leader's, and entries up to {} are committed", self.commit);
         self.terms.truncate_from(index);
+        self.unsettled_bytes -= self.bytes_after(index.previous());
         while self.entries.back().is_some_and(|entry| entry.index >= index) {
             self.bytes -= self.entries.pop_back().map_or(0, |entry| entry.size());
         }
@@ -114,13 +123,14 @@ impl Log {
     pub(crate) fn synced(&mut self, index: LogIndex) {
         assert!(index <= self.last().index, "entry {index} is durable and the log ends at {}", self.last());
         self.durable = self.durable.max(index);
-        self.evict();
+        self.settle();
     }
 
     /// Entries up to `index` are committed.
     pub(crate) fn commit_to(&mut self, index: LogIndex) {
         assert!(index <= self.last().index, "entry {index} is committed and the log ends at {}", self.last());
         self.commit = self.commit.max(index);
+        self.settle();
     }
 
     /// The state machine has entries up to `index`.
@@ -159,10 +169,27 @@ impl Log {
         self.entries.range(offset..).take_while(fits).cloned().collect()
     }
 
-    /// The bytes of all entries after `index`, which are in memory if they are not applied.
-    pub(crate) fn bytes_between(&self, after: LogIndex, through: LogIndex) -> usize {
-        let offset = self.memory_offset(after.next()).unwrap_or(self.entries.len());
-        self.entries.range(offset..).take_while(|entry| entry.index <= through).map(Entry::size).sum()
+    /// The bytes of all entries after `index` that are in memory.
+    fn bytes_after(&self, index: LogIndex) -> usize {
+        let offset = self.memory_offset(index.next()).unwrap_or(self.entries.len());
+        self.entries.range(offset..).map(Entry::size).sum()
+    }
+
+    /// The bytes of all entries that are not both committed and durable.
+    pub(crate) fn unsettled_bytes(&self) -> usize {
+        self.unsettled_bytes
+    }
+
+    /// Counts down what is now committed and durable, and lets go of what nobody needs in memory.
+    fn settle(&mut self) {
+        let settled = self.commit.min(self.durable);
+        if settled > self.settled {
+            let offset = self.memory_offset(self.settled.next()).expect("what is not committed and durable is in memory");
+            let count = (settled.0 - self.settled.0) as usize;
+            self.unsettled_bytes -= self.entries.range(offset..offset + count).map(Entry::size).sum::<usize>();
+            self.settled = settled;
+        }
+        self.evict();
     }
 
     /// The log on disk begins after `through`.
@@ -184,6 +211,8 @@ impl Log {
         self.entries.clear();
         self.bytes = 0;
         self.durable = position.index;
+        self.settled = position.index;
+        self.unsettled_bytes = 0;
         self.skip_to(position.index);
     }
 
@@ -192,7 +221,7 @@ impl Log {
         self.commit = self.commit.max(index);
         self.emitted = self.emitted.max(index);
         self.applied = self.applied.max(index);
-        self.evict();
+        self.settle();
     }
 
     fn evict(&mut self) {
@@ -279,7 +308,24 @@ mod tests {
         log.applied(LogIndex(5));
         assert_eq!(indexes(&log.read(LogIndex(5), 1000)), [5, 6], "the 200 newest bytes stay");
         assert!(log.read(LogIndex(4), 1000).is_empty());
-        assert_eq!(log.bytes_between(LogIndex(5), LogIndex(6)), 100);
+        assert_eq!(log.bytes_after(LogIndex(5)), 100);
+    }
+
+    #[test]
+    fn unsettled_bytes_are_those_not_both_committed_and_durable() {
+        let mut log = log();
+        assert_eq!(log.unsettled_bytes(), 400);
+        log.commit_to(LogIndex(4));
+        assert_eq!(log.unsettled_bytes(), 200);
+        log.append(entry(7, 2));
+        assert_eq!(log.unsettled_bytes(), 300);
+        log.commit_to(LogIndex(7));
+        assert_eq!(log.unsettled_bytes(), 100, "committed by the others, not yet durable here");
+        log.synced(LogIndex(7));
+        assert_eq!(log.unsettled_bytes(), 0);
+        log.append(entry(8, 2));
+        log.truncate_from(LogIndex(8));
+        assert_eq!(log.unsettled_bytes(), 0);
     }
 
     #[test]

@@ -51,11 +51,13 @@ impl Configurations {
         }
     }
 
-    /// The log is committed up to `commit`: nothing falls back to before the last configuration up to there.
-    pub(crate) fn committed(&mut self, commit: LogIndex) {
+    /// The log is committed up to `commit`: nothing falls back to before the last configuration up to there. Returns whether that is news.
+    pub(crate) fn committed(&mut self, commit: LogIndex) -> bool {
+        let before = self.history.len();
         while self.history.get(1).is_some_and(|(position, _)| position.index <= commit) {
             self.history.pop_front();
         }
+        self.history.len() < before
     }
 
     /// Members of any configuration that may be in force.
@@ -116,9 +118,16 @@ impl Raft {
         self.track_members();
     }
 
+    /// The commit index moved: configurations before the last committed one are over, and with them, after the next drain, the lanes to members
+    /// that only they had.
+    pub(crate) fn configuration_settled(&mut self) {
+        self.lanes_outdated |= self.configurations.committed(self.log.commit());
+    }
+
     /// On a leader: keeps one lane to each member of the configurations that may be in force. So a removed member still hears that its
     /// removal is committed, if it is there to hear it.
     pub(crate) fn track_members(&mut self) {
+        self.lanes_outdated = false;
         let next = self.log.last().index.next();
         let RoleState::Leader(leadership) = &mut self.role else { return };
         let mut members = self.configurations.all_members();

@@ -64,11 +64,12 @@ impl Outbox {
         self.messages.push((to, message));
     }
 
-    /// Sends what promises the present hard state, once that is durable.
+    /// Sends what promises the present hard state, once that is durable. What already waits is not held twice, however long a disk takes.
     pub(crate) fn send_when_durable(&mut self, to: NodeId, message: Message) {
-        match self.is_durable(self.hard_state_sequence) {
-            true => self.messages.push((to, message)),
-            false => self.held.push_back((self.hard_state_sequence, to, message)),
+        if self.is_durable(self.hard_state_sequence) {
+            self.messages.push((to, message));
+        } else if !self.held.iter().any(|(_, whom, held)| *whom == to && *held == message) {
+            self.held.push_back((self.hard_state_sequence, to, message));
         }
     }
 

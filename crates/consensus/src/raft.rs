@@ -45,6 +45,8 @@ pub struct Raft {
     pub(crate) log: Log,
     pub(crate) configurations: Configurations,
     pub(crate) configuration_news: bool,
+    /// A leader may have lanes to nodes that are no members any more.
+    pub(crate) lanes_outdated: bool,
     pub(crate) election: ElectionTimer,
     pub(crate) following: Following,
     pub(crate) reads: Reads,
@@ -74,6 +76,7 @@ impl Raft {
             outbox: Outbox::new(hard_state, log.last().index),
             configurations: Configurations::new(recovered.snapshot, recovered.configuration),
             configuration_news: false,
+            lanes_outdated: false,
             suspect_through: hard_state.term,
             role: RoleState::Follower,
             leader: None,
@@ -239,7 +242,7 @@ impl Raft {
     pub(crate) fn commit_to(&mut self, index: LogIndex) {
         if index > self.log.commit() {
             self.log.commit_to(index);
-            self.configurations.committed(index);
+            self.configuration_settled();
         }
     }
 

@@ -118,7 +118,9 @@ impl Raft {
         }
         self.drive_transfer();
         self.leave_if_removed();
-        self.track_members();
+        if self.lanes_outdated {
+            self.track_members();
+        }
     }
 
     /// A leader that the committed configuration does not know as a voter has told everyone by now, and goes; see `membership`.

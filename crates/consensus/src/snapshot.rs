@@ -44,8 +44,7 @@ impl Raft {
             SnapshotFit::Old => {}
             SnapshotFit::Within => {
                 self.log.skip_to(position.index);
-                self.configurations.committed(position.index);
-                self.recount_uncommitted();
+                self.configuration_settled();
                 self.continue_change();
             }
             SnapshotFit::Replaces => self.replace_log(position, configuration.clone()),
