@@ -1,6 +1,8 @@
 //! What applying a put costs beside the tables' own time: batches of 200 puts of 256 bytes over 100,000 random keys, on tables that do next to
 //! nothing. Run with `cargo run --release -p steadfast-state --example put_cost`.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures time, outside of any core")]
+
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
