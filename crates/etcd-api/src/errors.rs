@@ -40,9 +40,10 @@ impl From<Invalid> for Status {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let code = match refusal {
-            Refusal::NoLeader | Refusal::LeaderChanged | Refusal::TimedOut | Refusal::Stopped => Code::Unavailable,
+            // etcd 3.5.1 has Unavailable for a learner, so that a client's library goes on to the next member.
+            Refusal::NoLeader | Refusal::LeaderChanged | Refusal::TimedOut | Refusal::Stopped | Refusal::Learner => Code::Unavailable,
             Refusal::TooManyRequests | Refusal::NoSpace => Code::ResourceExhausted,
-            Refusal::NotLeader | Refusal::Learner | Refusal::BadTransferee => Code::FailedPrecondition,
+            Refusal::NotLeader | Refusal::BadTransferee => Code::FailedPrecondition,
             Refusal::RequestTooLarge => Code::InvalidArgument,
         };
         etcd(code, refusal)
@@ -104,7 +105,7 @@ mod tests {
             (Refusal::NotLeader, Code::FailedPrecondition, "etcdserver: not leader"),
             (Refusal::NoSpace, Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
             (Refusal::RequestTooLarge, Code::InvalidArgument, "etcdserver: request is too large"),
-            (Refusal::Learner, Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
+            (Refusal::Learner, Code::Unavailable, "etcdserver: rpc not supported for learner"),
             (Refusal::BadTransferee, Code::FailedPrecondition, "etcdserver: bad leader transferee"),
             (Refusal::Stopped, Code::Unavailable, "etcdserver: server stopped"),
         ];

@@ -23,6 +23,11 @@ impl Fragments {
         Fragments { header, delivery, sent: Some(0) }
     }
 
+    /// Whether the last message has been taken.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.sent.is_none()
+    }
+
     /// The events from `sent` on that go into one message: at least one, if there is one.
     fn next_events(&self, sent: usize) -> Vec<mvccpb::Event> {
         let rest = &self.delivery.events[sent..];

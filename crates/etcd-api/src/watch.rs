@@ -76,23 +76,22 @@ impl<B: Backend> Stream for WatchStream<B> {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(response) = self.fragments.as_mut().and_then(Iterator::next) {
-            return Poll::Ready(Some(Ok(response)));
-        }
-        self.fragments = None;
-        match ready!(self.poll_delivery(context)) {
-            Err(status) => {
-                self.ended = true;
-                Poll::Ready(Some(Err(status)))
-            }
-            Ok(delivery) => {
-                let header = self.api.header(delivery.revision);
-                let mut fragments = Fragments::new(header, delivery);
-                let first = fragments.next().expect("a delivery is at least one message");
-                self.fragments = Some(fragments);
-                Poll::Ready(Some(Ok(first)))
+        if self.fragments.is_none() {
+            match ready!(self.poll_delivery(context)) {
+                Ok(delivery) => self.fragments = Some(Fragments::new(self.api.header(delivery.revision), delivery)),
+                Err(status) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(status)));
+                }
             }
         }
+        let fragments = self.fragments.as_mut().expect("there is a delivery to send");
+        let response = fragments.next();
+        // An idle stream holds on to no events.
+        if fragments.is_finished() {
+            self.fragments = None;
+        }
+        Poll::Ready(response.map(Ok))
     }
 }
 

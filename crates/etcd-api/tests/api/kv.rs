@@ -144,7 +144,7 @@ async fn a_learner_answers_serializable_ranges_only() {
     let (fake, channel) = connect().await;
     let mut kv = KvClient::new(channel);
     fake.set_learner(true);
-    let learner = (Code::FailedPrecondition, "etcdserver: rpc not supported for learner");
+    let learner = (Code::Unavailable, "etcdserver: rpc not supported for learner");
     assert_eq!(refused(&kv.put(put("a", "x")).await.unwrap_err()), learner);
     assert_eq!(refused(&kv.range(get("a")).await.unwrap_err()), learner);
     assert_eq!(refused(&kv.txn(TxnRequest::default()).await.unwrap_err()), learner);

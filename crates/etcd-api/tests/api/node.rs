@@ -54,7 +54,7 @@ async fn membership_errors_are_etcds() {
     assert_eq!(refused(&early), (Code::FailedPrecondition, text));
     fake.set_learner(true);
     let learner = cluster.member_list(MemberListRequest::default()).await.unwrap_err();
-    assert_eq!(refused(&learner), (Code::FailedPrecondition, "etcdserver: rpc not supported for learner"));
+    assert_eq!(refused(&learner), (Code::Unavailable, "etcdserver: rpc not supported for learner"));
 }
 
 #[tokio::test]
