@@ -136,6 +136,61 @@ fn a_hole_is_reported_and_what_follows_is_kept() {
     assert!(contents.hard_state.suspect && open(&disk.crashed(|| false), ONE_SEGMENT).unwrap().contents.hard_state.suspect);
 }
 
+/// A disk that confirmed a write and lost it leaves the blanks that were there before. If later batches say that it was synced it is a hole,
+/// not a torn end.
+#[test]
+fn a_write_lost_without_a_trace_is_a_hole_if_others_follow() {
+    let disk = MemoryDisk::new();
+    let mut log = log_of(&disk, ONE_SEGMENT, 2);
+    let before = disk.bytes("log-00000001");
+    for index in 3..=5 {
+        log.writer.append(None, None, &[entry(1, index, &[index as u8; 100])]).unwrap();
+        log.writer.sync().unwrap();
+    }
+    let at = find(&disk.bytes("log-00000001"), &[3; 100]) / 512 * 512;
+    disk.edit("log-00000001", |bytes| bytes[at..at + 512].copy_from_slice(&before[at..at + 512]));
+    let contents = open(&disk, ONE_SEGMENT).unwrap().contents;
+    assert_eq!((contents.holes, contents.last, contents.ending), (vec![LogIndex(3)..LogIndex(4)], position(1, 5), LogEnding::Clean));
+    assert!(contents.hard_state.suspect);
+}
+
+/// The last write went astray: its place looks as if it had never been made, but it stands elsewhere.
+#[test]
+fn a_last_write_found_elsewhere_makes_the_node_suspect() {
+    let disk = MemoryDisk::new();
+    let mut log = log_of(&disk, ONE_SEGMENT, 2);
+    let before = disk.bytes("log-00000001");
+    log.writer.append(None, None, &[entry(1, 3, &[3; 100])]).unwrap();
+    log.writer.sync().unwrap();
+    let at = find(&disk.bytes("log-00000001"), &[3; 100]) / 512 * 512;
+    disk.edit("log-00000001", |bytes| {
+        bytes.copy_within(at..at + 512, at + 1024);
+        bytes[at..at + 512].copy_from_slice(&before[at..at + 512]);
+    });
+    let contents = open(&disk, ONE_SEGMENT).unwrap().contents;
+    assert_eq!((contents.last, contents.ending, contents.hard_state.suspect), (position(1, 2), LogEnding::Damaged, true));
+}
+
+/// Two batches, then one sync, then a bad sector: nobody says that the first was synced, but nothing proves that it was not.
+#[test]
+fn damage_before_an_unproven_end_keeps_the_end() {
+    let disk = MemoryDisk::new();
+    let mut log = log_of(&disk, ONE_SEGMENT, 2);
+    for index in 3..=4 {
+        log.writer.append(None, None, &[entry(1, index, &[index as u8; 100])]).unwrap();
+    }
+    log.writer.sync().unwrap();
+    let at = find(&disk.bytes("log-00000001"), &[3; 100]);
+    for damaged in [at, at / 512 * 512] {
+        let disk = disk.fork();
+        disk.edit("log-00000001", |bytes| bytes[damaged] ^= 1);
+        let log = open(&disk, ONE_SEGMENT).unwrap();
+        assert_eq!((log.contents.holes, log.contents.last), (vec![LogIndex(3)..LogIndex(4)], position(1, 4)));
+        assert!(log.contents.hard_state.suspect);
+        assert_eq!(log.reader.read(LogIndex(4), 1).unwrap(), [entry(1, 4, &[4; 100])]);
+    }
+}
+
 /// The batch that replaced entries 2 to 4 is lost: the old ones must not come back in its place.
 #[test]
 fn what_a_lost_batch_replaced_does_not_come_back() {
@@ -231,6 +286,19 @@ fn segments_come_and_go() {
     assert_eq!(disk.list().unwrap().len(), 1);
 }
 
+#[test]
+fn removals_that_a_crash_undid_are_made_up_for() {
+    let disk = MemoryDisk::new();
+    let mut log = log_of(&disk, SMALL, 30);
+    let files = disk.list().unwrap().len();
+    log.writer.compact(position(1, 30)).unwrap();
+    let disk = disk.crashed(|| false);
+    assert!(disk.list().unwrap().len() >= files && files > 2);
+    let log = open(&disk, SMALL).unwrap();
+    assert_eq!((log.contents.start, log.contents.holes.len()), (position(1, 30), 0));
+    assert!(disk.list().unwrap().len() <= 2 && log.writer.size_bytes() <= 2 * 4096);
+}
+
 /// Segments grow while they are written; a torn growth is no damage.
 #[test]
 fn a_growing_segment_survives_crashes() {
@@ -248,6 +316,24 @@ fn a_growing_segment_survives_crashes() {
     assert_eq!(disk.list().unwrap().len(), 1);
     assert!(disk.bytes("log-00000001").len() < 8 * 1024 * 1024);
     assert_eq!(open(&disk.crashed(|| false), options).unwrap().contents.last, position(1, 60));
+}
+
+#[test]
+fn a_torn_batch_that_outran_the_blanks_is_no_damage() {
+    let options = LogOptions { segment_bytes: 8 * 1024 * 1024 };
+    let (disk, mut rng) = (MemoryDisk::new(), Rng::with_seed(4));
+    let mut log = log_of(&disk, options, 2);
+    log.writer.append(None, None, &[entry(1, 3, &vec![3; 3 << 20])]).unwrap();
+    for _ in 0..5 {
+        // The first segment's blanks reach as far as the first of these sectors; only those made for this batch are torn.
+        let mut sectors = 0;
+        let torn = disk.crashed(|| {
+            sectors += 1;
+            sectors < 3000 || rng.u8(..10) > 0
+        });
+        let contents = open(&torn, options).unwrap().contents;
+        assert_eq!((contents.last, contents.ending, contents.hard_state.suspect), (position(1, 2), LogEnding::Torn, false));
+    }
 }
 
 #[test]

@@ -15,9 +15,19 @@
 //!
 //! # Cost
 //!
-//! Blank sectors are written ahead of the batches, a piece at a time within the file; the sync of a batch makes the next piece durable by
-//! the way. A sync in a region that was written before changes no metadata, so most syncs are spared the file system's journal. Measured on
-//! ext4 with batches of 30 KiB, per append and sync: see the table at [`LogOptions`].
+//! An append is one write, a sync one `fdatasync`. Blank sectors are written ahead of the batches, a piece at a time in the same file, and
+//! the sync of a batch makes the next piece durable by the way: a sync over sectors that were written before changes no metadata and is
+//! spared the file system's journal. Median microseconds for a write and a sync, ext4 on one virtual disk, two cores busy with other work
+//! (so compare, don't quote):
+//!
+//! | | 4 KiB | 30 KiB |
+//! | --- | --- | --- |
+//! | growing the file by each write | 4021 | 291 |
+//! | allocated ahead (`fallocate`), never written | 2003 | 3509 |
+//! | written ahead | 137 | 123 |
+//! | this log (0.2 KiB; 100 entries, 30 KiB) | 106 | 145 |
+//!
+//! Of the last line, 8 and 12 are the append with its write. Opening reads at the speed of the disk cache: 69 MB in 0.15 s.
 //!
 //! Left out: reading the whole log for decay in the background (whoever wants that calls [`LogReader::read`]), and encryption.
 
