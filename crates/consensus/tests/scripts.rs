@@ -359,7 +359,7 @@ impl Runner for Scene {
         args.reject_next()?;
         let trace = std::mem::take(&mut self.cluster.trace);
         let shown: Vec<String> = trace.into_iter().filter(|line| self.shows(line)).map(|line| line + "\n").collect();
-        self.cluster.check_log_matching();
+        self.cluster.check();
         Ok(shown.concat() + &answer)
     }
 }

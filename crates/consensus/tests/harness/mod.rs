@@ -12,7 +12,7 @@ use std::time::Duration;
 use machine::{DiskLog, Machine, Tables};
 use steadfast_consensus::message::Body;
 use steadfast_consensus::{Config, FetchEntries, Message, Outputs, Raft, ReadNumber, ReadReady, Role, SnapshotFit};
-use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term};
+use steadfast_types::{Configuration, Entry, Instant, LogIndex, NodeId, Payload, Term};
 
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 pub(crate) const ELECTION: Duration = Duration::from_millis(1000);
@@ -55,7 +55,8 @@ pub(crate) struct Cluster {
     pub(crate) snapshots: Vec<(NodeId, NodeId)>,
     /// Directions in which nothing passes.
     pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
-    pub(crate) reads: u64,
+    /// How many reads each node has asked in its present life.
+    reads: BTreeMap<NodeId, u64>,
     /// (node, newest read, index) as confirmed.
     pub(crate) confirmed: Vec<(NodeId, ReadReady)>,
     pub(crate) trace: Vec<String>,
@@ -72,7 +73,7 @@ impl Cluster {
             fetches: Vec::new(),
             snapshots: Vec::new(),
             cuts: BTreeSet::new(),
-            reads: 0,
+            reads: BTreeMap::new(),
             confirmed: Vec::new(),
             trace: Vec::new(),
             options,
@@ -114,6 +115,7 @@ impl Cluster {
     pub(crate) fn crash(&mut self, id: NodeId) {
         self.machines.get_mut(&id).expect("a machine").crash();
         self.promises.read_floors.retain(|&(node, _), _| node != id);
+        self.reads.remove(&id);
         self.fetches.retain(|&(node, _)| node != id);
         self.snapshots.retain(|&(from, _)| from != id);
     }
@@ -158,8 +160,9 @@ impl Cluster {
     }
 
     pub(crate) fn read(&mut self, id: NodeId) -> ReadNumber {
-        self.reads += 1;
-        let number = ReadNumber(self.reads);
+        let count = self.reads.entry(id).or_default();
+        *count += 1;
+        let number = ReadNumber(*count);
         if self.machines[&id].raft.is_some() {
             self.promises.read_floors.insert((id, number), self.promises.acknowledged);
             self.input(id, |raft| raft.request_read(number));
@@ -285,8 +288,14 @@ impl Cluster {
         }
     }
 
+    /// What must be true of all nodes together at any time.
+    pub(crate) fn check(&self) {
+        self.check_log_matching();
+        self.machines.values().for_each(check_configuration);
+    }
+
     /// Logs that agree on an entry agree on all before it.
-    pub(crate) fn check_log_matching(&self) {
+    fn check_log_matching(&self) {
         let machines: Vec<&Machine> = self.machines.values().collect();
         for (position, one) in machines.iter().enumerate() {
             for other in &machines[position + 1..] {
@@ -375,7 +384,13 @@ impl Promises {
     }
 }
 
-/// Where a log ends, for those that need no more.
-pub(crate) fn position(term: u64, index: u64) -> LogPosition {
-    LogPosition::new(Term(term), LogIndex(index))
+/// The configuration in force is the last one in the log.
+fn check_configuration(machine: &Machine) {
+    let Some(raft) = &machine.raft else { return };
+    let change = machine.written.entries.iter().rev().find_map(|entry| match &entry.payload {
+        Payload::Change { configuration, .. } => Some(configuration),
+        Payload::Empty | Payload::Batch(_) => None,
+    });
+    let last = change.unwrap_or(&machine.applied.configuration);
+    assert_eq!(raft.configuration(), last, "{} goes by another configuration than its log says", machine.id);
 }
