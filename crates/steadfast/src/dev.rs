@@ -166,7 +166,7 @@ async fn introduce(plan: &Plan, processes: &Processes, missing: &[(usize, String
     let roles = status::roles(&endpoints).await;
     let up = plan.nodes.len() - missing.len();
     show::say(format!(
-        "{up} of {} nodes serve after {:.2} s. Everything is in {}",
+        "{up} of {} nodes serve after {:.2} s. Data, logs and cluster.json are in {}",
         plan.nodes.len(),
         took.as_secs_f64(),
         plan.directory.display()
@@ -177,6 +177,9 @@ async fn introduce(plan: &Plan, processes: &Processes, missing: &[(usize, String
     for (node, reason) in missing {
         show::say(format!("{} does not serve: {reason}. Its log is {}", plan.nodes[*node].name, plan.nodes[*node].log.display()));
     }
+    if !missing.is_empty() {
+        show::say("");
+    }
     let leader = roles.iter().position(|role| role == "leader").map(|node| (plan.nodes[node].name.clone(), processes.pids()[node]));
     show::say(plan::what_to_try(plan, &show::program(), leader));
 }
@@ -186,7 +189,8 @@ async fn stop_all(plan: &Plan, processes: &mut Processes, stop: &mut StopSignals
     if processes.running().is_empty() {
         return;
     }
-    show::say(format!("\nStopping {} nodes.", processes.running().len()));
+    let names: Vec<&str> = processes.running().into_iter().map(|node| plan.nodes[node].name.as_str()).collect();
+    show::say(format!("\nStopping {}.", names.join(", ")));
     processes.signal_running(rustix::process::Signal::TERM);
     let all_ended = async {
         while !processes.running().is_empty() {

@@ -1,6 +1,7 @@
 //! `steadfast member`: who belongs to the cluster, and changes of that.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
@@ -94,11 +95,12 @@ async fn add(cluster: &Cluster, name: Option<&str>, peer: &str, learner: bool) -
     let answer = client.member_add(request).await.map_err(write_error)?.into_inner();
     let id = answer.member.map_or(0, |member| member.id);
     let others: Vec<&Member> = answer.members.iter().filter(|member| member.id != id).collect();
+    let name = name.map_or_else(|| free_name(&others), String::from);
     let what = if learner { "learner" } else { "voter" };
-    let mut text = format!("Added member {id:x}, a {what}. Start it on its machine with:\n  {}", join_command(name, peer, &others));
+    let mut text = format!("Added member {id:x}, a {what}. Start it on its machine with:\n  {}", join_command(&name, peer, &others));
     if learner {
-        let who = name.map_or_else(|| format!("{id:x}"), show::shell_word);
-        write!(text, "\nWhen it has caught up, give it its vote with:\n  {} member promote {who}", show::program())?;
+        let promote = format!("{} member promote {}", show::program(), show::shell_word(&name));
+        write!(text, "\nWhen it has caught up, give it its vote with:\n  {promote}")?;
     }
     show::print(text)?;
     Ok(())
@@ -126,7 +128,9 @@ async fn open(cluster: &Cluster) -> Result<ClusterClient<Channel>> {
 
 async fn members(client: &mut ClusterClient<Channel>) -> Result<Vec<Member>> {
     let answer = client.member_list(MemberListRequest { linearizable: true }).await.map_err(read_error)?;
-    Ok(answer.into_inner().members)
+    let mut members = answer.into_inner().members;
+    members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+    Ok(members)
 }
 
 /// The id of the member with this name or hexadecimal id.
@@ -143,12 +147,45 @@ pub(crate) fn find(members: &[Member], wanted: &str) -> Result<u64> {
     }
 }
 
+/// The first of n1, n2, … after the number of members that none of them has.
+fn free_name(others: &[&Member]) -> String {
+    let names = (others.len() + 1..).map(|k| format!("n{k}"));
+    names.into_iter().find(|name| others.iter().all(|member| member.name != *name)).expect("there are more numbers than members")
+}
+
 /// What starts a node that was just added.
-fn join_command(name: Option<&str>, peer: &str, others: &[&Member]) -> String {
+fn join_command(name: &str, peer: &str, others: &[&Member]) -> String {
     let addresses = others.iter().filter_map(|member| member.peer_ur_ls.first());
-    let join: Vec<&str> = addresses.map(|url| url.trim_start_matches("http://").trim_end_matches('/')).collect();
-    let name = name.map_or_else(|| "NAME".to_string(), show::shell_word);
-    format!("{} serve --name {name} --data-dir DIR --listen-peer {peer} --join {}", show::program(), join.join(","))
+    let join: Vec<&str> = addresses.map(|url| without_scheme(url)).collect();
+    let name = show::shell_word(name);
+    format!("{} serve --name {name} --data-dir ./{name} {} --join {}", show::program(), listen_flags(peer), join.join(","))
+}
+
+/// The flags for the addresses of a node with this peer address: the ports keep the distances of the defaults, and a host that is a name
+/// stands in what is advertised only.
+fn listen_flags(peer: &str) -> String {
+    let (host, port) = peer.rsplit_once(':').expect("the address was checked");
+    let port: u16 = port.parse().expect("the address was checked");
+    let client = port.checked_sub(1).filter(|port| *port > 0).unwrap_or(2379);
+    match peer.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_loopback() => {
+            let admin = port.checked_add(7070 - 2380).unwrap_or(7070);
+            format!("--listen-client {host}:{client} --listen-peer {peer} --listen-admin {host}:{admin}")
+        }
+        Ok(_) => format!("--listen-client {host}:{client} --listen-peer {peer}"),
+        Err(_) => format!(
+            "--listen-client 0.0.0.0:{client} --advertise-client http://{host}:{client} --listen-peer 0.0.0.0:{port} --advertise-peer {peer}"
+        ),
+    }
+}
+
+fn without_scheme(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
+}
+
+/// Addresses as people give them.
+fn addresses(urls: &[String]) -> String {
+    urls.iter().map(|url| without_scheme(url)).collect::<Vec<_>>().join(",")
 }
 
 fn role(member: &Member) -> &'static str {
@@ -158,8 +195,8 @@ fn role(member: &Member) -> &'static str {
 fn list_text(members: &[Member]) -> String {
     let rows = members.iter().map(|member| {
         let (name, clients) =
-            if member.name.is_empty() { ("(not started)", "-".into()) } else { (member.name.as_str(), member.client_ur_ls.join(",")) };
-        vec![name.to_string(), format!("{:x}", member.id), role(member).to_string(), member.peer_ur_ls.join(","), clients]
+            if member.name.is_empty() { ("(not started)", "-".into()) } else { (member.name.as_str(), addresses(&member.client_ur_ls)) };
+        vec![name.to_string(), format!("{:x}", member.id), role(member).to_string(), addresses(&member.peer_ur_ls), clients]
     });
     show::table(&["NAME", "ID", "ROLE", "PEERS", "CLIENTS"], &[], rows)
 }
@@ -198,10 +235,23 @@ mod tests {
     #[test]
     fn the_join_command_names_all_others() {
         let (first, second) = (member(1, "n1"), member(2, "n2"));
-        let command = join_command(Some("n3"), "10.0.0.3:2380", &[&first, &second]);
-        assert!(
-            command.ends_with("serve --name n3 --data-dir DIR --listen-peer 10.0.0.3:2380 --join 10.0.0.1:2380,10.0.0.2:2380"),
-            "{command}"
+        let command = join_command("n3", "10.0.0.3:2380", &[&first, &second]);
+        let expected = "serve --name n3 --data-dir ./n3 --listen-client 10.0.0.3:2379 --listen-peer 10.0.0.3:2380 \
+                        --join 10.0.0.1:2380,10.0.0.2:2380";
+        assert!(command.ends_with(expected), "{command}");
+        assert_eq!(free_name(&[&first, &second]), "n3");
+        assert_eq!(free_name(&[&first, &member(2, "n3")]), "n4");
+    }
+
+    #[test]
+    fn a_new_node_listens_where_it_can() {
+        let local = listen_flags("127.0.0.1:2410");
+        assert_eq!(local, "--listen-client 127.0.0.1:2409 --listen-peer 127.0.0.1:2410 --listen-admin 127.0.0.1:7100");
+        let named = listen_flags("db4.example.org:2380");
+        assert_eq!(
+            named,
+            "--listen-client 0.0.0.0:2379 --advertise-client http://db4.example.org:2379 --listen-peer 0.0.0.0:2380 \
+             --advertise-peer db4.example.org:2380"
         );
     }
 

@@ -22,9 +22,9 @@ pub(crate) const PARENT_PIPE: &str = "STEADFAST_PARENT_PIPE";
 /// What `steadfast serve` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The same names are keys of the --config file (TOML), without the dashes: data-dir = \"/var/lib/steadfast\".
-A flag wins over the environment, the environment over the file. STEADFAST_LOG sets what is logged:
-info, debug, steadfast_server::peers=debug, … [default: info]
+Each setting is also a variable (--data-dir is STEADFAST_DATA_DIR) and a key of the --config file (TOML,
+data-dir = \"/var/lib/steadfast\"). A flag wins over the variable, the variable over the file.
+STEADFAST_LOG sets what is logged: info, debug, steadfast_server::peers=debug, … [default: info]
 
 Examples:
   A cluster of one:
@@ -42,7 +42,7 @@ Examples:
   Again, after a stop or a crash: the same command. What the directory holds wins over --initial-cluster and --join.")]
 pub(crate) struct ServeArgs {
     /// A TOML file with any of these settings
-    #[arg(long, env = "STEADFAST_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "STEADFAST_CONFIG", hide_env = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
@@ -56,7 +56,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     if std::env::var_os(PARENT_PIPE).is_some() {
         std::thread::Builder::new().name("parent-pipe".into()).spawn(stop_with_parent)?;
     }
-    steadfast_server::run(settings.into_options()?)
+    Ok(steadfast_server::run(settings.into_options()?)?)
 }
 
 /// Waits for the end of standard input, then stops this process as SIGTERM would.

@@ -162,8 +162,8 @@ impl NodePlan {
 pub(super) fn table(plan: &Plan, pids: &[u32], roles: &[String], missing: &[(usize, String)]) -> String {
     let rows = plan.nodes.iter().enumerate().map(|(k, node)| {
         let absent = missing.iter().any(|(missing, _)| *missing == k);
-        let role = if absent { "not serving".into() } else { roles[k].clone() };
-        vec![node.name.clone(), role, node.etcd.to_string(), node.peer.to_string(), node.admin.to_string(), pids[k].to_string()]
+        let (role, pid) = if absent { ("not serving".into(), "-".into()) } else { (roles[k].clone(), pids[k].to_string()) };
+        vec![node.name.clone(), role, node.etcd.to_string(), node.peer.to_string(), node.admin.to_string(), pid]
     });
     show::table(&["NODE", "ROLE", "ETCD API", "PEERS", "ADMIN", "PID"], &["PID"], rows)
 }

@@ -92,6 +92,10 @@ fn spawn(node: &NodePlan) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(&node.log);
     let log = log.with_context(|| format!("cannot write its log {}", node.log.display()))?;
     let mut command = Command::new(&node.argv[0]);
+    // What this process was told about a node of its own would contradict the command line.
+    for setting in ["CONFIG", "JOIN", "ADVERTISE_CLIENT", "ADVERTISE_PEER", "CLUSTER_TOKEN"] {
+        command.env_remove(format!("STEADFAST_{setting}"));
+    }
     command.args(&node.argv[1..]).env(PARENT_PIPE, "1").stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C reaches this process alone, which then stops the nodes in order.
     Ok(command.process_group(0).spawn()?)

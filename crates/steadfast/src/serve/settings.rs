@@ -17,55 +17,55 @@ use crate::usage::UsageError;
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
 pub(super) struct Settings {
     /// The node's name, unique in its cluster
-    #[arg(long, env = "STEADFAST_NAME", value_name = "NAME")]
+    #[arg(long, env = "STEADFAST_NAME", hide_env = true, value_name = "NAME")]
     name: Option<String>,
     /// Where it keeps everything it must remember; made if it is missing
-    #[arg(long, env = "STEADFAST_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "STEADFAST_DATA_DIR", hide_env = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Where it serves clients, the etcd v3 API [default: 127.0.0.1:2379]
-    #[arg(long, env = "STEADFAST_LISTEN_CLIENT", value_name = "IP:PORT")]
+    #[arg(long, env = "STEADFAST_LISTEN_CLIENT", hide_env = true, value_name = "IP:PORT")]
     listen_client: Option<SocketAddr>,
     /// Where it hears the other nodes [default: 127.0.0.1:2380]
-    #[arg(long, env = "STEADFAST_LISTEN_PEER", value_name = "IP:PORT")]
+    #[arg(long, env = "STEADFAST_LISTEN_PEER", hide_env = true, value_name = "IP:PORT")]
     listen_peer: Option<SocketAddr>,
     /// Where it serves health and metrics [default: 127.0.0.1:7070]
-    #[arg(long, env = "STEADFAST_LISTEN_ADMIN", value_name = "IP:PORT")]
+    #[arg(long, env = "STEADFAST_LISTEN_ADMIN", hide_env = true, value_name = "IP:PORT")]
     listen_admin: Option<SocketAddr>,
     /// The URLs that clients are told to reach it at [default: http:// and --listen-client]
-    #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", value_name = "URL,…")]
+    #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", hide_env = true, value_name = "URL,…")]
     advertise_client: Option<List>,
     /// Where the other nodes reach it [default: its address in --initial-cluster, else --listen-peer]
-    #[arg(long, env = "STEADFAST_ADVERTISE_PEER", value_name = "HOST:PORT")]
+    #[arg(long, env = "STEADFAST_ADVERTISE_PEER", hide_env = true, value_name = "HOST:PORT")]
     advertise_peer: Option<String>,
     /// Form a new cluster: the names and peer addresses of all its nodes, the same list on each
-    #[arg(long, env = "STEADFAST_INITIAL_CLUSTER", value_name = "NAME=HOST:PORT,…")]
+    #[arg(long, env = "STEADFAST_INITIAL_CLUSTER", hide_env = true, value_name = "NAME=HOST:PORT,…")]
     initial_cluster: Option<List>,
     /// Any text that is another for each cluster, so that two are never mixed up while they form [default: steadfast]
-    #[arg(long, env = "STEADFAST_CLUSTER_TOKEN", value_name = "TEXT")]
+    #[arg(long, env = "STEADFAST_CLUSTER_TOKEN", hide_env = true, value_name = "TEXT")]
     cluster_token: Option<String>,
     /// Join an existing cluster, to which this node was added before: peer addresses of some of its nodes
-    #[arg(long, env = "STEADFAST_JOIN", value_name = "HOST:PORT,…")]
+    #[arg(long, env = "STEADFAST_JOIN", hide_env = true, value_name = "HOST:PORT,…")]
     join: Option<List>,
     /// How often a leader says that it lives [default: 100]
-    #[arg(long, env = "STEADFAST_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
+    #[arg(long, env = "STEADFAST_HEARTBEAT_INTERVAL_MS", hide_env = true, value_name = "MS")]
     heartbeat_interval_ms: Option<u64>,
     /// How long a silent leader is waited for [default: 1000]
-    #[arg(long, env = "STEADFAST_ELECTION_TIMEOUT_MS", value_name = "MS")]
+    #[arg(long, env = "STEADFAST_ELECTION_TIMEOUT_MS", hide_env = true, value_name = "MS")]
     election_timeout_ms: Option<u64>,
     /// Answer reads under the leader's lease: faster, and as sound as the clocks' rates
-    #[arg(long, env = "STEADFAST_LEASE_READS", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "STEADFAST_LEASE_READS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     lease_reads: Option<bool>,
     /// Memory for table rows that are not yet in files [default: 16777216]
-    #[arg(long, env = "STEADFAST_MEMTABLE_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "STEADFAST_MEMTABLE_BYTES", hide_env = true, value_name = "BYTES")]
     memtable_bytes: Option<usize>,
     /// Memory for blocks of table files [default: 16777216]
-    #[arg(long, env = "STEADFAST_BLOCK_CACHE_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "STEADFAST_BLOCK_CACHE_BYTES", hide_env = true, value_name = "BYTES")]
     block_cache_bytes: Option<usize>,
     /// Log kept for nodes that were away, so that they catch up without a snapshot [default: 67108864]
-    #[arg(long, env = "STEADFAST_LOG_RETENTION_BYTES", value_name = "BYTES")]
+    #[arg(long, env = "STEADFAST_LOG_RETENTION_BYTES", hide_env = true, value_name = "BYTES")]
     log_retention_bytes: Option<u64>,
-    /// How log lines look
-    #[arg(long, env = "STEADFAST_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    /// How log lines look: text or json [default: text]
+    #[arg(long, env = "STEADFAST_LOG_FORMAT", hide_env = true, value_enum, hide_possible_values = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }
 

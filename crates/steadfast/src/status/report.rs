@@ -1,10 +1,8 @@
 //! What the answers of a cluster's nodes say together: a row for each node, and whether the cluster can serve. Pure.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use steadfast_etcd_api::proto::steadfast::v1::{Follower, Member, Role, StatusResponse};
+use steadfast_etcd_api::proto::steadfast::v1::{Member, Role, StatusResponse};
 
 use super::{Answer, role_word};
 use crate::show;
@@ -26,8 +24,8 @@ struct Node {
     member: Option<Member>,
     address: String,
     status: Result<StatusResponse, String>,
-    /// What the leader knows of it.
-    follower: Option<Follower>,
+    /// How many log entries it is behind the leader.
+    lag: Option<u64>,
 }
 
 impl Report {
@@ -35,11 +33,9 @@ impl Report {
     pub(super) fn new(answers: &[Answer]) -> Result<Self> {
         let good: Vec<&StatusResponse> = answers.iter().filter_map(|answer| answer.status.as_ref().ok()).collect();
         one_cluster(answers)?;
-        let newest = good.iter().max_by_key(|status| status.applied_index).expect("at least one node answers");
         let leader = good.iter().filter(|status| status.role() == Role::Leader).max_by_key(|status| status.term);
-        let followers: BTreeMap<u64, Follower> =
-            leader.iter().flat_map(|leader| &leader.followers).map(|follower| (follower.id, *follower)).collect();
-        let mut nodes: Vec<Node> = newest.members.iter().map(|member| Node::of_member(member, answers, &followers)).collect();
+        let newest = leader.or(good.iter().max_by_key(|status| status.applied_index)).expect("at least one node answers");
+        let mut nodes: Vec<Node> = newest.members.iter().map(|member| Node::of_member(member, answers, leader.copied())).collect();
         nodes.sort_by_key(Node::sort_key);
         let strangers = answers.iter().filter(|answer| answer.status.is_err() && !nodes.iter().any(|node| node.is_at(answer)));
         let strangers: Vec<Node> = strangers.map(Node::stranger).collect();
@@ -90,6 +86,14 @@ impl Report {
     }
 }
 
+/// How far a member is behind: by its own word, else by what the leader knows to be on its disk.
+fn lag(leader: &StatusResponse, member: u64, own: Option<&StatusResponse>) -> Option<u64> {
+    match own {
+        Some(own) => Some(leader.commit_index.saturating_sub(own.applied_index)),
+        None => Some(leader.followers.iter().find(|follower| follower.id == member)?.lag_entries),
+    }
+}
+
 fn one_cluster(answers: &[Answer]) -> Result<()> {
     let of = |answer: &Answer| answer.status.as_ref().ok().map(|status| (answer.endpoint.clone(), status.cluster_id));
     let mut known = answers.iter().filter_map(of);
@@ -102,7 +106,7 @@ fn one_cluster(answers: &[Answer]) -> Result<()> {
 }
 
 impl Node {
-    fn of_member(member: &Member, answers: &[Answer], followers: &BTreeMap<u64, Follower>) -> Self {
+    fn of_member(member: &Member, answers: &[Answer], leader: Option<&StatusResponse>) -> Self {
         let own = answers.iter().find(|answer| answer.status.as_ref().is_ok_and(|status| status.node_id == member.id));
         let address = member.client_urls.first().map_or("", |url| url.trim_start_matches("http://").trim_end_matches('/'));
         let tried = answers.iter().find(|answer| !address.is_empty() && answer.endpoint.to_string() == address);
@@ -114,11 +118,12 @@ impl Node {
             (None, None) => Err("was not asked".into()),
         };
         let address = own.map_or(address.to_string(), |own| own.endpoint.to_string());
-        Node { member: Some(member.clone()), address, status, follower: followers.get(&member.id).copied() }
+        let lag = leader.and_then(|leader| lag(leader, member.id, status.as_ref().ok()));
+        Node { member: Some(member.clone()), address, status, lag }
     }
 
     fn stranger(answer: &Answer) -> Self {
-        Node { member: None, address: answer.endpoint.to_string(), status: answer.status.clone(), follower: None }
+        Node { member: None, address: answer.endpoint.to_string(), status: answer.status.clone(), lag: None }
     }
 
     fn is_at(&self, answer: &Answer) -> bool {
@@ -141,13 +146,6 @@ impl Node {
         }
     }
 
-    fn lag(&self) -> Option<u64> {
-        match (&self.status, self.follower) {
-            (Ok(status), _) if status.role() == Role::Leader => Some(0),
-            (_, follower) => follower.map(|follower| follower.lag_entries),
-        }
-    }
-
     fn row(&self) -> Vec<String> {
         let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".into());
         let told = |field: fn(&StatusResponse) -> String| or_dash(self.status.as_ref().ok().map(field));
@@ -159,7 +157,7 @@ impl Node {
             told(|status| status.commit_index.to_string()),
             told(|status| status.applied_index.to_string()),
             told(|status| status.revision.to_string()),
-            or_dash(self.lag().map(|lag| lag.to_string())),
+            or_dash(self.lag.map(|lag| lag.to_string())),
             told(|status| show::size(status.log_bytes + status.table_bytes)),
             if self.address.is_empty() { "-".into() } else { self.address.clone() },
         ]
@@ -184,7 +182,7 @@ impl Node {
             "address": self.address,
             "peer_urls": member.map(|member| member.peer_urls.as_slice()),
             "client_urls": member.map(|member| member.client_urls.as_slice()),
-            "lag": self.lag(),
+            "lag": self.lag,
         });
         let more = match &self.status {
             Ok(status) => told_json(status),
@@ -216,6 +214,7 @@ fn told_json(status: &StatusResponse) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use steadfast_etcd_api::proto::steadfast::v1::Follower;
 
     fn members() -> Vec<Member> {
         let member = |k: u64| Member {
