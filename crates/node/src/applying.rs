@@ -20,7 +20,7 @@ pub(crate) const HELD_BACK_BYTES: usize = 32 * 1024 * 1024;
 
 impl<S, D: Disk> Node<S, D> {
     pub(crate) fn ask_for_reads(&mut self) {
-        if let Some(number) = self.reads.to_request() {
+        if let Some(number) = self.reads.take_request() {
             self.raft.request_read(number);
         }
     }

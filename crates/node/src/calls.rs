@@ -36,7 +36,7 @@ impl<S> Calls<S> {
     }
 
     /// Those to send now: never sent, or sent longer than `patience` ago. A membership change is asked for once: it is not safe to repeat.
-    pub(crate) fn to_send(&mut self, now: Instant, patience: Duration) -> Vec<(u64, Question)> {
+    pub(crate) fn due(&mut self, now: Instant, patience: Duration) -> Vec<(u64, Question)> {
         let mut due = Vec::new();
         for (number, call) in &mut self.open {
             let repeatable = !matches!(call.question, Question::ChangeMembership { .. });

@@ -30,7 +30,7 @@ impl<S, D: Disk> Node<S, D> {
                     self.forward(leader, term, frames);
                 }
                 let patience = self.options.heartbeat_interval;
-                for (number, question) in self.calls.to_send(self.now, patience) {
+                for (number, question) in self.calls.due(self.now, patience) {
                     self.send(leader, &PeerMessage::Call { number, question });
                 }
             }

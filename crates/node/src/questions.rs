@@ -13,7 +13,7 @@ use crate::{Answer, LeaseTtl, MembershipChange, PeerMessage, Refusal};
 impl<S, D: Disk> Node<S, D> {
     pub(crate) fn answer_own_calls(&mut self) {
         let patience = self.options.heartbeat_interval;
-        for (number, question) in self.calls.to_send(self.now, patience) {
+        for (number, question) in self.calls.due(self.now, patience) {
             match question {
                 Question::KeepAlive(id) | Question::TimeToLive(id) if self.leases.is_running() => {
                     let ttl = self.lease_time(&question, id);

@@ -35,7 +35,7 @@ impl<W> Reads<W> {
     }
 
     /// At a turn's end: the number to ask consensus for, if anything arrived.
-    pub(crate) fn to_request(&mut self) -> Option<ReadNumber> {
+    pub(crate) fn take_request(&mut self) -> Option<ReadNumber> {
         let number = self.fresh.then_some(self.next)?;
         self.fresh = false;
         self.next.0 += 1;

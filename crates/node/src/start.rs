@@ -58,7 +58,7 @@ pub struct Bootstrap {
 /// A node that has come up.
 pub enum Opened<S, D: Disk> {
     /// It runs.
-    Running(Box<Node<S, D>>, LogDriver<D>),
+    Running(Box<Node<S, D>>, Box<LogDriver<D>>),
     /// It asks its peers for what it lost.
     Repairing(Box<Repair<D>>),
 }
@@ -88,7 +88,7 @@ pub enum OpenError {
 /// # Errors
 /// If the disk fails, was written by a newer version, or lost what nobody can give back.
 pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: Instant) -> Result<Opened<S, D>, OpenError> {
-    let OpenedLog { mut writer, reader, contents } = log::open(disk, options.log.clone())?;
+    let OpenedLog { mut writer, reader, contents } = log::open(disk, options.log)?;
     let tables = match LsmTables::open(disk, options.tables.clone()) {
         Ok(tables) => Some(tables),
         Err(tables::OpenError::Damaged { .. }) => None,
@@ -139,7 +139,7 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     let log_bytes = writer.size_bytes();
     let parts =
         Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state: contents.hard_state, log_start, log_bytes };
-    Ok(Opened::Running(Box::new(Node::new(parts, now)), LogDriver::new(writer)))
+    Ok(Opened::Running(Box::new(Node::new(parts, now)), Box::new(LogDriver::new(writer))))
 }
 
 /// The state in the tables, or the first state of a new cluster.

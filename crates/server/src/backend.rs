@@ -10,6 +10,7 @@ use steadfast_types::tables::TablesError;
 use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Term};
 use tokio::sync::{oneshot, watch};
 
+use crate::admin::Metrics;
 use crate::clock::Clock;
 use crate::core_loop::Item;
 use crate::formation::ClaimRefusal;
@@ -34,6 +35,7 @@ struct Shared {
     clock: Clock,
     published: Arc<Published>,
     watches: Watches,
+    metrics: Metrics,
 }
 
 impl NodeBackend {
@@ -43,8 +45,9 @@ impl NodeBackend {
         clock: Clock,
         published: Arc<Published>,
         watches: Watches,
+        metrics: Metrics,
     ) -> Self {
-        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches }))
+        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, metrics }))
     }
 
     /// Asks the core loop and waits for its answer.
@@ -136,10 +139,18 @@ impl api::Backend for NodeBackend {
     type WatchDeliveries = StreamDeliveries;
 
     async fn propose(&self, command: Command) -> Result<api::Response, api::Refusal> {
+        self.0.metrics.proposals.increment(1);
+        let took = Clock::stopwatch();
         match self.ask(RequestBody::Propose(command)).await {
-            Ok(Answer::Applied(response)) => Ok(response),
+            Ok(Answer::Applied(response)) => {
+                self.0.metrics.commit_seconds.record(took());
+                Ok(response)
+            }
             Ok(other) => unreachable!("a command was answered with {other:?}"),
-            Err(refusal) => Err(self.refused(refusal)),
+            Err(refusal) => {
+                self.0.metrics.proposals_refused.increment(1);
+                Err(self.refused(refusal))
+            }
         }
     }
 
@@ -174,6 +185,7 @@ impl api::Backend for NodeBackend {
     }
 
     async fn linearize(&self) -> Result<(), api::Refusal> {
+        self.0.metrics.reads.increment(1);
         self.ask(RequestBody::Linearize).await.map(drop).map_err(|refusal| self.refused(refusal))
     }
 

@@ -27,6 +27,7 @@ const SLOW_SYNC: Duration = Duration::from_millis(500);
 const HAND_OVER_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// Something for the core loop.
+#[allow(clippy::large_enum_variant, reason = "nearly all items are inputs")]
 pub(crate) enum Item {
     /// For the node.
     Input(Input<Slot, FileDisk>),
@@ -104,7 +105,7 @@ struct Workers {
 impl<E: Surroundings + Sync> Core<E> {
     fn run(self, opened: start::Opened<Slot, FileDisk>) -> Ended {
         match opened {
-            start::Opened::Running(node, driver) => self.run_node(*node, driver),
+            start::Opened::Running(node, driver) => self.run_node(*node, *driver),
             start::Opened::Repairing(repair) => match self.run_repair(*repair) {
                 Ok(opened) => self.run(opened),
                 Err(ended) => ended,
@@ -115,7 +116,10 @@ impl<E: Surroundings + Sync> Core<E> {
     // --- repairing --------------------------------------------------------------------------------------------------------
 
     fn run_repair(&self, mut repair: Repair<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
-        tracing::warn!(missing = repair.missing(), "this node lost data and is getting it back from its peers; until then it takes no part");
+        tracing::warn!(
+            missing = repair.missing(),
+            "this node lost data and is getting it back from its peers; until then it takes no part"
+        );
         let mut items = Vec::new();
         while !repair.is_done() {
             let timeout = repair.next_deadline().since(self.clock.now());
@@ -224,7 +228,8 @@ impl<E: Surroundings + Sync> Core<E> {
         node.flush_tables();
         let mut items = Vec::new();
         while self.clock.now() < give_up {
-            let inputs: Vec<_> = items.drain(..).filter_map(|item| if let Item::Input(input) = item { Some(input) } else { None }).collect();
+            let inputs: Vec<_> =
+                items.drain(..).filter_map(|item| if let Item::Input(input) = item { Some(input) } else { None }).collect();
             if self.turn(node, workers, inputs).is_some() {
                 break;
             }
@@ -250,14 +255,20 @@ impl<E: Surroundings + Sync> Core<E> {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(body);
         let threads = vec![
             spawn("log-writer", Box::new(move || write_log(driver, &log_commands, &inbox, &*surroundings)))?,
-            spawn("peer-jobs", Box::new({
-                let inbox = self.inbox.clone();
-                move || run_jobs(&peer_jobs, &inbox)
-            }))?,
-            spawn("table-jobs", Box::new({
-                let inbox = self.inbox.clone();
-                move || run_jobs(&table_jobs, &inbox)
-            }))?,
+            spawn(
+                "peer-jobs",
+                Box::new({
+                    let inbox = self.inbox.clone();
+                    move || run_jobs(&peer_jobs, &inbox)
+                }),
+            )?,
+            spawn(
+                "table-jobs",
+                Box::new({
+                    let inbox = self.inbox.clone();
+                    move || run_jobs(&table_jobs, &inbox)
+                }),
+            )?,
         ];
         Ok(Workers { log, peers, tables, threads })
     }

@@ -1,7 +1,8 @@
 //! A node from its start to its end.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -113,7 +114,7 @@ struct Running {
     path: String,
     core: Inbox<Item>,
     ended: watch::Receiver<Option<Result<(), String>>>,
-    removed: Arc<std::sync::atomic::AtomicBool>,
+    removed: Arc<AtomicBool>,
     transport: PeerTransport,
     watches: Watches,
     stop: watch::Sender<bool>,
@@ -132,11 +133,18 @@ impl Running {
         let published = Arc::new(Published::new(id));
         let store = options.data_dir.join(STORE);
         let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
-        let backend = NodeBackend::new((membership.cluster, id, options.name.clone()), core.clone(), clock, published.clone(), watches.clone());
+        let backend = NodeBackend::new(
+            (membership.cluster, id, options.name.clone()),
+            core.clone(),
+            clock,
+            published.clone(),
+            watches.clone(),
+            metrics.clone(),
+        );
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
         let desk = FrontDesk::new(membership.clone(), backend.clone());
         let transport = PeerTransport::start(peers, local, ToCore(core.clone()), desk, metrics.clone());
-        transport.set_peers(membership.contacts.clone());
+        transport.add_contacts(membership.contacts.clone());
         let (members_changed, members_changes) = watch::channel(());
         let surroundings = Process {
             transport: transport.clone(),
@@ -144,6 +152,7 @@ impl Running {
             published: published.clone(),
             metrics: metrics.clone(),
             members_changed,
+            last_leader: AtomicU64::new(0),
         };
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = watch::channel(None);
@@ -155,7 +164,13 @@ impl Running {
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
         let service = EtcdService::new(backend.clone(), clients::http_routes(published.clone()));
         tokio::spawn(clients::serve(clients, service, stopping.clone()));
-        let state = AdminView { backend, watches: watches.clone(), transport: transport.clone(), cluster: membership.cluster.to_string() };
+        let state = AdminView {
+            backend,
+            watches: watches.clone(),
+            transport: transport.clone(),
+            cluster: membership.cluster.to_string(),
+            ready_index: OnceLock::new(),
+        };
         tokio::spawn(admin::serve(admin, move || state.status(), metrics, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
@@ -177,7 +192,7 @@ impl Running {
         tracing::info!("stopped");
         let ended = self.ended.borrow().clone();
         match ended {
-            _ if self.removed.load(std::sync::atomic::Ordering::Relaxed) => Err(RunError::Removed { path: self.path }),
+            _ if self.removed.load(Ordering::Relaxed) => Err(RunError::Removed { path: self.path }),
             Some(Err(fault)) => Err(RunError::Fault(fault)),
             Some(Ok(())) | None => Ok(()),
         }
@@ -195,12 +210,8 @@ fn open_store(
     let failed = |reason: &dyn std::fmt::Display| RunError::Store { path: store.display().to_string(), reason: reason.to_string() };
     std::fs::create_dir_all(store).map_err(|error| failed(&error))?;
     let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
-    let is_founder = membership.genesis.configuration().contains(id);
-    let bootstrap = if is_founder {
-        start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() }
-    } else {
-        start::Bootstrap::default()
-    };
+    // Joiners too: a log replayed from its first entry must begin with the state that it began with.
+    let bootstrap = start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() };
     let node_options = start::Options {
         id,
         incarnation,
@@ -211,19 +222,23 @@ fn open_store(
         request_timeout: REQUEST_TIMEOUT,
         log_retention_bytes: options.log_retention_bytes,
         log: LogOptions::default(),
-        tables: TablesOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.block_cache_bytes, ..TablesOptions::default() },
+        tables: TablesOptions {
+            memtable_bytes: options.memtable_bytes,
+            cache_bytes: options.block_cache_bytes,
+            ..TablesOptions::default()
+        },
         events: true,
     };
     start::open(&disk, node_options, bootstrap, clock.now()).map_err(|error| failed(&error))
 }
 
 /// Waits for the core's end on a thread of its own.
-fn report_end(thread: CoreThread, end: watch::Sender<Option<Result<(), String>>>, removed: Arc<std::sync::atomic::AtomicBool>) {
+fn report_end(thread: CoreThread, end: watch::Sender<Option<Result<(), String>>>, removed: Arc<AtomicBool>) {
     tokio::task::spawn_blocking(move || {
         let result = match thread.join() {
             Ended::Stopped => Ok(()),
             Ended::Removed => {
-                removed.store(true, std::sync::atomic::Ordering::Relaxed);
+                removed.store(true, Ordering::Relaxed);
                 Ok(())
             }
             Ended::Fault(fault) => {
@@ -268,6 +283,7 @@ struct Process {
     published: Arc<Published>,
     metrics: Metrics,
     members_changed: watch::Sender<()>,
+    last_leader: AtomicU64,
 }
 
 impl Surroundings for Process {
@@ -288,12 +304,13 @@ impl Surroundings for Process {
             Notice::Role(role) => {
                 let leader = role.leader.map(|leader| leader.to_string()).unwrap_or_default();
                 tracing::info!(role = ?role.role, term = role.term.0, leader, "role");
-                if role.leader.is_some() {
+                let known = role.leader.map_or(0, |leader| leader.0);
+                if known != 0 && self.last_leader.swap(known, Ordering::Relaxed) != known {
                     self.metrics.leader_changes.increment(1);
                 }
             }
             Notice::Configuration(position, configuration) => tracing::info!(%position, %configuration, "membership"),
-            Notice::MembersChanged => drop(self.members_changed.send_replace(())),
+            Notice::MembersChanged => self.members_changed.send_replace(()),
             Notice::Removed => tracing::warn!("this member was removed from the cluster"),
             Notice::SnapshotSending { to, position, bytes } => tracing::info!(%to, %position, bytes, "snapshot: sending"),
             Notice::SnapshotSent { to, installed } => {
@@ -374,6 +391,8 @@ struct AdminView {
     watches: Watches,
     transport: PeerTransport,
     cluster: String,
+    /// What was committed when a leader was first known.
+    ready_index: OnceLock<u64>,
 }
 
 impl AdminView {
@@ -389,7 +408,7 @@ impl AdminView {
             term: status.term.0,
             commit_index: status.commit_index.0,
             applied_index: status.applied_index.0,
-            ready_index: status.leader.map(|_| status.commit_index.0.min(status.applied_index.0)),
+            ready_index: status.leader.map(|_| *self.ready_index.get_or_init(|| status.commit_index.0)),
             revision: status.revision.0,
             compact_revision: status.compact_revision.0,
             members: status.members.len(),

@@ -45,7 +45,11 @@ pub(crate) struct Watches {
 }
 
 enum HubItem {
-    Events { revision: Revision, events: Vec<Event>, bytes: usize },
+    Events {
+        revision: Revision,
+        events: Vec<Event>,
+        bytes: usize,
+    },
     /// The events up to here were dropped, or the state was replaced by a snapshot.
     Missed(Revision),
     Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>),
@@ -69,12 +73,7 @@ impl Queue {
 
 impl Watches {
     pub(crate) fn new() -> Self {
-        Watches {
-            inbox: Inbox::new(),
-            next_stream: Arc::new(AtomicU64::new(1)),
-            backlog: Arc::default(),
-            watchers: Arc::default(),
-        }
+        Watches { inbox: Inbox::new(), next_stream: Arc::new(AtomicU64::new(1)), backlog: Arc::default(), watchers: Arc::default() }
     }
 
     /// Starts the hub's thread. Streams opened before wait for it; so it may start late, once the node has its state.
@@ -83,7 +82,8 @@ impl Watches {
         let hub = move || {
             let Some(reader) = published.reader() else { return };
             let hub = WatchHub::new(reader.revision(), Rng::with_seed(seed));
-            let thread = HubThread { watches, published, core, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
+            let thread =
+                HubThread { watches, published, core, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
             thread.run();
         };
         thread::Builder::new().name("watch-hub".into()).spawn(hub).map(drop)

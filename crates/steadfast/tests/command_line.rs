@@ -28,7 +28,7 @@ fn help(arguments: &[&str]) -> String {
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-    assert!(widest <= 125, "a line of {widest} characters in {arguments:?}:\n{text}");
+    assert!(widest <= 100, "a line of {widest} characters in {arguments:?}:\n{text}");
     text
 }
 

@@ -11,9 +11,6 @@ use super::status::AdminStatus;
 /// Upper bounds of the buckets of times, seconds: from a fast disk's sync to a disk in trouble.
 const SECONDS: [f64; 16] = [0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
 
-/// Upper bounds of the buckets of counts.
-const COUNTS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
-
 /// One metric, as it is described to readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -73,8 +70,6 @@ metrics_table! {
     proposals: Counter, "steadfast_proposals_total", Count, "Commands that clients gave this node.";
     proposals_refused: Counter, "steadfast_proposals_refused_total", Count, "Commands refused because too much was waiting, or for lack of a leader.";
     reads: Counter, "steadfast_reads_total", Count, "Linearizable reads that clients asked of this node.";
-    applied_entries: Counter, "steadfast_applied_entries_total", Count, "Log entries applied.";
-    batch_commands: Histogram, "steadfast_batch_commands", Count, "Commands in one proposed batch.";
     log_sync_seconds: Histogram, "steadfast_log_sync_seconds", Seconds, "Time of one append to the log with its sync.";
     commit_seconds: Histogram, "steadfast_commit_seconds", Seconds, "Time from a client's command to its answer.";
     queued_requests: Gauge, "steadfast_queued_requests", Count, "Client requests that wait for the core loop.";
@@ -110,7 +105,6 @@ impl Metrics {
     pub fn new() -> Self {
         let recorder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
-            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("steadfast_batch_commands".to_owned()), &COUNTS))
             .expect("the buckets are not empty")
             .build_recorder();
         metrics::with_local_recorder(&recorder, || Metrics::register(recorder.handle()))
