@@ -389,7 +389,7 @@ fn run(seed: u64) -> Run {
 }
 
 fn seeds() -> std::ops::Range<u64> {
-    let Ok(text) = std::env::var("CONSENSUS_SEEDS") else { return 0..400 };
+    let Ok(text) = std::env::var("CONSENSUS_SEEDS") else { return 0..1000 };
     let (from, to) = text.split_once("..").expect("CONSENSUS_SEEDS is FROM..TO");
     from.parse().expect("a number")..to.parse().expect("a number")
 }
