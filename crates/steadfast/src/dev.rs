@@ -38,8 +38,9 @@ const STOP_WAIT: Duration = Duration::from_secs(10);
 /// What `steadfast dev` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Node K serves the etcd API on 127.0.0.1:2379+10(K-1), its peers on the port after that, and health and metrics on 7070+10(K-1).
-As soon as the cluster serves, DIR/cluster.json says who runs where. Logs are in DIR/logs.
+Node K serves the etcd API on 127.0.0.1:2379+10(K-1), its peers on the port after that, and health
+and metrics on 127.0.0.1:7070+10(K-1). As soon as the cluster serves, DIR/cluster.json says who runs
+where. Logs are in DIR/logs.
 
 Examples:
   steadfast dev                                     three nodes, in ./steadfast-data

@@ -17,8 +17,8 @@ use crate::show;
 /// What `steadfast member` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A new node: add it, then start it with the command that is printed. As a learner first, it catches up without a vote.
-A lost node: remove it, then add its replacement; never start it again on an emptied directory under the old membership.
+A new node: add it, then start it with the command that is printed. As a learner first, it catches up
+without a vote. A lost node: remove it, then add its replacement.
 
 Examples:
   steadfast member list

@@ -22,9 +22,9 @@ pub(crate) const PARENT_PIPE: &str = "STEADFAST_PARENT_PIPE";
 /// What `steadfast serve` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each setting is also a variable (--data-dir is STEADFAST_DATA_DIR) and a key of the --config file (TOML,
-data-dir = \"/var/lib/steadfast\"). A flag wins over the variable, the variable over the file.
-STEADFAST_LOG sets what is logged: info, debug, steadfast_server::peers=debug, … [default: info]
+Each setting is also a variable (--data-dir: STEADFAST_DATA_DIR) and a key of the --config file in
+TOML (data-dir = \"/var/lib/steadfast\"). A flag wins over the variable, the variable over the file.
+STEADFAST_LOG says what is logged: info, debug, steadfast_server::peers=debug [default: info]
 
 Examples:
   A cluster of one:

@@ -25,7 +25,8 @@ const ANSWER_WAIT: Duration = Duration::from_millis(1500);
 /// What `steadfast status` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Any one reachable node is enough to find the others. LAG counts log entries that a node is behind its leader; DISK is log and tables.
+Any one reachable node is enough to find the others. LAG counts the log entries that a node is behind
+its leader; DISK is its log and its tables.
 
 Exit status: 0 if a majority of the voters answers and agrees on a leader, else 1.
 

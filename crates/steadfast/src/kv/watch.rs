@@ -26,8 +26,8 @@ const RETRY_WAIT: Duration = Duration::from_millis(300);
 /// What it takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Each change is a line: its revision, put or delete, and the key. A lost connection is taken up again at any
-node of --endpoints, and no change is left out or repeated.
+Each change is a line: its revision, put or delete, and the key. A lost connection is taken up again
+at any node of --endpoints, and no change is left out or repeated.
 
 Examples:
   steadfast kv watch --prefix users/

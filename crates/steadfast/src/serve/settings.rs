@@ -53,7 +53,8 @@ pub(super) struct Settings {
     #[arg(long, env = "STEADFAST_ELECTION_TIMEOUT_MS", hide_env = true, value_name = "MS")]
     election_timeout_ms: Option<u64>,
     /// Answer reads under the leader's lease: faster, and as sound as the clocks' rates
-    #[arg(long, env = "STEADFAST_LEASE_READS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, env = "STEADFAST_LEASE_READS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
     lease_reads: Option<bool>,
     /// Memory for table rows that are not yet in files [default: 16777216]
     #[arg(long, env = "STEADFAST_MEMTABLE_BYTES", hide_env = true, value_name = "BYTES")]
