@@ -86,17 +86,18 @@ impl Network {
         (0..copies).map(|_| self.arrival((from, to), now, rng)).collect()
     }
 
-    /// Cuts links in this shape, besides those cut already.
-    pub fn partition(&mut self, shape: Partition, nodes: &[NodeId], rng: &mut Rng) {
+    /// Cuts links in this shape, besides those cut already. In shapes that single one node out it is `victim`.
+    pub fn partition(&mut self, shape: Partition, nodes: &[NodeId], victim: NodeId, rng: &mut Rng) {
         let mut order = nodes.to_vec();
         rng.shuffle(&mut order);
+        order.sort_by_key(|node| *node != victim);
         let side = order.split_at(rng.usize(0..=nodes.len() / 2));
         let outgoing = rng.bool();
         for from in 0..order.len() {
             for to in 0..order.len() {
                 let cut = match shape {
                     Partition::Split => side.0.contains(&order[from]) != side.0.contains(&order[to]),
-                    Partition::Isolate => from == 0 || to == 0,
+                    Partition::Isolate => from == 0 || to == 0, // The victim is first.
                     Partition::OneWay => (if outgoing { from } else { to }) == 0,
                     Partition::Chain => from.abs_diff(to) > 1,
                     Partition::Partial => rng.u8(0..4) == 0,
@@ -187,7 +188,7 @@ mod tests {
         let mut rng = Rng::with_seed(3);
         for (shape, open) in [(Partition::Isolate, 12), (Partition::OneWay, 16), (Partition::Chain, 8)] {
             let mut network = Network::default();
-            network.partition(shape, &nodes, &mut rng);
+            network.partition(shape, &nodes, A, &mut rng);
             assert_eq!(open_links(&network, &nodes), open, "{shape:?}");
             network.reconnect();
             assert_eq!(open_links(&network, &nodes), 20);
@@ -198,7 +199,7 @@ mod tests {
     fn a_cut_link_delivers_nothing() {
         let mut network = Network::default();
         let mut rng = Rng::with_seed(3);
-        network.partition(Partition::Isolate, &nodes(2), &mut rng);
+        network.partition(Partition::Isolate, &nodes(2), A, &mut rng);
         assert!(network.arrivals(A, B, Time(0), &mut rng).is_empty());
         network.heal(NetworkFaults::default());
         assert_eq!(network.arrivals(A, B, Time(0), &mut rng).len(), 1);

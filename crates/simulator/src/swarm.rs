@@ -54,6 +54,9 @@ pub struct Swarm {
     pub slow_disks: Option<Recurring>,
     /// A sector of the disk of one of the nodes that may be damaged (less than half of all) rots.
     pub corruption: Option<Recurring>,
+    /// Whether not only the log rots but the tables too. Not drawn: a node that finds its tables damaged while it runs stops, and does
+    /// not ask its peers for them when it starts again.
+    pub corruption_of_tables: bool,
 }
 
 impl Swarm {
@@ -74,9 +77,10 @@ impl Swarm {
             drift_ppm: if rng.bool() { rng.u32(0..20_000) } else { 0 },
             sync: (Duration::from_micros(50), millis(rng, 1, 50)),
             sync_failure: probability(rng, 0.002),
-            full_disks: None,
+            full_disks: if rng.bool() { recurring(rng, (1_000, 6_000), (100, 3_000)) } else { None },
             slow_disks: recurring(rng, (1_000, 8_000), (500, 4_000)),
-            corruption: None,
+            corruption: if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None },
+            corruption_of_tables: false,
         }
     }
 }

@@ -120,7 +120,7 @@ impl Workload {
 
     /// A value no other request has, sometimes large enough for several sectors.
     fn unique_value(&mut self, client: usize) -> Bytes {
-        let filler = if self.rng.u8(0..16) == 0 { self.rng.usize(0..3_000) } else { self.rng.usize(0..40) };
+        let filler = if self.rng.u8(0..8) == 0 { self.rng.usize(0..6_000) } else { self.rng.usize(0..40) };
         format!("{client}-{}-{}", self.operations.len(), "x".repeat(filler)).into()
     }
 }

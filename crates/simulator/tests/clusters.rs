@@ -44,6 +44,7 @@ fn calm(nodes: usize) -> Swarm {
         full_disks: None,
         slow_disks: None,
         corruption: None,
+        corruption_of_tables: false,
     }
 }
 

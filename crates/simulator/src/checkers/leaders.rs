@@ -30,9 +30,9 @@ impl Leaders {
         Err(Violation::new("one leader a term", format!("term {} has two leaders: {leader} and {from}", message.term)))
     }
 
-    /// How many terms had a leader.
-    pub fn terms(&self) -> usize {
-        self.by_term.len()
+    /// The leader of the latest term that had one.
+    pub fn latest(&self) -> Option<NodeId> {
+        self.by_term.last_key_value().map(|(_, leader)| *leader)
     }
 }
 
@@ -51,6 +51,6 @@ mod tests {
         leaders.observe(NodeId(2), &vote).unwrap();
         leaders.observe(NodeId(2), &heartbeat(2)).unwrap();
         leaders.observe(NodeId(2), &heartbeat(1)).unwrap_err();
-        assert_eq!(leaders.terms(), 2);
+        assert_eq!(leaders.latest(), Some(NodeId(2)));
     }
 }

@@ -61,10 +61,10 @@ impl Cluster {
         }
         self.schedule_fault(fault);
         let lasts = between(Duration::ZERO, lasts, &mut self.faults_rng);
-        let node = NodeId(self.faults_rng.u64(1..=self.swarm.nodes as u64));
+        let node = self.victim();
         self.trace.note(self.queue.now(), &[9, fault as u64, node.0], || format!("fault: {fault:?} (node {node}, {lasts:?})"));
         match fault {
-            Fault::Partition => self.partition(lasts),
+            Fault::Partition => self.partition(node, lasts),
             Fault::Crash => self.crash(node),
             Fault::Blackout => self.blackout(),
             Fault::Pause => self.pause(node, lasts),
@@ -78,6 +78,13 @@ impl Cluster {
             }
             Fault::Corruption => self.corrupt(),
         }
+    }
+
+    /// Whom a fault strikes: often the leader, for most that can go wrong goes wrong there.
+    fn victim(&mut self) -> NodeId {
+        let any = NodeId(self.faults_rng.u64(1..=self.swarm.nodes as u64));
+        let leader = self.observer.leaders.latest();
+        if self.faults_rng.bool() { leader.unwrap_or(any) } else { any }
     }
 
     pub(super) fn on_room_on_disk(&mut self, node: NodeId) {
@@ -124,10 +131,10 @@ impl Cluster {
         }
     }
 
-    fn partition(&mut self, lasts: Duration) {
+    fn partition(&mut self, victim: NodeId, lasts: Duration) {
         let shape = PARTITIONS[self.faults_rng.usize(0..PARTITIONS.len())];
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
-        self.network.partition(shape, &nodes, &mut self.faults_rng);
+        self.network.partition(shape, &nodes, victim, &mut self.faults_rng);
         self.trace.text(self.queue.now(), || format!("partition: {shape:?}"));
         self.queue.after(lasts, Event::Reconnect);
         // Connections may time out during a partition; nodes must bear that hint at any time.
@@ -179,7 +186,8 @@ impl Cluster {
             return;
         }
         let node = NodeId(self.faults_rng.u64(1..=damaged));
-        if let Some((name, sector)) = self.machine(node).disk.corrupt_any(|_| true) {
+        let tables = self.swarm.corruption_of_tables;
+        if let Some((name, sector)) = self.machine(node).disk.corrupt_any(|name| tables || name.starts_with("log")) {
             self.counts.corruptions += 1;
             self.trace.note(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
         }

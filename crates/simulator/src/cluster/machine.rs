@@ -22,9 +22,6 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 /// Without a leader for this long, followers elect another.
 pub const ELECTION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Small, so that runs of seconds roll segments, flush, merge and hand over snapshots.
-const LOG_SEGMENT_BYTES: u64 = 32 * 1024;
-
 pub(super) struct Machine {
     pub(super) id: NodeId,
     pub(super) disk: SimulatedDisk,
@@ -39,6 +36,8 @@ pub(super) struct Machine {
     /// The disk's failures that were noticed already.
     pub(super) failures_seen: u64,
     pub(super) rng: Rng,
+    // These are small, so that runs of seconds roll segments, flush, merge and hand over snapshots.
+    log_segment_bytes: u64,
     log_retention_bytes: u64,
     memtable_bytes: usize,
 }
@@ -56,7 +55,7 @@ pub(super) struct Process {
 
 /// What a process does.
 pub(super) enum Role {
-    Running(Box<Node<OperationNumber, SimulatedDisk>>, LogDriver<SimulatedDisk>),
+    Running(Box<Node<OperationNumber, SimulatedDisk>>, Box<LogDriver<SimulatedDisk>>),
     Repairing(Box<Repair<SimulatedDisk>>),
 }
 
@@ -80,8 +79,9 @@ impl Machine {
             slow_until: Time::default(),
             drift_ppm,
             failures_seen: 0,
-            log_retention_bytes: rng.u64(1_000..100_000),
-            memtable_bytes: rng.usize(4_000..100_000),
+            log_segment_bytes: rng.u64(4_000..40_000),
+            log_retention_bytes: rng.u64(0..50_000),
+            memtable_bytes: rng.usize(2_000..50_000),
             rng,
         }
     }
@@ -146,7 +146,7 @@ impl Machine {
             lease_reads: false,
             request_timeout: Duration::from_secs(5),
             log_retention_bytes: self.log_retention_bytes,
-            log: LogOptions { segment_bytes: LOG_SEGMENT_BYTES },
+            log: LogOptions { segment_bytes: self.log_segment_bytes },
             tables: TablesOptions {
                 memtable_bytes: self.memtable_bytes,
                 cache_bytes: 64 << 10,
