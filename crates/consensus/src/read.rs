@@ -27,8 +27,9 @@ use crate::quorum;
 use crate::raft::{Raft, RoleState};
 use crate::{ReadNumber, ReadReady};
 
-/// Rounds with reads that wait for answers. When there are more, reads wait for the next one: a later round answers all before it.
-const OPEN_ROUNDS: usize = 64;
+/// Rounds, and questions to the leader, that may be under way at once. Reads that come meanwhile wait for the next one and share it: under load
+/// a few large rounds cost far less than many small ones, and a second one under way keeps the wait to half a round trip on average.
+const OPEN_ROUNDS: usize = 2;
 
 /// How many rounds back the time of sending is remembered: an answer to an older one renews no lease.
 const REMEMBERED_ROUNDS: usize = 256;
@@ -39,6 +40,8 @@ struct Question {
     leader: NodeId,
     term: Term,
     number: ReadNumber,
+    /// The one asked before it, if it was under way too: until that is confirmed there are as many under way as may be.
+    before: ReadNumber,
     repeat_at: Instant,
 }
 
@@ -125,15 +128,15 @@ impl Raft {
     /// Asks the leader, or asks again: a new one, for newer reads, or after a while.
     fn ask_leader(&mut self) {
         let (Some(leader), term, number) = (self.leader, self.term(), self.reads.wanted) else { return };
-        let asked = |question: Question| {
-            let same = question.leader == leader && question.term == term && question.number >= number;
-            same && self.now < question.repeat_at
-        };
-        if number <= self.reads.confirmed || self.reads.question.is_some_and(asked) {
+        let confirmed = self.reads.confirmed;
+        let open = self.reads.question.filter(|question| question.leader == leader && question.term == term && self.now < question.repeat_at);
+        let asked = |question: Question| question.number >= number || question.before > confirmed;
+        if number <= confirmed || open.is_some_and(asked) {
             return;
         }
         let repeat_at = self.now + self.config.heartbeat_interval;
-        self.reads.question = Some(Question { leader, term, number, repeat_at });
+        let before = open.map_or(ReadNumber(0), |question| question.number);
+        self.reads.question = Some(Question { leader, term, number, before, repeat_at });
         self.outbox.send(leader, self.message(Body::ReadIndex { number, life: self.reads.life }));
     }
 

@@ -39,7 +39,8 @@ pub(crate) struct Options {
 #[derive(Debug, Default)]
 struct Promises {
     leaders: BTreeMap<Term, NodeId>,
-    committed: BTreeMap<LogIndex, Entry>,
+    /// Each committed entry, and the term of the node that first handed it out.
+    committed: BTreeMap<LogIndex, (Entry, Term)>,
     /// The greatest index that any node has handed out as committed: a client may know of it.
     acknowledged: LogIndex,
     /// For each node's open reads, what was acknowledged when they were asked.
@@ -277,13 +278,14 @@ impl Cluster {
         self.check_leader_completeness(id);
     }
 
-    /// A leader has everything that was committed in the terms before its own.
+    /// A leader has everything that was committed in the terms before its own (an entry of an earlier term may be committed in a later one, while
+    /// a leader between them still thinks that it leads).
     fn check_leader_completeness(&mut self, id: NodeId) {
         let machine = &self.machines[&id];
         let Some(raft) = machine.raft.as_ref().filter(|raft| raft.role() == Role::Leader) else { return };
         let term = raft.term();
         let committed = self.promises.committed.range(machine.written.start.index.next()..);
-        for entry in committed.map(|(_, entry)| entry).filter(|entry| entry.term < term) {
+        for (_, (entry, _)) in committed.filter(|(_, (_, committed_in))| *committed_in < term) {
             assert!(machine.written.holds(entry.position()), "{id} leads term {term} without committed entry {}", entry.position());
         }
     }
@@ -367,7 +369,8 @@ impl Promises {
     }
 
     fn check_committed(&mut self, machine: &Machine, entry: &Entry) {
-        let known = self.committed.entry(entry.index).or_insert_with(|| entry.clone());
+        let term = machine.raft.as_ref().map_or(entry.term, Raft::term);
+        let (known, _) = self.committed.entry(entry.index).or_insert_with(|| (entry.clone(), term));
         assert_eq!(known, entry, "{} commits another entry {}", machine.id, entry.index);
         self.acknowledged = self.acknowledged.max(entry.index);
     }
