@@ -41,10 +41,11 @@ struct Group {
     index_length: usize,
 }
 
-/// The index and filter of a group.
-struct GroupIndex {
-    blocks: Block,
-    filter: Bytes,
+/// Splits the content of a group's last block into index and filter.
+fn split_index(content: &[u8]) -> Option<(usize, &[u8])> {
+    let end = content.len().checked_sub(4)?;
+    let length = take_u32(content, end)? as usize;
+    Some((length, content.get(length..end)?))
 }
 
 impl TableFile {
@@ -118,18 +119,15 @@ impl TableFile {
         entry.value.and_then(parse).filter(|group| group.fits(self.meta.length)).ok_or_else(|| self.malformed())
     }
 
-    fn index_of(&self, content: &Bytes) -> Result<GroupIndex, ReadError> {
-        let parse = || {
-            let end = content.len().checked_sub(4)?;
-            let length = take_u32(content, end)? as usize;
-            (length <= end).then(|| (content.slice(..length), content.slice(length..end)))
-        };
-        let (blocks, filter) = parse().ok_or_else(|| self.malformed())?;
-        Ok(GroupIndex { blocks: Block::parse(blocks).map_err(|_| self.malformed())?, filter })
+    /// The index in the content of a group's last block.
+    fn index_in(&self, content: &Bytes) -> Result<Block, ReadError> {
+        let (length, _) = split_index(content).ok_or_else(|| self.malformed())?;
+        Block::parse(content.slice(..length)).map_err(|_| self.malformed())
     }
 
-    fn group_index<D: Disk>(&self, store: &Store<D>, group: Group) -> Result<GroupIndex, ReadError> {
-        self.index_of(&store.block(self.place(group.offset + group.data_length as u64, group.index_length))?)
+    /// The content of a group's last block.
+    fn group_end<D: Disk>(&self, store: &Store<D>, group: Group) -> Result<Bytes, ReadError> {
+        store.block(self.place(group.offset + group.data_length as u64, group.index_length))
     }
 
     /// Where the data block of this number lies: offset in its group, length.
@@ -145,21 +143,40 @@ impl TableFile {
 
     /// The newest row of `key` at or below version `at`. `hash` is the key's.
     pub(super) fn get<D: Disk>(&self, store: &Store<D>, key: &[u8], hash: u64, at: u64) -> Result<Option<Found>, ReadError> {
-        let groups = self.groups(store)?;
+        let loaded;
+        let groups = match self.groups.get() {
+            Some(groups) => groups,
+            None => {
+                loaded = self.groups(store)?;
+                &loaded
+            }
+        };
         let number = groups.search((key, at)).map_err(|_| self.malformed())?;
         if number == groups.restarts() {
             return Ok(None);
         }
-        let group = self.group(&groups, number)?;
-        let index = self.group_index(store, group)?;
-        if !filter::may_contain(&index.filter, hash) {
+        let group = self.group(groups, number)?;
+        let content = self.group_end(store, group)?;
+        let (_, filter) = split_index(&content).ok_or_else(|| self.malformed())?;
+        if !filter::may_contain(filter, hash) {
             return Ok(None);
         }
-        let number = index.blocks.search((key, at)).map_err(|_| self.malformed())?;
-        if number == index.blocks.restarts() {
+        self.get_in_group(store, group, &self.index_in(&content)?, key, at)
+    }
+
+    fn get_in_group<D: Disk>(
+        &self,
+        store: &Store<D>,
+        group: Group,
+        index: &Block,
+        key: &[u8],
+        at: u64,
+    ) -> Result<Option<Found>, ReadError> {
+        let number = index.search((key, at)).map_err(|_| self.malformed())?;
+        if number == index.restarts() {
             return Ok(None);
         }
-        let (offset, length) = self.block_place(group, &index.blocks, number)?;
+        let (offset, length) = self.block_place(group, index, number)?;
         let bytes = store.block(self.place(group.offset + offset as u64, length))?;
         let block = Block::parse(bytes).map_err(|_| self.malformed())?;
         let cursor = BlockCursor::seek(block, (key, at)).map_err(|_| self.malformed())?;
@@ -271,15 +288,14 @@ impl FileCursor {
         self.group = self.file.group(&self.groups, self.group_number)?;
         self.block_number = 0;
         let Group { offset, data_length, index_length } = self.group;
-        let index = match self.access {
-            Access::Cached => self.file.group_index(store, self.group)?,
+        self.index = match self.access {
+            Access::Cached => self.file.index_in(&self.file.group_end(store, self.group)?)?,
             Access::Bulk => {
                 self.group_bytes = store.read(self.file.meta.id, offset, data_length + index_length)?;
                 let place = self.file.place(offset + data_length as u64, index_length);
-                self.file.index_of(&place.checked(self.group_bytes.slice(data_length..))?)?
+                self.file.index_in(&place.checked(self.group_bytes.slice(data_length..))?)?
             }
         };
-        self.index = index.blocks;
         Ok(())
     }
 

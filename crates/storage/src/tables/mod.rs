@@ -123,6 +123,9 @@ impl<D: Disk> LsmTables<D> {
     }
 
     fn open_sparing(disk: &D, options: TablesOptions, spared: Vec<Arc<TableFile>>) -> Result<Self, OpenError> {
+        // A process may have died between the manifest's rename and the directory's sync. What is read here counts as durable, and the
+        // files that only the former manifest names are removed: so it must be.
+        disk.sync_directory()?;
         let manifest = read_manifest(disk)?;
         let greatest = remove_leftovers(disk, &manifest, &spared)?;
         let store = Store::new(disk.clone(), &options, manifest.next_file.max(greatest + 1));
@@ -203,12 +206,14 @@ impl<D: Disk> LsmTables<D> {
         self.merge.campaign.as_ref().and_then(|campaign| policy::slice(version, campaign)).map(Work::Merge)
     }
 
-    /// Takes a job back. Never touches the disk.
+    /// Takes a job back. Never touches the disk. A job of tables that these have replaced is of no interest any more.
     ///
     /// # Errors
     /// What the job ran into, see [`JobError`].
     pub fn finish_job(&mut self, done: JobDone<D>) -> Result<(), JobError> {
-        assert!(Arc::ptr_eq(&self.shared, &done.shared), "a job goes back to the tables that handed it out");
+        if !Arc::ptr_eq(&self.shared, &done.shared) {
+            return Ok(());
+        }
         match done.outcome {
             Outcome::Flushed(result) => {
                 self.frozen.as_mut().expect("a flush was out").is_out = false;

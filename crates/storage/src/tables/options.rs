@@ -8,7 +8,7 @@ pub struct TablesOptions {
     pub memtable_bytes: usize,
     /// Blocks of files kept in memory, bytes.
     pub cache_bytes: usize,
-    /// Rows per block, bytes: what one read of a cold row costs.
+    /// Rows per block, bytes: what one read of a cold row costs. A little below a power of two suits allocators.
     pub block_bytes: usize,
     /// Blocks under one index and filter, bytes: what a merge reads at once, and the memory it takes for each of its inputs.
     pub group_bytes: usize,
@@ -27,7 +27,7 @@ impl Default for TablesOptions {
         TablesOptions {
             memtable_bytes: 16 << 20,
             cache_bytes: 16 << 20,
-            block_bytes: 8 << 10,
+            block_bytes: 4000,
             group_bytes: 256 << 10,
             file_bytes: 32 << 20,
             slice_bytes: 64 << 20,

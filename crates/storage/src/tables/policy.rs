@@ -110,25 +110,34 @@ fn of_runs(table: TableId, runs: &[Run], options: &TablesOptions) -> Option<Camp
 fn of_rewrite(version: &Version, table: TableId) -> Option<Campaign> {
     let runs = version.runs(table);
     let horizon = version.horizon(table);
-    let worth = |run: &Run, part: &Part, is_oldest: bool| {
+    let is_worth = |part: &Part, is_oldest: bool| {
         let meta = &part.file.meta;
         let tombstones = if is_oldest { meta.tombstones.estimate(horizon) } else { 0 };
-        let droppable = meta.superseded.estimate(horizon) + tombstones;
-        let files = BTreeSet::from([meta.id]);
-        (droppable * DROPPABLE_SHARE >= meta.rows).then_some(Campaign { table, target: run.id, files })
+        (meta.superseded.estimate(horizon) + tombstones) * DROPPABLE_SHARE >= meta.rows
     };
-    let of_run = |(number, run): (usize, &Run)| run.parts.iter().find_map(|part| worth(run, part, number + 1 == runs.len()));
-    runs.iter().enumerate().find_map(of_run)
+    runs.iter().enumerate().find_map(|(number, run)| {
+        let start = run.parts.iter().position(|part| is_worth(part, number + 1 == runs.len()))?;
+        Some(of_parts(table, run, start, 1))
+    })
 }
 
 /// Small files side by side in one run, as ascending keys leave them.
 fn of_small_files(version: &Version, table: TableId, options: &TablesOptions) -> Option<Campaign> {
     let small = options.file_bytes / SMALL_FILES as u64;
-    let of_run = |run: &Run| {
-        let window = run.parts.windows(SMALL_FILES).find(|parts| parts.iter().all(|part| part.file.meta.length < small))?;
-        Some(Campaign { table, target: run.id, files: window.iter().map(|part| part.file.meta.id).collect() })
-    };
-    version.runs(table).iter().find_map(of_run)
+    version.runs(table).iter().find_map(|run| {
+        let all_small = |parts: &[Part]| parts.iter().all(|part| part.file.meta.length < small);
+        let start = run.parts.windows(SMALL_FILES).position(all_small)?;
+        Some(of_parts(table, run, start, SMALL_FILES))
+    })
+}
+
+/// Some parts of one run, and those after them that go on with the same key: a tombstone must not go before what it hides.
+fn of_parts(table: TableId, run: &Run, start: usize, count: usize) -> Campaign {
+    let mut end = start + count;
+    while run.parts.get(end).is_some_and(|next| next.first_key() == &run.parts[end - 1].file.meta.last_key[..]) {
+        end += 1;
+    }
+    Campaign { table, target: run.id, files: run.parts[start..end].iter().map(|part| part.file.meta.id).collect() }
 }
 
 #[cfg(test)]
@@ -142,7 +151,9 @@ mod tests {
 
     fn run(id: u64, mib: &[u64]) -> Run {
         let part = |(number, mib): (usize, &u64)| {
-            let meta = FileMeta { id: id * 100 + number as u64, length: mib * MIB, rows: 100, ..FileMeta::default() };
+            let key = Bytes::from(format!("{number}"));
+            let (first_key, last_key) = (key.clone(), key);
+            let meta = FileMeta { id: id * 100 + number as u64, length: mib * MIB, rows: 100, first_key, last_key, ..FileMeta::default() };
             Part { file: TableFile::new(meta), from: None }
         };
         Run { id, parts: mib.iter().enumerate().map(part).collect() }
@@ -168,6 +179,19 @@ mod tests {
     fn newer_runs_that_outweigh_the_oldest_are_merged_into_it() {
         let runs = vec![run(1, &[16]), run(2, &[16]), run(3, &[70]), run(4, &[50, 50])];
         assert_eq!(chosen(runs), Some(vec![100, 200, 300, 400, 401]));
+    }
+
+    #[test]
+    fn files_that_share_a_key_are_rewritten_together() {
+        let part = |id: u64, keys: [&'static str; 2], tombstones: u64| {
+            let tombstones = Droppable { rows: tombstones, low: 1, high: 1 };
+            let (first_key, last_key) = (Bytes::from(keys[0]), Bytes::from(keys[1]));
+            let meta = FileMeta { id, rows: 2, first_key, last_key, tombstones, ..FileMeta::default() };
+            Part { file: TableFile::new(meta), from: None }
+        };
+        let parts =
+            vec![part(1, ["a", "b"], 0), part(2, ["c", "k"], 1), part(3, ["k", "k"], 0), part(4, ["k", "m"], 0), part(5, ["n", "z"], 0)];
+        assert_eq!(chosen(vec![Run { id: 1, parts }]), Some(vec![2, 3, 4]));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What the tests of the tables share: a disk that remembers what a crash at one of its operations would leave, small sizes, and a model
 //! that knows what the tables hold at every commit.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use bytes::Bytes;
 use core::ops::Bound;
 use fastrand::Rng;
@@ -46,20 +48,31 @@ pub(crate) struct WatchedDisk {
     crash: Arc<Mutex<Crash>>,
 }
 
+#[derive(Default)]
 struct Crash {
-    operations_left: Option<u64>,
+    done: u64,
+    at: Option<u64>,
     seed: u64,
     left: Option<MemoryDisk>,
 }
 
+/// Of so many crashes one takes only the process: unsynced writes are there when it comes back, and may still be lost later.
+const KILLS: u64 = 3;
+
 impl WatchedDisk {
     pub(crate) fn new(inner: MemoryDisk) -> Self {
-        WatchedDisk { inner, crash: Arc::new(Mutex::new(Crash { operations_left: None, seed: 0, left: None })) }
+        WatchedDisk { inner, crash: Arc::default() }
     }
 
     /// The power fails before the operation after so many more.
     pub(crate) fn crash_after(&self, operations: u64, seed: u64) {
-        *self.crash.lock() = Crash { operations_left: Some(operations), seed, left: None };
+        let mut crash = self.crash.lock();
+        *crash = Crash { at: Some(crash.done + operations), done: crash.done, seed, left: None };
+    }
+
+    /// How many operations there were.
+    pub(crate) fn operations(&self) -> u64 {
+        self.crash.lock().done
     }
 
     /// What the crash left, if it has come.
@@ -69,16 +82,13 @@ impl WatchedDisk {
 
     fn count(&self) {
         let mut crash = self.crash.lock();
-        match crash.operations_left {
-            Some(0) => {
-                let mut random = Rng::with_seed(crash.seed);
-                let odds = random.f64();
-                crash.left = Some(self.inner.crashed(|| random.f64() < odds));
-                crash.operations_left = None;
-            }
-            Some(left) => crash.operations_left = Some(left - 1),
-            None => {}
+        if crash.at == Some(crash.done) {
+            let mut random = Rng::with_seed(crash.seed);
+            let odds = random.f64();
+            let is_kill = random.u64(0..KILLS) == 0;
+            crash.left = Some(if is_kill { self.inner.fork() } else { self.inner.crashed(|| random.f64() < odds) });
         }
+        crash.done += 1;
     }
 }
 
@@ -143,9 +153,17 @@ pub(crate) enum Call {
 }
 
 /// Every batch so far. Batch `n` is that of log index `n + 1`.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct History {
     pub(crate) batches: Vec<Vec<Call>>,
+    /// Out of how many keys: few have many versions each, more than a file holds.
+    pub(crate) keys: u8,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { batches: Vec::new(), keys: 60 }
+    }
 }
 
 /// What the tables must hold at some commit.
@@ -189,7 +207,7 @@ impl History {
         for _ in 0..random.usize(0..6) {
             revision += 1;
             let value = (random.u8(0..4) > 0).then(|| value(random));
-            calls.push(Call::Insert(KEYS, key(random), revision, value.clone()));
+            calls.push(Call::Insert(KEYS, key_of(random.u8(0..self.keys)), revision, value.clone()));
             calls.push(Call::Insert(HISTORY, Bytes::copy_from_slice(&revision.to_be_bytes()), revision, Some(key(random))));
             if random.u8(0..3) == 0 {
                 calls.push(Call::Insert(STATE, key(random), index, value));
@@ -208,8 +226,11 @@ impl History {
     }
 }
 
-pub(crate) fn key(random: &mut Rng) -> Bytes {
-    let number = random.u8(0..60);
+fn key(random: &mut Rng) -> Bytes {
+    key_of(random.u8(0..60))
+}
+
+fn key_of(number: u8) -> Bytes {
     // Some keys are prefixes of others, one is empty, some are long.
     match number {
         0 => Bytes::new(),

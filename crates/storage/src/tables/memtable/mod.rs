@@ -95,19 +95,24 @@ impl Rows {
             }
         };
         let tree = &mut self.tables[index].1;
+        tree.make_common(&self.arena, row.key);
         let target = (row.key, if newest_only { u64::MAX } else { row.version });
-        let position = tree.seek(&self.arena, target);
-        let replaced = tree.row(&self.arena, position).is_some_and(|old| old.key == row.key && (newest_only || old.version == row.version));
-        if !replaced {
-            let address = self.arena.push(row);
-            tree.insert(&self.arena, address);
-            self.count += 1;
-            return;
-        }
-        let address = tree.address(position).expect("a row was found there");
-        if !self.arena.overwrite(address, row) {
-            let address = self.arena.push(row);
-            tree.replace(position, address);
+        let (position, old) = tree.find(&self.arena, target);
+        let replaced = old.filter(|&old| {
+            let old = self.arena.row(old);
+            old.key == row.key && (newest_only || old.version == row.version)
+        });
+        match replaced {
+            None => {
+                let address = self.arena.push(row);
+                tree.insert(position, row.key, address);
+                self.count += 1;
+            }
+            Some(address) if self.arena.overwrite(address, row) => {}
+            Some(_) => {
+                let address = self.arena.push(row);
+                tree.replace(position, address);
+            }
         }
     }
 

@@ -73,6 +73,27 @@ fn prefix(key: &[u8], skip: usize) -> u64 {
     u64::from_be_bytes(bytes)
 }
 
+/// What is looked for.
+struct Wanted<'a> {
+    arena: &'a Arena,
+    target: (&'a [u8], u64),
+    prefix: u64,
+}
+
+impl Wanted<'_> {
+    /// Whether it comes after the row of this prefix. The row itself is touched only if the prefixes tie.
+    fn is_after(&self, prefix: u64, row: impl Fn() -> Address) -> bool {
+        match prefix.cmp(&self.prefix) {
+            Ordering::Equal => {
+                let row = self.arena.row(row());
+                compare((row.key, row.version), self.target) == Ordering::Less
+            }
+            Ordering::Less => true,
+            Ordering::Greater => false,
+        }
+    }
+}
+
 impl Tree {
     /// The memory of the tree itself, bytes.
     pub(super) fn bytes(&self) -> usize {
@@ -86,23 +107,18 @@ impl Tree {
             let before = target.0 < self.common.as_slice();
             return Position { leaf: if before { 0 } else { self.leaves.len() }, slot: 0 };
         }
-        self.normal(self.find(arena, target, prefix(target.0, self.common.len())))
+        self.normal(self.find(arena, target).0)
     }
 
-    /// As `seek`, but possibly behind a leaf's last row; the tree is not empty and the target begins with `common`.
-    fn find(&self, arena: &Arena, target: (&[u8], u64), prefix: u64) -> Position {
-        let before = |other: u64, row: Address| match other.cmp(&prefix) {
-            Ordering::Equal => {
-                let row = arena.row(row);
-                compare((row.key, row.version), target) == Ordering::Less
-            }
-            Ordering::Less => true,
-            Ordering::Greater => false,
-        };
-        let following = lower_bound(self.leaves.len(), |i| before(self.firsts[i], self.leaves[i].rows[0]));
+    /// As `seek`, but the position may be behind a leaf's last row, where a new row of the target's key belongs; with the row that follows
+    /// it. The target begins with `common`.
+    pub(super) fn find(&self, arena: &Arena, target: (&[u8], u64)) -> (Position, Option<Address>) {
+        let wanted = Wanted { arena, target, prefix: prefix(target.0, self.common.len()) };
+        let following = lower_bound(self.leaves.len(), |i| wanted.is_after(self.firsts[i], || self.leaves[i].rows[0]));
         let leaf = following.saturating_sub(1);
-        let slot = self.leaves.get(leaf).map_or(0, |leaf| lower_bound(leaf.length, |i| before(leaf.prefixes[i], leaf.rows[i])));
-        Position { leaf, slot }
+        let slot = self.leaves.get(leaf).map_or(0, |leaf| lower_bound(leaf.length, |i| wanted.is_after(leaf.prefixes[i], || leaf.rows[i])));
+        let position = Position { leaf, slot };
+        (position, self.address(self.normal(position)))
     }
 
     fn normal(&self, position: Position) -> Position {
@@ -117,7 +133,7 @@ impl Tree {
         Some(arena.row(self.address(position)?))
     }
 
-    pub(super) fn address(&self, position: Position) -> Option<Address> {
+    fn address(&self, position: Position) -> Option<Address> {
         Some(self.leaves.get(position.leaf)?.rows[position.slot])
     }
 
@@ -130,22 +146,20 @@ impl Tree {
         self.normal(Position { leaf: position.leaf, slot: position.slot + 1 })
     }
 
-    /// Lets the row at `position` be another of the same key, which keeps its place in the order.
+    /// Lets the row that follows `position` be another of the same key, which keeps its place in the order.
     pub(super) fn replace(&mut self, position: Position, row: Address) {
+        let position = self.normal(position);
         self.leaves[position.leaf].rows[position.slot] = row;
     }
 
-    /// Adds the row that was put at `address`. No row of this key and version is in the tree.
-    pub(super) fn insert(&mut self, arena: &Arena, address: Address) {
-        let row = arena.row(address);
-        self.make_common(arena, row.key);
-        let prefix = prefix(row.key, self.common.len());
-        let Position { leaf, slot } = self.find(arena, (row.key, row.version), prefix);
+    /// Adds a row at the position that `find` gave for it. No row of this key and version is in the tree, and `common` fits the key.
+    pub(super) fn insert(&mut self, Position { leaf, slot }: Position, key: &[u8], row: Address) {
+        let prefix = prefix(key, self.common.len());
         match self.leaves.get_mut(leaf) {
-            None => self.add_leaf(0, prefix, address),
-            Some(full) if full.length == LEAF_ROWS => self.insert_into_full(leaf, slot, prefix, address),
+            None => self.add_leaf(0, prefix, row),
+            Some(full) if full.length == LEAF_ROWS => self.insert_into_full(leaf, slot, prefix, row),
             Some(there) => {
-                there.insert(slot, prefix, address);
+                there.insert(slot, prefix, row);
                 self.firsts[leaf] = there.prefixes[0];
             }
         }
@@ -176,7 +190,7 @@ impl Tree {
     }
 
     /// Shortens `common` so that `key` begins with it too.
-    fn make_common(&mut self, arena: &Arena, key: &[u8]) {
+    pub(super) fn make_common(&mut self, arena: &Arena, key: &[u8]) {
         if self.leaves.is_empty() {
             self.common = key.to_vec();
             return;
@@ -226,8 +240,9 @@ mod tests {
             for _ in 0..2000 {
                 let (key, version) = (key(&mut random), random.u64(0..4));
                 if model.insert((key.clone(), u64::MAX - version), ()).is_none() {
-                    let address = arena.push(RowRef { key: &key, version, value: None });
-                    tree.insert(&arena, address);
+                    tree.make_common(&arena, &key);
+                    let (position, _) = tree.find(&arena, (&key, version));
+                    tree.insert(position, &key, arena.push(RowRef { key: &key, version, value: None }));
                 }
             }
             let mut position = tree.first();
