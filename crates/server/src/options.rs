@@ -120,9 +120,6 @@ pub struct ServerOptions {
     /// How long followers wait for a silent leader, milliseconds.
     #[serde(default = "default_election_timeout_ms")]
     pub election_timeout_ms: u64,
-    /// Answer linearizable reads under the leader's lease, which trusts the clocks' rates, instead of by a round to a quorum.
-    #[serde(default)]
-    pub lease_reads: bool,
     /// Memory for table rows that are not yet in files, bytes.
     #[serde(default = "default_table_memory_bytes")]
     pub memtable_bytes: usize,
@@ -165,7 +162,6 @@ impl ServerOptions {
             start: Start::InitialCluster { token: "steadfast".to_owned(), members: vec![(name.to_owned(), "127.0.0.1:2380".to_owned())] },
             heartbeat_interval_ms: default_heartbeat_interval_ms(),
             election_timeout_ms: default_election_timeout_ms(),
-            lease_reads: false,
             memtable_bytes: default_table_memory_bytes(),
             block_cache_bytes: default_table_memory_bytes(),
             log_retention_bytes: default_log_retention_bytes(),
