@@ -6,8 +6,8 @@
 use steadfast_consensus::Outputs as RaftOutputs;
 use steadfast_state::Answer as AnswerFor;
 use steadfast_storage::tables::Pressure;
+use steadfast_types::Entry;
 use steadfast_types::disk::Disk;
-use steadfast_types::{Entry, Payload};
 
 use crate::jobs::{Job, Kind};
 use crate::message::CallAnswer;
@@ -43,6 +43,7 @@ impl<S, D: Disk> Node<S, D> {
             self.out.notices.push(Notice::Role(role));
         }
         if let Some((position, configuration)) = configuration {
+            self.configuration_at = position.index;
             self.out.notices.push(Notice::Configuration(position, configuration));
         }
         self.on_committed(committed);
@@ -68,20 +69,23 @@ impl<S, D: Disk> Node<S, D> {
 
     /// Whether the tables can take no more for now.
     pub(crate) fn must_hold_back(&self) -> bool {
-        self.receiving.as_ref().is_some_and(Receiving::is_installing) || self.state.tables().pressure() == Pressure::Behind
+        self.is_faulted
+            || self.receiving.as_ref().is_some_and(Receiving::is_installing)
+            || self.state.tables().pressure() == Pressure::Behind
     }
 
     /// Applies what is committed, as far as may be.
     pub(crate) fn apply_held_back(&mut self) {
         let mut last = None;
-        while !self.must_hold_back() {
+        while let Some(index) = self.held_back.front().map(|entry| entry.index) {
+            // A snapshot installed meanwhile may hold it already.
+            let is_known = index <= self.state.applied().index;
+            if !is_known && self.must_hold_back() {
+                break;
+            }
             let Some(entry) = self.held_back.pop_front() else { break };
             self.held_back_bytes -= entry.size();
-            // A snapshot installed meanwhile may hold it already.
-            if entry.index <= self.state.applied().index {
-                continue;
-            }
-            if !self.apply(&entry) {
+            if !is_known && !self.apply(&entry) {
                 return;
             }
             last = Some(entry.index);
@@ -93,11 +97,12 @@ impl<S, D: Disk> Node<S, D> {
 
     /// False if the node can't go on.
     pub(crate) fn apply(&mut self, entry: &Entry) -> bool {
+        let was_member = self.state.configuration().contains(self.options.id);
         let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events: self.options.events };
         let applied = match self.state.apply(entry, answer) {
             Ok(applied) => applied,
             Err(fault) => {
-                self.out.notices.push(Notice::Fault(format!("entry {} can't be applied: {fault}", entry.position())));
+                self.fault(format!("entry {} can't be applied: {fault}", entry.position()));
                 return false;
             }
         };
@@ -117,21 +122,26 @@ impl<S, D: Disk> Node<S, D> {
             self.last_applied_term = entry.term;
             self.proposals.term_applied(entry.term);
         }
-        self.after_apply(entry);
+        self.after_apply(was_member);
         true
     }
 
-    pub(crate) fn after_apply(&mut self, entry: &Entry) {
-        if let Payload::Change { configuration, .. } = &entry.payload
-            && !configuration.contains(self.options.id)
-            && !configuration.is_joint()
-        {
+    /// A node that was not a member before is not removed: a new one replays configurations from before it was added.
+    pub(crate) fn after_apply(&mut self, was_member: bool) {
+        if was_member && !self.state.configuration().contains(self.options.id) {
             self.out.notices.push(Notice::Removed);
         }
-        if let Some(divergence) = self.state.divergence() {
+        if let Some(divergence) = self.state.divergence().filter(|_| !self.divergence_told) {
+            self.divergence_told = true;
             let steadfast_state::Divergence { index, ours, theirs } = divergence;
             self.out.notices.push(Notice::Diverged(format!("at entry {index} the hash here is {ours:016x}, the leader's {theirs:016x}")));
         }
+    }
+
+    /// This node can't go on: nothing more is applied until the shell has stopped it.
+    pub(crate) fn fault(&mut self, reason: String) {
+        self.is_faulted = true;
+        self.out.notices.push(Notice::Fault(reason));
     }
 
     pub(crate) fn update_leadership(&mut self) {
@@ -142,7 +152,7 @@ impl<S, D: Disk> Node<S, D> {
         if !self.leases.is_running() && self.last_applied_term == self.raft.term() {
             match self.state.reader().leases() {
                 Ok(leases) => self.leases.start(self.now, leases),
-                Err(error) => self.out.notices.push(Notice::Fault(error.to_string())),
+                Err(error) => self.fault(error.to_string()),
             }
         }
     }

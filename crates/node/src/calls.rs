@@ -22,8 +22,9 @@ struct Call<S> {
 }
 
 impl<S> Calls<S> {
-    pub(crate) fn new() -> Self {
-        Calls { next: 1, open: BTreeMap::new() }
+    /// `first` is random, so that a late answer to an earlier process life answers nothing in this one.
+    pub(crate) fn new(first: u64) -> Self {
+        Calls { next: first, open: BTreeMap::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -32,7 +33,7 @@ impl<S> Calls<S> {
 
     pub(crate) fn add(&mut self, slot: S, question: Question, deadline: Instant) {
         self.open.insert(self.next, Call { slot, question, deadline, last_sent: None });
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
     }
 
     /// Those to send now: never sent, or sent longer than `patience` ago. A membership change is asked for once: it is not safe to repeat.
@@ -54,9 +55,5 @@ impl<S> Calls<S> {
 
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<S> {
         self.open.extract_if(.., |_, call| call.deadline <= now).map(|(_, call)| call.slot).collect()
-    }
-
-    pub(crate) fn next_deadline(&self) -> Instant {
-        self.open.values().map(|call| call.deadline).min().unwrap_or(Instant::NEVER)
     }
 }

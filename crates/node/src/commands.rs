@@ -1,6 +1,5 @@
 //! Commands on their way to the log: this node's own to the leader, and what a leader has gathered into entries.
 
-use bytes::Bytes;
 use steadfast_consensus::Role;
 use steadfast_types::disk::Disk;
 use steadfast_types::{NodeId, Term};
@@ -31,7 +30,7 @@ impl<S, D: Disk> Node<S, D> {
                 }
                 let patience = self.options.heartbeat_interval;
                 for (number, question) in self.calls.due(self.now, patience) {
-                    self.send(leader, &PeerMessage::Call { number, question });
+                    self.send(leader, &PeerMessage::Call { term, number, question });
                 }
             }
             (_, None) => self.intake.leave(),
@@ -40,19 +39,20 @@ impl<S, D: Disk> Node<S, D> {
 
     pub(crate) fn forward(&mut self, leader: NodeId, term: Term, frames: Vec<Forwarding>) {
         let incarnation = self.options.incarnation;
-        for Forwarding { first, batch } in frames {
-            self.send(leader, &PeerMessage::Forward { term, incarnation, first, batch });
+        for Forwarding { stream, first, batch } in frames {
+            self.send(leader, &PeerMessage::Forward { term, incarnation, stream, first, batch });
         }
     }
 
-    pub(crate) fn on_forward(&mut self, from: NodeId, term: Term, incarnation: u64, first: u64, batch: Bytes) {
+    pub(crate) fn on_forward(&mut self, from: NodeId, term: Term, incarnation: u64, frame: Forwarding) {
         if self.raft.role() != Role::Leader || self.raft.term() != term {
             return;
         }
         self.intake.enter_term(term);
-        match self.intake.take(from, incarnation, first, batch) {
+        let stream = frame.stream;
+        match self.intake.take(from, incarnation, frame) {
             Ok(Taken::Yes | Taken::Full) => {}
-            Ok(Taken::Gap(next)) => self.send(from, &PeerMessage::ForwardExpected { term, incarnation, next }),
+            Ok(Taken::Gap(next)) => self.send(from, &PeerMessage::ForwardExpected { term, incarnation, stream, next }),
             Err(error) => self.out.notices.push(Notice::JobFailed(format!("peer {from} forwarded a malformed batch: {error}"))),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use steadfast_storage::log::{LogError, LogReader};
-use steadfast_storage::tables::{self, Checkpoint, Incoming, LsmTables, TablesOptions};
+use steadfast_storage::tables::{self, Checkpoint, Incoming, LsmTables, Retired, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, limits};
 
@@ -35,7 +35,7 @@ pub(crate) enum Kind<D: Disk> {
     /// Write pieces of a snapshot; the first one begins it.
     WriteSnapshot { transfer: u64, incoming: Option<Incoming<D>>, disk: D, chunks: Vec<(u64, Bytes)> },
     /// Check and install a complete snapshot.
-    Install { transfer: u64, incoming: Incoming<D>, disk: D, options: TablesOptions },
+    Install { transfer: u64, incoming: Incoming<D>, disk: D, options: TablesOptions, former: Option<Retired<D>> },
 }
 
 pub(crate) enum Done<D: Disk> {
@@ -44,16 +44,7 @@ pub(crate) enum Done<D: Disk> {
     ForRepair { to: NodeId, anchor: LogPosition, entries: Vec<Entry> },
     SnapshotRead { to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String> },
     SnapshotWritten { transfer: u64, incoming: Result<Incoming<D>, String> },
-    Installed { transfer: u64, tables: Result<LsmTables<D>, InstallError> },
-}
-
-/// Why a snapshot was not installed.
-#[derive(Debug)]
-pub(crate) enum InstallError {
-    /// It is bad or the disk is full: the old tables are as they were.
-    Refused(String),
-    /// The new tables are in place and can't be opened.
-    Broken(String),
+    Installed { transfer: u64, tables: Result<LsmTables<D>, String> },
 }
 
 impl<D: Disk> core::fmt::Debug for Job<D> {
@@ -106,7 +97,9 @@ impl<D: Disk> Job<D> {
             Kind::WriteSnapshot { transfer, incoming, disk, chunks } => {
                 Done::SnapshotWritten { transfer, incoming: write_chunks(incoming, &disk, chunks) }
             }
-            Kind::Install { transfer, incoming, disk, options } => Done::Installed { transfer, tables: install(incoming, &disk, options) },
+            Kind::Install { transfer, incoming, disk, options, former } => {
+                Done::Installed { transfer, tables: install(incoming, &disk, options, former.as_ref()) }
+            }
         })
     }
 }
@@ -118,7 +111,7 @@ fn read_for_repair<D: Disk>(reader: &LogReader<D>, from: LogIndex, anchor: LogPo
         return Vec::new();
     }
     let mut entries = reader.read(from, limits::APPEND_BYTES).unwrap_or_default();
-    entries.retain(|entry| entry.index < anchor.index);
+    entries.retain(|entry| entry.index <= anchor.index);
     entries
 }
 
@@ -133,9 +126,18 @@ fn write_chunks<D: Disk>(incoming: Option<Incoming<D>>, disk: &D, chunks: Vec<(u
     Ok(incoming)
 }
 
-pub(crate) fn install<D: Disk>(incoming: Incoming<D>, disk: &D, options: TablesOptions) -> Result<LsmTables<D>, InstallError> {
-    let refused = |error: &dyn core::fmt::Display| InstallError::Refused(error.to_string());
-    let received = incoming.finish().map_err(|error| refused(&error))?;
-    received.install().map_err(|error| refused(&error))?;
-    LsmTables::open(disk, options).map_err(|error| InstallError::Broken(error.to_string()))
+/// Puts a snapshot in the place of the tables. The readers of the former ones may still be in use: their files stay as long.
+pub(crate) fn install<D: Disk>(
+    incoming: Incoming<D>,
+    disk: &D,
+    options: TablesOptions,
+    former: Option<&Retired<D>>,
+) -> Result<LsmTables<D>, String> {
+    let received = incoming.finish().map_err(|error| error.to_string())?;
+    received.install().map_err(|error| error.to_string())?;
+    let opened = match former {
+        Some(former) => LsmTables::open_after(disk, options, former),
+        None => LsmTables::open(disk, options),
+    };
+    opened.map_err(|error| error.to_string())
 }

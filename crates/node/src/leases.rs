@@ -56,15 +56,18 @@ impl LeaseClock {
         Some(i64::try_from(remaining.as_micros().div_ceil(1_000_000)).unwrap_or(i64::MAX))
     }
 
-    /// Leases whose time is over, each again after a while until its end is applied. After a pause of this process the clock stops instead, so
-    /// that it starts anew and every lease has its full time again.
+    /// Leases whose time is over, each again after a while until its end is applied.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<LeaseId> {
-        let paused = now.since(self.last_turn) > PAUSE;
-        self.last_turn = now;
-        if paused {
+        self.running.as_mut().map_or_else(Vec::new, |expiry| expiry.due(now, ENDED_PER_TURN))
+    }
+
+    /// A turn begins; an idle node has one every `longest_idle`. After a pause of this process the clock stops, so that it starts anew and every
+    /// lease has its full time again.
+    pub(crate) fn turn(&mut self, now: Instant, longest_idle: Duration) {
+        if now.since(self.last_turn) > PAUSE.max(3 * longest_idle) {
             self.running = None;
         }
-        self.running.as_mut().map_or_else(Vec::new, |expiry| expiry.due(now, ENDED_PER_TURN))
+        self.last_turn = now;
     }
 
     pub(crate) fn next_deadline(&self) -> Instant {

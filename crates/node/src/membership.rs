@@ -28,11 +28,15 @@ pub(crate) fn plan(
             if members.iter().any(|m| m.peer_urls.iter().any(|url| peer_urls.contains(url))) {
                 return Err(Refusal::PeerUrlExists);
             }
-            if *learner {
-                target.learners.insert(*id)
-            } else {
-                target.voters.insert(*id)
-            };
+            let was_alone = target.voters.len() == 1;
+            let added = if *learner { target.learners.insert(*id) } else { target.voters.insert(*id) };
+            if !added || (*learner && target.voters.contains(id)) {
+                return Err(Refusal::MemberExists);
+            }
+            // A voter that has not started counts as down; only a cluster of one can't grow otherwise.
+            if !*learner && !was_alone && !survives(&target, status, me) {
+                return Err(Refusal::NotEnoughMembers);
+            }
             Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })
         }
         MembershipChange::Remove(id) => {
@@ -71,3 +75,6 @@ fn survives(target: &Configuration, status: &Status, me: NodeId) -> bool {
 fn in_sync(id: NodeId, status: &Status) -> bool {
     status.followers.iter().any(|f| f.id == id && f.active && f.matched.0 >= status.commit.0 / 10 * 9)
 }
+
+#[cfg(test)]
+mod tests;

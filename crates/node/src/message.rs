@@ -18,7 +18,9 @@ pub enum PeerMessage {
         term: Term,
         /// The sender's process life.
         incarnation: u64,
-        /// The place of the first of them in this term's stream, from 0.
+        /// The stream of that life; a greater number is a later one.
+        stream: u64,
+        /// The place of the first of them in the stream, from 0.
         first: u64,
         /// A `Batch` in wire form.
         batch: Bytes,
@@ -29,11 +31,15 @@ pub enum PeerMessage {
         term: Term,
         /// The stream's sender's process life.
         incarnation: u64,
+        /// The stream.
+        stream: u64,
         /// The next place it can take.
         next: u64,
     },
     /// A question only the leader can answer.
     Call {
+        /// The term whose leader may take it.
+        term: Term,
         /// Counts the caller's calls.
         number: u64,
         /// The question.
@@ -68,11 +74,11 @@ pub enum PeerMessage {
         /// It is installed, or no longer needed.
         done: bool,
     },
-    /// A repairing node asks for entries it lost: those in `from..anchor.index`, by log matching the same wherever `anchor` is in the log.
+    /// A repairing node asks for entries it lost: those in `from..=anchor.index`, by log matching the same wherever `anchor` is in the log.
     LogRequest {
         /// The first one missing.
         from: LogIndex,
-        /// An intact entry after the missing ones.
+        /// The first entry after the missing ones; at the log's end, the last of them.
         anchor: LogPosition,
     },
     /// Entries for a repairing node, from the first one missing.
@@ -82,21 +88,30 @@ pub enum PeerMessage {
         /// In order, perhaps not all.
         entries: Vec<Entry>,
     },
-    /// A repairing node asks for a snapshot, for its tables are damaged.
-    SnapshotRequest {},
+    /// A repairing node asks for a snapshot that covers this entry.
+    SnapshotRequest {
+        /// An older one is of no use.
+        at_least: LogIndex,
+    },
+    /// The receiver of a snapshot does not know this hand-over's beginning: it must begin again.
+    SnapshotUnknown {
+        /// The hand-over.
+        transfer: u64,
+    },
 }
 
 wire_enum!(PeerMessage {
     1 => Raft(message),
-    2 => Forward { term, incarnation, first, batch },
-    3 => ForwardExpected { term, incarnation, next },
-    4 => Call { number, question },
+    2 => Forward { term, incarnation, stream, first, batch },
+    3 => ForwardExpected { term, incarnation, stream, next },
+    4 => Call { term, number, question },
     5 => CallAnswer { number, answer },
     6 => SnapshotChunk { transfer, position, total, offset, bytes },
     7 => SnapshotProgress { transfer, received, done },
     8 => LogRequest { from, anchor },
     9 => LogReply { anchor, entries },
-    10 => SnapshotRequest {},
+    10 => SnapshotRequest { at_least },
+    11 => SnapshotUnknown { transfer },
 });
 
 /// A question only the leader can answer.

@@ -12,7 +12,7 @@ use steadfast_consensus::message::{Body, Message};
 use steadfast_consensus::{ProposeError, Raft, Status};
 use steadfast_state::{State, StateReader};
 use steadfast_storage::log::LogReader;
-use steadfast_storage::tables::{LsmTables, Statistics};
+use steadfast_storage::tables::{JobError, LsmTables, Statistics};
 use steadfast_types::disk::Disk;
 use steadfast_types::tables::Tables;
 use steadfast_types::wire::Wire;
@@ -24,12 +24,18 @@ use crate::forward::Intake;
 use crate::jobs::{Done, Job, JobDone, Kind};
 use crate::leases::LeaseClock;
 use crate::message::Question;
-use crate::proposals::Proposals;
+use crate::proposals::{Forwarding, Proposals};
 use crate::reads::Reads;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
 use crate::start::Options;
 use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
+
+/// After a job of the tables found the disk full, the next one waits this long.
+const FULL_DISK_RETRY: steadfast_types::time::Duration = steadfast_types::time::Duration::from_secs(1);
+
+/// So many times its usual bytes may the log grow while a snapshot is under way that it continues.
+const KEPT_FOR_SNAPSHOTS: u64 = 8;
 
 type TablesReader<D> = <LsmTables<D> as Tables>::Reader;
 
@@ -54,7 +60,16 @@ pub struct Node<S, D: Disk> {
     pub(crate) held_back: VecDeque<Entry>,
     pub(crate) held_back_bytes: usize,
     pub(crate) tables_jobs_out: u32,
+    /// After the disk was full: no job of the tables before this.
+    pub(crate) tables_retry: Instant,
     pub(crate) last_applied_term: Term,
+    /// The entry of the newest configuration in the log.
+    pub(crate) configuration_at: LogIndex,
+    pub(crate) is_faulted: bool,
+    pub(crate) divergence_told: bool,
+    pub(crate) held_back_since: Option<Instant>,
+    /// Nothing of the log was ever durable: until it is, nor may the state be, or a crash would leave a state without a log.
+    pub(crate) log_is_blank: bool,
     pub(crate) log_start: LogPosition,
     pub(crate) log_bytes: u64,
     pub(crate) compaction_asked: LogPosition,
@@ -119,6 +134,7 @@ pub(crate) struct Parts<D: Disk> {
     pub(crate) hard_state: HardState,
     pub(crate) log_start: LogPosition,
     pub(crate) log_bytes: u64,
+    pub(crate) configuration_at: LogIndex,
 }
 
 impl<S, D: Disk> Node<S, D> {
@@ -135,14 +151,20 @@ impl<S, D: Disk> Node<S, D> {
             now,
             intake: Intake::default(),
             reads: Reads::new(),
-            calls: Calls::new(),
+            calls: Calls::new(Rng::with_seed(parts.options.seed ^ 0x6361_6c6c).u64(..)),
             leases: LeaseClock::default(),
             sending: BTreeMap::new(),
             receiving: None,
             held_back: VecDeque::new(),
             held_back_bytes: 0,
             tables_jobs_out: 0,
+            tables_retry: now,
             last_applied_term: applied.term,
+            configuration_at: parts.configuration_at,
+            is_faulted: false,
+            divergence_told: false,
+            held_back_since: None,
+            log_is_blank: parts.hard_state.term == Term(0) && applied.index == LogIndex(0),
             log_start: parts.log_start,
             log_bytes: parts.log_bytes,
             compaction_asked: parts.log_start,
@@ -204,7 +226,7 @@ impl<S, D: Disk> Node<S, D> {
             hash: self.state.hash(),
             tables: self.state.tables().statistics(),
             established: self.raft.is_established_leader(),
-            waiting: self.reads.len() + self.calls.len(),
+            waiting: self.proposals.len() + self.reads.len() + self.calls.len(),
         }
     }
 
@@ -280,14 +302,16 @@ impl<S, D: Disk> Node<S, D> {
             PeerMessage::Raft(Message { body: Body::Append { entries, .. }, .. })
                 if !entries.is_empty() && self.held_back_bytes > HELD_BACK_BYTES => {}
             PeerMessage::Raft(message) => self.raft.receive(from, message),
-            PeerMessage::Forward { term, incarnation, first, batch } => self.on_forward(from, term, incarnation, first, batch),
-            PeerMessage::ForwardExpected { term, incarnation, next } => {
+            PeerMessage::Forward { term, incarnation, stream, first, batch } => {
+                self.on_forward(from, term, incarnation, Forwarding { stream, first, batch });
+            }
+            PeerMessage::ForwardExpected { term, incarnation, stream, next } => {
                 if incarnation == self.options.incarnation && self.raft.leader() == Some(from) {
-                    let again = self.proposals.resend_from(term, next, self.now);
+                    let again = self.proposals.resend_from(term, stream, next, self.now, self.options.heartbeat_interval);
                     self.forward(from, term, again);
                 }
             }
-            PeerMessage::Call { number, question } => self.on_call(from, number, question),
+            PeerMessage::Call { term, number, question } => self.on_call(from, term, number, question),
             PeerMessage::CallAnswer { number, answer } => self.on_call_answer(number, answer),
             PeerMessage::SnapshotChunk { transfer, position, total, offset, bytes } => {
                 self.on_snapshot_chunk(from, Chunk { transfer, position, total, offset, bytes });
@@ -297,7 +321,8 @@ impl<S, D: Disk> Node<S, D> {
                 let reader = self.log_reader.clone();
                 self.out.jobs.push(Job(Kind::ReadForRepair { to: from, from: first, anchor, reader }));
             }
-            PeerMessage::SnapshotRequest {} => self.begin_snapshot(from),
+            PeerMessage::SnapshotRequest { at_least } => self.on_snapshot_request(from, at_least),
+            PeerMessage::SnapshotUnknown { transfer } => self.on_snapshot_unknown(from, transfer),
             // Only a repairing node asks, and it is not running.
             PeerMessage::LogReply { .. } => {}
         }
@@ -306,9 +331,11 @@ impl<S, D: Disk> Node<S, D> {
     fn on_log_done(&mut self, done: LogDone) {
         if let Some(sequence) = done.synced {
             self.raft.log_synced(sequence);
+            self.log_is_blank = false;
         }
         if let Some(position) = done.compacted {
-            self.log_start = position;
+            // It may begin later by now, after a snapshot.
+            self.log_start = self.log_start.max(position);
             self.raft.log_compacted(position);
             self.out.notices.push(Notice::LogCompacted(position));
         }
@@ -327,39 +354,52 @@ impl<S, D: Disk> Node<S, D> {
             }
             Done::ForRepair { to, anchor, entries } => self.send(to, &PeerMessage::LogReply { anchor, entries }),
             Done::SnapshotRead { to, transfer, offset, bytes } => self.on_snapshot_read(to, transfer, offset, bytes),
-            Done::SnapshotWritten { transfer, incoming } => match (&mut self.receiving, incoming) {
-                (Some(receiving), Ok(incoming)) if receiving.transfer == transfer => receiving.written(incoming),
-                (_, Ok(_)) => {}
-                (_, Err(error)) => self.drop_receiving(format!("writing a snapshot: {error}")),
-            },
+            Done::SnapshotWritten { transfer, incoming } => {
+                match (self.receiving.as_mut().filter(|receiving| receiving.transfer == transfer), incoming) {
+                    (Some(receiving), Ok(incoming)) => receiving.written(incoming),
+                    (Some(_), Err(error)) => self.drop_receiving(format!("writing a snapshot: {error}")),
+                    (None, _) => {}
+                }
+            }
             Done::Installed { transfer, tables } => self.on_installed(transfer, tables),
         }
     }
 
     fn on_tables_job_done(&mut self, done: steadfast_storage::tables::JobDone<D>) {
         self.tables_jobs_out -= 1;
-        if let Err(error) = self.state.tables_mut().finish_job(done) {
-            self.out.notices.push(Notice::JobFailed(format!("tables: {error}")));
+        match self.state.tables_mut().finish_job(done) {
+            Ok(()) | Err(JobError::Retired) => {}
+            Err(error @ JobError::Full(_)) => {
+                self.tables_retry = self.now + FULL_DISK_RETRY;
+                self.out.notices.push(Notice::JobFailed(format!("tables: {error}")));
+            }
+            Err(error @ (JobError::Disk(_) | JobError::Damaged(_))) => self.fault(format!("tables: {error}")),
         }
+        // A follower goes on by log where its snapshot ends; it may hold up the cut of the log, but not for ever.
         let durable = self.state.tables().durable();
-        if durable > self.compaction_asked {
-            self.compaction_asked = durable;
-            self.out.log.push(LogCommand::Compact { through: durable, keep_bytes: self.options.log_retention_bytes });
+        let needed = self.sending.values().map(|sending| sending.position).min().unwrap_or(durable);
+        let may_keep = self.log_bytes < KEPT_FOR_SNAPSHOTS * self.options.log_retention_bytes;
+        let through = if may_keep { durable.min(needed) } else { durable };
+        if through > self.compaction_asked {
+            self.compaction_asked = through;
+            self.out.log.push(LogCommand::Compact { through, keep_bytes: self.options.log_retention_bytes });
         }
     }
 
     fn start_jobs(&mut self) {
+        self.drop_outrun_snapshot();
         let installing = self.receiving.as_ref().is_some_and(Receiving::is_installing);
         let wants_install = self.receiving.as_ref().is_some_and(Receiving::is_complete);
-        if !installing && !wants_install {
+        if !installing && !wants_install && !self.is_faulted && !self.log_is_blank && self.now >= self.tables_retry {
             while let Some(job) = self.state.tables_mut().next_job() {
                 self.tables_jobs_out += 1;
                 self.out.jobs.push(Job(Kind::Tables(job)));
             }
         }
-        let may_install = self.tables_jobs_out == 0;
+        let may_install = self.tables_jobs_out == 0 && !self.is_faulted && !self.log_is_blank;
         if let Some(receiving) = &mut self.receiving {
-            self.out.jobs.extend(receiving.job(&self.disk, &self.options.tables, may_install));
+            let retire = || Some(self.state.tables().retire());
+            self.out.jobs.extend(receiving.job(&self.disk, &self.options.tables, may_install, retire));
         }
         for sending in self.sending.values_mut() {
             self.out.jobs.extend(sending.jobs(self.now));

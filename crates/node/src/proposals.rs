@@ -1,34 +1,39 @@
 //! The commands of this node's own clients, from their arrival to their outcome.
 //!
-//! A command is *handed over* to the leader of a term: to this node's own consensus, or in that term's forward stream to another node. Only
-//! the leader of that very term may put it in the log.
+//! A command is *handed over* to the leader of a term: to this node's own consensus, or in a forward stream to another node. Only the leader
+//! of that very term may put it in the log.
 //!
 //! Invariants:
 //! 1. A command is applied at most once, however often leaders change: it is handed over again only when this node has applied an entry of
 //!    a later term than the one it was handed over in and the command was not applied before that. Terms never go down along the log,
 //!    so no entry of the earlier term can follow, and the command can't be in one.
-//! 2. Places in a term's stream are given in order, without gaps, and stay occupied until the outcome or a later term: the leader takes them
-//!    in order only, so that a lost frame is noticed and a doubled one ignored.
-//! 3. Commands and bytes waiting here are bounded; beyond that clients are refused before anything is done.
+//! 2. Places in a stream are given in order, without gaps, and a command keeps its place until its outcome or a later term: the leader takes
+//!    them in order only, so that a lost frame is noticed and a doubled one ignored. Outcomes come in the order of the places.
+//! 3. Each stream of a process life has a greater number than the one before: a new term begins one, and so does the loss of outcomes to a
+//!    snapshot, which leaves places that can't be filled any more.
+//! 4. Commands and bytes waiting here are bounded; beyond that clients are refused before anything is done.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use steadfast_state::command::{Command, Origin, Proposal};
 use steadfast_types::wire::{Wire, put_varint};
 use steadfast_types::{Instant, NodeId, Term, limits, time::Duration};
 
+/// Frames sent again at once. The rest follows when these have arrived: a stream is never stuck behind them, and never floods a slow leader.
+const RESENT_FRAMES: usize = 8;
+
 /// The commands of one process life that wait for their outcome.
 #[derive(Debug)]
 pub(crate) struct Proposals<S> {
     node: NodeId,
     incarnation: u64,
-    /// The request number of the first of `waiting`.
-    first_request: u64,
-    waiting: VecDeque<Waiting<S>>,
+    /// The number of the next request.
+    next_request: u64,
+    waiting: BTreeMap<u64, Waiting<S>>,
     bytes: usize,
-    /// Request numbers to hand over, ascending.
-    unsent: VecDeque<u64>,
+    /// Requests to hand over.
+    unsent: BTreeSet<u64>,
     stream: Stream,
 }
 
@@ -37,28 +42,30 @@ struct Waiting<S> {
     /// Taken when the client is answered.
     slot: Option<S>,
     deadline: Instant,
-    /// The proposal in wire form; empty once the outcome is known.
+    /// The proposal in wire form; empty if somebody else proposes it.
     proposal: Bytes,
-    handed_over: Option<HandedOver>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct HandedOver {
-    term: Term,
-    /// The place in the term's stream; `None`: this node was the leader.
-    place: Option<u64>,
+    /// The term it was handed over in.
+    handed_over: Option<Term>,
 }
 
 /// The forward stream to the leader of `term`.
 #[derive(Debug, Default)]
 struct Stream {
     term: Term,
-    next: u64,
+    number: u64,
+    /// The place of the first of `requests`.
+    first: u64,
+    /// The requests in their places; those before have their outcome.
+    requests: VecDeque<u64>,
     last_sent: Instant,
+    /// What was sent again last, and when.
+    resent: Option<(u64, Instant)>,
 }
 
-/// A forward frame's content: the place of the first command, and a `Batch` in wire form.
+/// A forward frame's content: its stream, the place of the first command there, and a `Batch` in wire form.
+#[derive(Clone, Debug)]
 pub(crate) struct Forwarding {
+    pub(crate) stream: u64,
     pub(crate) first: u64,
     pub(crate) batch: Bytes,
 }
@@ -68,17 +75,22 @@ impl<S> Proposals<S> {
         Proposals {
             node,
             incarnation,
-            first_request: 1,
-            waiting: VecDeque::new(),
+            next_request: 1,
+            waiting: BTreeMap::new(),
             bytes: 0,
-            unsent: VecDeque::new(),
+            unsent: BTreeSet::new(),
             stream: Stream::default(),
         }
     }
 
-    /// Whether invariant 3 leaves room for another command.
+    /// Whether invariant 4 leaves room for another command.
     pub(crate) fn has_room(&self) -> bool {
         self.waiting.len() < limits::QUEUED_REQUESTS && self.bytes < limits::QUEUED_REQUEST_BYTES
+    }
+
+    /// How many wait, those included whose client has gone.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Takes in a client's command.
@@ -86,88 +98,76 @@ impl<S> Proposals<S> {
         let origin = self.reserve(slot, deadline);
         let proposal = Bytes::from(Proposal { origin, command }.to_wire());
         self.bytes += proposal.len();
-        self.unsent.push_back(origin.request);
-        if let Some(waiting) = self.waiting.back_mut() {
+        self.unsent.insert(origin.request);
+        if let Some(waiting) = self.waiting.get_mut(&origin.request) {
             waiting.proposal = proposal;
         }
     }
 
     /// An origin whose outcome goes to `slot`, for a proposal that somebody else makes (the leader, for a membership change).
     pub(crate) fn reserve(&mut self, slot: S, deadline: Instant) -> Origin {
-        let request = self.first_request + self.waiting.len() as u64;
-        self.waiting.push_back(Waiting { slot: Some(slot), deadline, proposal: Bytes::new(), handed_over: None });
+        let request = self.next_request;
+        self.next_request += 1;
+        self.waiting.insert(request, Waiting { slot: Some(slot), deadline, proposal: Bytes::new(), handed_over: None });
         Origin { node: self.node, incarnation: self.incarnation, request }
     }
 
     /// The outcome of `request` is known: who waits for it, if anyone still does.
     pub(crate) fn complete(&mut self, request: u64) -> Option<S> {
-        let at = usize::try_from(request.checked_sub(self.first_request)?).ok()?;
-        let waiting = self.waiting.get_mut(at)?;
-        self.bytes -= waiting.proposal.len();
-        waiting.proposal = Bytes::new();
-        let slot = waiting.slot.take();
-        self.drop_finished();
+        let slot = self.remove(request);
+        while self.stream.requests.front().is_some_and(|request| !self.waiting.contains_key(request)) {
+            self.stream.requests.pop_front();
+            self.stream.first += 1;
+        }
         slot
     }
 
-    fn drop_finished(&mut self) {
-        while self.waiting.front().is_some_and(|w| w.slot.is_none() && w.proposal.is_empty()) {
-            self.waiting.pop_front();
-            self.first_request += 1;
-        }
+    fn remove(&mut self, request: u64) -> Option<S> {
+        let waiting = self.waiting.remove(&request)?;
+        self.bytes -= waiting.proposal.len();
+        self.unsent.remove(&request);
+        waiting.slot
     }
 
     /// Clients whose deadline has passed. Their commands stay handed over (invariant 2), but are not handed over for the first time any more.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<S> {
+        let late: Vec<u64> = self.waiting.iter().filter(|(_, w)| w.slot.is_some() && w.deadline <= now).map(|(at, _)| *at).collect();
         let mut expired = Vec::new();
-        for waiting in self.waiting.iter_mut().take_while(|w| w.deadline <= now) {
-            expired.extend(waiting.slot.take());
-            if waiting.handed_over.is_none() {
-                self.bytes -= waiting.proposal.len();
-                waiting.proposal = Bytes::new();
+        for request in late {
+            match self.waiting.get_mut(&request) {
+                Some(waiting) if waiting.handed_over.is_some() => expired.extend(waiting.slot.take()),
+                Some(_) | None => expired.extend(self.remove(request)),
             }
         }
-        self.drop_finished();
         expired
-    }
-
-    /// The earliest deadline.
-    pub(crate) fn next_deadline(&self) -> Instant {
-        self.waiting.iter().find(|w| w.slot.is_some()).map_or(Instant::NEVER, |w| w.deadline)
     }
 
     /// This node has applied an entry of `term`, for the first time: what was handed over earlier and is not applied never will be.
     pub(crate) fn term_applied(&mut self, term: Term) {
-        let mut again = Vec::new();
-        for (at, waiting) in self.waiting.iter_mut().enumerate() {
-            if waiting.handed_over.is_some_and(|handed| handed.term < term) {
-                waiting.handed_over = None;
-                if waiting.slot.is_some() {
-                    again.push(self.first_request + at as u64);
-                } else {
-                    self.bytes -= waiting.proposal.len();
-                    waiting.proposal = Bytes::new();
+        let earlier = self.handed_over_in(|handed| handed < term);
+        for request in earlier {
+            match self.waiting.get_mut(&request) {
+                Some(waiting) if waiting.slot.is_some() => {
+                    waiting.handed_over = None;
+                    self.unsent.insert(request);
                 }
+                Some(_) | None => drop(self.remove(request)),
             }
         }
-        again.extend(self.unsent.drain(..));
-        again.sort_unstable();
-        self.unsent = again.into();
-        self.drop_finished();
     }
 
     /// A snapshot replaced the log up to an entry of `term`: the outcomes of what was handed over by then are lost.
     pub(crate) fn outcomes_lost(&mut self, term: Term) -> Vec<S> {
-        let mut lost = Vec::new();
-        for waiting in &mut self.waiting {
-            if waiting.handed_over.is_some_and(|handed| handed.term <= term) {
-                lost.extend(waiting.slot.take());
-                self.bytes -= waiting.proposal.len();
-                waiting.proposal = Bytes::new();
-            }
+        let lost = self.handed_over_in(|handed| handed <= term);
+        if self.stream.term <= term {
+            // Its places can't be filled any more: the next command begins another stream.
+            self.stream = Stream { number: self.stream.number, ..Stream::default() };
         }
-        self.drop_finished();
-        lost
+        lost.into_iter().filter_map(|request| self.remove(request)).collect()
+    }
+
+    fn handed_over_in(&self, is_meant: impl Fn(Term) -> bool) -> Vec<u64> {
+        self.waiting.iter().filter(|(_, waiting)| waiting.handed_over.is_some_and(&is_meant)).map(|(request, _)| *request).collect()
     }
 
     /// Whether anything waits to be handed over.
@@ -177,54 +177,42 @@ impl<S> Proposals<S> {
 
     /// Hands over to this node itself, the leader of `term`: the next proposal in wire form.
     pub(crate) fn hand_to_self(&mut self, term: Term) -> Option<Bytes> {
-        self.hand_over(HandedOver { term, place: None })
+        self.hand_over(term).map(|(_, proposal)| proposal)
     }
 
     /// Hands over to the leader of `term`: everything not yet sent, in frames.
     pub(crate) fn hand_to_leader(&mut self, term: Term, now: Instant) -> Vec<Forwarding> {
         if self.stream.term != term {
-            self.stream = Stream { term, next: 0, last_sent: now };
+            self.stream = Stream { term, number: self.stream.number + 1, ..Stream::default() };
         }
-        let first = self.stream.next;
+        let first = self.stream.first + self.stream.requests.len() as u64;
         let mut proposals = Vec::new();
-        while let Some(proposal) = self.hand_over(HandedOver { term, place: Some(self.stream.next) }) {
-            self.stream.next += 1;
+        while let Some((request, proposal)) = self.hand_over(term) {
+            self.stream.requests.push_back(request);
             proposals.push(proposal);
         }
         if !proposals.is_empty() {
             self.stream.last_sent = now;
         }
-        frames(first, &proposals)
+        frames(self.stream.number, first, &proposals)
     }
 
-    fn hand_over(&mut self, to: HandedOver) -> Option<Bytes> {
-        while let Some(request) = self.unsent.pop_front() {
-            let Some(at) = request.checked_sub(self.first_request) else { continue };
-            let Some(waiting) = self.waiting.get_mut(at as usize) else { continue };
-            if waiting.slot.is_some() && !waiting.proposal.is_empty() {
-                waiting.handed_over = Some(to);
-                return Some(waiting.proposal.clone());
-            }
-        }
-        None
+    fn hand_over(&mut self, term: Term) -> Option<(u64, Bytes)> {
+        let request = self.unsent.pop_first()?;
+        let waiting = self.waiting.get_mut(&request).expect("what is to be handed over waits for its outcome");
+        waiting.handed_over = Some(term);
+        Some((request, waiting.proposal.clone()))
     }
 
-    /// The leader of `term` can take place `next`: send from there again.
-    pub(crate) fn resend_from(&mut self, term: Term, next: u64, now: Instant) -> Vec<Forwarding> {
-        if self.stream.term != term {
+    /// The leader of `term` can take place `next` of the stream `number`: send from there again. Of many complaints about one gap, the first
+    /// in a `patience` counts.
+    pub(crate) fn resend_from(&mut self, term: Term, number: u64, next: u64, now: Instant, patience: Duration) -> Vec<Forwarding> {
+        let heeded = self.stream.resent.is_some_and(|(place, at)| place == next && now.since(at) < patience);
+        if self.stream.term != term || self.stream.number != number || heeded {
             return Vec::new();
         }
-        self.stream.last_sent = now;
-        let place = |w: &Waiting<S>| w.handed_over.filter(|handed| handed.term == term).and_then(|handed| handed.place);
-        let again: Vec<(u64, Bytes)> = self
-            .waiting
-            .iter()
-            .filter(|w| !w.proposal.is_empty())
-            .filter_map(|w| Some((place(w).filter(|place| *place >= next)?, w.proposal.clone())))
-            .collect();
-        let Some(&(first, _)) = again.first() else { return Vec::new() };
-        let proposals: Vec<Bytes> = again.into_iter().map(|(_, proposal)| proposal).collect();
-        frames(first, &proposals)
+        self.stream.resent = Some((next, now));
+        self.resend(next, now)
     }
 
     /// What was sent to the leader of `term` and has no outcome after `patience`: the frame may be lost.
@@ -232,17 +220,27 @@ impl<S> Proposals<S> {
         if self.stream.term != term || now.since(self.stream.last_sent) < patience {
             return Vec::new();
         }
-        self.resend_from(term, 0, now)
+        self.resend(0, now)
+    }
+
+    fn resend(&mut self, next: u64, now: Instant) -> Vec<Forwarding> {
+        self.stream.last_sent = now;
+        let known = next.saturating_sub(self.stream.first);
+        let again = self.stream.requests.iter().skip(usize::try_from(known).unwrap_or(usize::MAX));
+        let proposals: Vec<Bytes> = again.map_while(|request| Some(self.waiting.get(request)?.proposal.clone())).collect();
+        let mut again = frames(self.stream.number, self.stream.first + known, &proposals);
+        again.truncate(RESENT_FRAMES);
+        again
     }
 }
 
 /// Packs consecutive proposals into batches of bounded size.
-fn frames(mut first: u64, proposals: &[Bytes]) -> Vec<Forwarding> {
+fn frames(stream: u64, mut first: u64, proposals: &[Bytes]) -> Vec<Forwarding> {
     let mut frames = Vec::new();
     let mut rest = proposals;
     while !rest.is_empty() {
         let (batch, count) = pack(rest);
-        frames.push(Forwarding { first, batch });
+        frames.push(Forwarding { stream, first, batch });
         first += count as u64;
         rest = &rest[count..];
     }
@@ -268,3 +266,6 @@ pub(crate) fn pack(proposals: &[Bytes]) -> (Bytes, usize) {
     }
     (batch.into(), count)
 }
+
+#[cfg(test)]
+mod tests;

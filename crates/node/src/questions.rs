@@ -2,9 +2,9 @@
 
 use steadfast_consensus::{ProposeError, Role};
 use steadfast_state::command::{Batch, Member, Origin, Proposal};
-use steadfast_types::NodeId;
 use steadfast_types::disk::Disk;
 use steadfast_types::wire::Wire;
+use steadfast_types::{NodeId, Term, limits};
 
 use crate::message::{CallAnswer, Question};
 use crate::node::{Caller, LeaseCaller, Node, Waiter};
@@ -41,10 +41,12 @@ impl<S, D: Disk> Node<S, D> {
         LeaseTtl { remaining_s }
     }
 
-    pub(crate) fn on_call(&mut self, from: NodeId, number: u64, question: Question) {
-        if self.raft.role() != Role::Leader {
+    pub(crate) fn on_call(&mut self, from: NodeId, term: Term, number: u64, question: Question) {
+        // With too much waiting, whoever asks asks again.
+        if self.raft.role() != Role::Leader || self.raft.term() != term || self.reads.len() >= limits::QUEUED_REQUESTS {
             return;
         }
+        self.intake.enter_term(term);
         match question {
             Question::KeepAlive(id) | Question::TimeToLive(id) => {
                 if self.leases.is_running() {
@@ -53,6 +55,8 @@ impl<S, D: Disk> Node<S, D> {
                     self.reads.add(Waiter::Lease { caller, ttl }, self.now + self.options.request_timeout);
                 }
             }
+            // A doubled question must not be refused because of what the first one began.
+            Question::ChangeMembership { origin, .. } if !self.intake.is_new_change(origin) => {}
             Question::ChangeMembership { origin, change } => {
                 if let Err(refusal) = self.change_membership(origin, &change) {
                     self.send(from, &PeerMessage::CallAnswer { number, answer: CallAnswer::Refused(refusal) });
@@ -78,6 +82,10 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     pub(crate) fn change_membership(&mut self, origin: Origin, change: &MembershipChange) -> Result<(), Refusal> {
+        // What the members are must be known before it is judged: all changes before this one are applied here.
+        if self.state.applied().index < self.configuration_at || self.last_applied_term != self.raft.term() {
+            return Err(Refusal::ChangeUnderWay);
+        }
         let members = self.members();
         let (target, command) = crate::membership::plan(change, &members, &self.raft.status(), self.options.id)?;
         let batch = Batch { proposals: vec![Proposal { origin, command }] };

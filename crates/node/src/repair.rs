@@ -20,7 +20,7 @@ use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId};
 
 use crate::jobs::{Done, Job, JobDone, Kind, install};
 use crate::snapshot_receive::{Chunk, Receiving};
-use crate::start::{Bootstrap, OpenError, Opened, Options, open};
+use crate::start::{Bootstrap, OpenError, Opened, Options, is_needed, open};
 use crate::{Input, Notice, Outputs, PeerMessage};
 
 /// How often the peers are asked.
@@ -34,8 +34,17 @@ const SNAPSHOT_AFTER: Duration = Duration::from_secs(2);
 pub(crate) struct Loss {
     /// The tables.
     pub(crate) state: bool,
-    /// Entries: the first one missing, and the intact one after the hole.
-    pub(crate) holes: Vec<(LogIndex, LogPosition)>,
+    /// Entries.
+    pub(crate) holes: Vec<Hole>,
+}
+
+/// Entries that are missing: `from..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) from: LogIndex,
+    pub(crate) end: LogIndex,
+    /// By which the peers know them: the entry at `end`, or the one before it if the log ends there.
+    pub(crate) anchor: LogPosition,
 }
 
 impl Loss {
@@ -53,6 +62,8 @@ pub(crate) struct RepairParts<D: Disk> {
     pub(crate) reader: LogReader<D>,
     pub(crate) loss: Loss,
     pub(crate) peers: BTreeSet<NodeId>,
+    /// A snapshot that ends before this takes the state back, or leaves a gap before the log.
+    pub(crate) floor: LogIndex,
 }
 
 /// A repairing node. Fed like a running one; its disk work happens within the turn, for nobody is served meanwhile.
@@ -71,7 +82,7 @@ impl<D: Disk> Repair<D> {
     /// What is still missing, for people.
     pub fn missing(&self) -> String {
         let holes: Vec<String> =
-            self.parts.loss.holes.iter().map(|(from, anchor)| format!("entries {from} to {}", anchor.index.previous())).collect();
+            self.parts.loss.holes.iter().map(|hole| format!("entries {} to {}", hole.from, hole.end.previous())).collect();
         let state = self.parts.loss.state.then(|| "the state".to_owned());
         state.into_iter().chain(holes).collect::<Vec<_>>().join(", ")
     }
@@ -120,14 +131,24 @@ impl<D: Disk> Repair<D> {
         out
     }
 
+    fn wants_snapshot(&self, now: Instant) -> bool {
+        self.parts.loss.state || !self.is_done() && now.since(self.last_progress) >= SNAPSHOT_AFTER
+    }
+
+    /// The entry that a snapshot must reach to be of use: over a hole, or at least to where the log begins.
+    fn useful_from(&self) -> LogIndex {
+        let hole = self.parts.loss.holes.first().filter(|_| !self.parts.loss.state);
+        hole.map_or(self.parts.floor, |hole| self.parts.floor.max(hole.end.min(self.parts.writer.last().index)))
+    }
+
     fn ask<S>(&self, now: Instant, out: &mut Outputs<S, D>) {
-        let wants_snapshot = self.parts.loss.state || now.since(self.last_progress) >= SNAPSHOT_AFTER;
         for peer in &self.parts.peers {
-            if wants_snapshot && self.receiving.is_none() {
-                out.frames.push((*peer, PeerMessage::SnapshotRequest {}.to_wire().into()));
+            if self.wants_snapshot(now) && self.receiving.is_none() {
+                let request = PeerMessage::SnapshotRequest { at_least: self.useful_from() };
+                out.frames.push((*peer, request.to_wire().into()));
             }
-            for (from, anchor) in &self.parts.loss.holes {
-                let request = PeerMessage::LogRequest { from: *from, anchor: *anchor };
+            for hole in &self.parts.loss.holes {
+                let request = PeerMessage::LogRequest { from: hole.from, anchor: hole.anchor };
                 out.frames.push((*peer, request.to_wire().into()));
             }
         }
@@ -135,7 +156,7 @@ impl<D: Disk> Repair<D> {
 
     fn on_frame<S>(&mut self, now: Instant, from: NodeId, frame: Bytes, out: &mut Outputs<S, D>) {
         match PeerMessage::from_wire(frame) {
-            Ok(PeerMessage::LogReply { anchor, entries }) => self.on_log_reply(now, anchor, &entries, out),
+            Ok(PeerMessage::LogReply { anchor, entries }) => self.on_log_reply(now, anchor, entries, out),
             Ok(PeerMessage::LogRequest { from: first, anchor }) => {
                 let job = Job(Kind::ReadForRepair { to: from, from: first, anchor, reader: self.parts.reader.clone() });
                 if let JobDone(Done::ForRepair { to, anchor, entries }) = job.run() {
@@ -152,33 +173,41 @@ impl<D: Disk> Repair<D> {
                 | PeerMessage::Call { .. }
                 | PeerMessage::CallAnswer { .. }
                 | PeerMessage::SnapshotProgress { .. }
-                | PeerMessage::SnapshotRequest {},
+                | PeerMessage::SnapshotRequest { .. }
+                | PeerMessage::SnapshotUnknown { .. },
             )
             | Err(_) => {}
         }
     }
 
-    fn on_log_reply<S>(&mut self, now: Instant, anchor: LogPosition, entries: &[Entry], out: &mut Outputs<S, D>) {
-        let Some(at) = self.parts.loss.holes.iter().position(|hole| hole.1 == anchor) else { return };
-        let first = self.parts.loss.holes[at].0;
-        let fits =
-            |(i, entry): (usize, &Entry)| entry.index.0 == first.0 + i as u64 && entry.index < anchor.index && entry.term <= anchor.term;
+    fn on_log_reply<S>(&mut self, now: Instant, anchor: LogPosition, mut entries: Vec<Entry>, out: &mut Outputs<S, D>) {
+        let Some(hole) = self.parts.loss.holes.iter_mut().find(|hole| hole.anchor == anchor) else { return };
+        entries.retain(|entry| entry.index < hole.end);
+        let fits = |(i, entry): (usize, &Entry)| entry.index.0 == hole.from.0 + i as u64 && entry.term <= anchor.term;
         if entries.is_empty() || !entries.iter().enumerate().all(fits) {
             return;
         }
-        if let Err(error) = self.parts.writer.repair(entries) {
+        if let Err(error) = self.parts.writer.repair(&entries) {
             return out.notices.push(Notice::Fault(format!("repairing the log: {error}")));
         }
         self.last_progress = now;
         self.last_asked = None;
-        self.parts.loss.holes[at].0 = LogIndex(first.0 + entries.len() as u64);
-        self.parts.loss.holes.retain(|(from, anchor)| *from < anchor.index);
+        hole.from.0 += entries.len() as u64;
+        self.parts.loss.holes.retain(|hole| hole.from < hole.end);
     }
 
     fn on_chunk<S>(&mut self, now: Instant, from: NodeId, chunk: Chunk, out: &mut Outputs<S, D>) {
+        let transfer = chunk.transfer;
+        if self.receiving.is_none() && (!self.wants_snapshot(now) || chunk.position.index < self.useful_from()) {
+            let done = PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true };
+            return out.frames.push((from, done.to_wire().into()));
+        }
         match &self.receiving {
             Some(receiving) if receiving.transfer == chunk.transfer && receiving.from == from => {}
             Some(receiving) if !receiving.may_be_displaced(now) => return,
+            Some(_) | None if chunk.offset > 0 => {
+                return out.frames.push((from, PeerMessage::SnapshotUnknown { transfer }.to_wire().into()));
+            }
             Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, now)),
         }
         let Some(receiving) = &mut self.receiving else { return };
@@ -186,7 +215,7 @@ impl<D: Disk> Repair<D> {
         out.frames.push((from, receiving.progress().to_wire().into()));
         self.last_progress = now;
         while let Some(job) =
-            self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true))
+            self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true, || None))
         {
             self.run(job, out);
         }
@@ -197,17 +226,19 @@ impl<D: Disk> Repair<D> {
         let Some(receiving) = &mut self.receiving else { return };
         let (from, transfer, position) = (receiving.from, receiving.transfer, receiving.position);
         let failed = match job.0 {
-            Kind::Install { incoming, disk, options, .. } => match install(incoming, &disk, options) {
+            Kind::Install { incoming, disk, options, .. } => match install(incoming, &disk, options, None) {
                 Ok(_) => {
+                    let last = self.parts.writer.last().index;
                     self.receiving = None;
                     self.parts.loss.state = false;
-                    self.parts.loss.holes.retain(|(_, anchor)| anchor.index > position.index.next());
+                    self.parts.loss.holes.retain(|hole| is_needed(hole.end, position.index, last));
+                    self.parts.floor = self.parts.floor.max(position.index);
                     let done = PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true };
                     out.frames.push((from, done.to_wire().into()));
                     out.notices.push(Notice::SnapshotInstalled(position));
                     return;
                 }
-                Err(error) => format!("{error:?}"),
+                Err(error) => error,
             },
             kind => match Job(kind).run() {
                 JobDone(Done::SnapshotWritten { incoming: Ok(incoming), .. }) => return receiving.written(incoming),

@@ -6,7 +6,7 @@
 //! 3. While it is being installed the node applies nothing and starts no other job on the tables.
 
 use bytes::Bytes;
-use steadfast_storage::tables::{Incoming, TablesOptions};
+use steadfast_storage::tables::{Incoming, Retired, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::{Instant, LogPosition, NodeId, limits, time::Duration};
 
@@ -68,8 +68,9 @@ impl<D: Disk> Receiving<D> {
     /// Takes the chunk if it is the next one and there is room.
     pub(crate) fn take(&mut self, chunk: Chunk, now: Instant) {
         self.last_chunk = now;
+        let end = chunk.offset.checked_add(chunk.bytes.len() as u64);
         let has_room = self.queue.len() < 2 * limits::SNAPSHOT_INFLIGHT_CHUNKS;
-        if chunk.offset == self.taken && has_room && chunk.offset + chunk.bytes.len() as u64 <= self.total {
+        if chunk.offset == self.taken && has_room && end.is_some_and(|end| end <= self.total) {
             self.taken += chunk.bytes.len() as u64;
             self.queue.push((chunk.offset, chunk.bytes));
         }
@@ -80,8 +81,15 @@ impl<D: Disk> Receiving<D> {
         PeerMessage::SnapshotProgress { transfer: self.transfer, received: self.taken, done: false }
     }
 
-    /// The next job: writing what is queued, or installing once everything is written (and only if `may_install`).
-    pub(crate) fn job(&mut self, disk: &D, options: &TablesOptions, may_install: bool) -> Option<Job<D>> {
+    /// The next job: writing what is queued, or installing once everything is written (and only if `may_install`; then `retire` ends the
+    /// writing of the tables in place).
+    pub(crate) fn job(
+        &mut self,
+        disk: &D,
+        options: &TablesOptions,
+        may_install: bool,
+        retire: impl FnOnce() -> Option<Retired<D>>,
+    ) -> Option<Job<D>> {
         let Stage::Idle(incoming) = &mut self.stage else { return None };
         let transfer = self.transfer;
         if !self.queue.is_empty() {
@@ -94,7 +102,7 @@ impl<D: Disk> Receiving<D> {
         }
         let incoming = incoming.take()?;
         self.stage = Stage::Installing;
-        Some(Job(Kind::Install { transfer, incoming, disk: disk.clone(), options: options.clone() }))
+        Some(Job(Kind::Install { transfer, incoming, disk: disk.clone(), options: options.clone(), former: retire() }))
     }
 
     /// Whether all bytes have arrived, so that it waits to be installed.
@@ -104,6 +112,11 @@ impl<D: Disk> Receiving<D> {
 
     pub(crate) fn is_installing(&self) -> bool {
         matches!(self.stage, Stage::Installing)
+    }
+
+    /// Whether no job holds its files.
+    pub(crate) fn is_between_jobs(&self) -> bool {
+        matches!(self.stage, Stage::Idle(_))
     }
 
     pub(crate) fn written(&mut self, incoming: Incoming<D>) {

@@ -7,7 +7,6 @@ use steadfast_storage::tables::LsmTables;
 use steadfast_types::disk::Disk;
 use steadfast_types::{LogIndex, NodeId};
 
-use crate::jobs::InstallError;
 use crate::node::Node;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
@@ -29,6 +28,22 @@ impl<S, D: Disk> Node<S, D> {
         let (position, bytes) = (sending.position, sending.total_bytes());
         self.out.notices.push(Notice::SnapshotSending { to, position, bytes });
         self.sending.insert(to, sending);
+    }
+
+    /// A repairing node asks. If only the memory holds what it needs, that is made durable first; it asks again.
+    pub(crate) fn on_snapshot_request(&mut self, to: NodeId, at_least: LogIndex) {
+        if self.state.tables().checkpoint().applied().index >= at_least {
+            self.begin_snapshot(to);
+        } else if self.state.applied().index >= at_least {
+            self.state.tables_mut().flush_now();
+        }
+    }
+
+    /// The receiver has restarted, or given up.
+    pub(crate) fn on_snapshot_unknown(&mut self, from: NodeId, transfer: u64) {
+        if self.sending.get(&from).is_some_and(|sending| sending.transfer == transfer) {
+            self.end_sending(from, false);
+        }
     }
 
     pub(crate) fn on_snapshot_read(&mut self, to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String>) {
@@ -76,6 +91,7 @@ impl<S, D: Disk> Node<S, D> {
         match &self.receiving {
             Some(receiving) if receiving.transfer == transfer && receiving.from == from => {}
             Some(receiving) if !receiving.may_be_displaced(self.now) => return,
+            Some(_) | None if chunk.offset > 0 => return self.send(from, &PeerMessage::SnapshotUnknown { transfer }),
             Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, self.now)),
         }
         let Some(receiving) = &mut self.receiving else { return };
@@ -84,28 +100,42 @@ impl<S, D: Disk> Node<S, D> {
         self.send(from, &progress);
     }
 
+    /// A snapshot that the log has overtaken must not take the state back.
+    pub(crate) fn drop_outrun_snapshot(&mut self) {
+        let outrun = |receiving: &mut Receiving<D>| receiving.is_between_jobs() && receiving.position.index <= self.state.applied().index;
+        if let Some(receiving) = self.receiving.take_if(outrun) {
+            let done = PeerMessage::SnapshotProgress { transfer: receiving.transfer, received: u64::MAX, done: true };
+            self.send(receiving.from, &done);
+        }
+    }
+
     pub(crate) fn drop_receiving(&mut self, reason: String) {
         self.receiving = None;
         self.out.notices.push(Notice::JobFailed(reason));
         self.apply_held_back();
     }
 
-    pub(crate) fn on_installed(&mut self, transfer: u64, tables: Result<LsmTables<D>, InstallError>) {
-        let Some(receiving) = self.receiving.take().filter(|receiving| receiving.transfer == transfer) else { return };
+    pub(crate) fn on_installed(&mut self, transfer: u64, tables: Result<LsmTables<D>, String>) {
+        let receiving = self.receiving.take().filter(|receiving| receiving.transfer == transfer);
+        let receiving = receiving.expect("a snapshot stays where it is while it is being installed");
         let tables = match tables {
             Ok(tables) => tables,
-            Err(InstallError::Refused(error)) => return self.drop_receiving(format!("installing a snapshot: {error}")),
-            Err(InstallError::Broken(error)) => return self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
+            // The former tables are retired, and which ones are in place is for the next start to find out.
+            Err(error) => return self.fault(format!("an installed snapshot: {error}")),
         };
         match State::open(tables) {
             Ok(state) => self.switch_state(state, &receiving),
-            Err(error) => self.out.notices.push(Notice::Fault(format!("an installed snapshot: {error}"))),
+            Err(error) => self.fault(format!("an installed snapshot: {error}")),
         }
     }
 
     pub(crate) fn switch_state(&mut self, state: State<LsmTables<D>>, receiving: &Receiving<D>) {
         let (position, configuration) = (state.applied(), state.configuration().clone());
+        assert!(position > self.state.applied(), "a snapshot at {position} would undo entries up to {}", self.state.applied());
+        let was_member = self.state.configuration().contains(self.options.id);
         self.state = state;
+        // What the old tables held on to is forgotten with them.
+        self.leases.stop();
         for slot in self.proposals.outcomes_lost(position.term) {
             self.refuse(slot, Refusal::LeaderChanged);
         }
@@ -121,6 +151,7 @@ impl<S, D: Disk> Node<S, D> {
         }
         self.out.notices.push(Notice::SnapshotInstalled(position));
         self.out.notices.push(Notice::MembersChanged);
+        self.after_apply(was_member);
         let transfer = receiving.transfer;
         self.send(receiving.from, &PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true });
         self.apply_held_back();

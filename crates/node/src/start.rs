@@ -3,6 +3,7 @@
 //! The tables hold the state up to some applied entry; the log holds everything after it. What each lost, if anything, decides: a node that is
 //! whole runs; one that lost what peers have repairs itself first; one that can't be told from a forgetful one does not start.
 
+use core::ops::Range;
 use std::collections::BTreeSet;
 
 use steadfast_consensus::{Config, Raft, Recovered};
@@ -16,7 +17,7 @@ use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
 
 use crate::node::Parts;
-use crate::repair::{Loss, RepairParts};
+use crate::repair::{Hole, Loss, RepairParts};
 use crate::{LogDriver, Node, Repair};
 
 /// How one node runs.
@@ -32,7 +33,7 @@ pub struct Options {
     pub heartbeat_interval: Duration,
     /// Without a leader for this long, followers elect another.
     pub election_timeout: Duration,
-    /// See [`Config::lease_reads`].
+    /// See [`Config::lease_reads`]. Has no effect yet: reads always take a quorum round.
     pub lease_reads: bool,
     /// What a client waits at most for a question that the leader must confirm.
     pub request_timeout: Duration,
@@ -100,7 +101,8 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     }
     let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
     let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
-    if is_fresh && applied.index > LogIndex(0) {
+    // Tables are written only when the log has been.
+    if is_fresh && (state.is_none() || applied.index > LogIndex(0)) {
         return Err(OpenError::LogGone);
     }
     let loss = loss(state.is_some(), applied, &contents);
@@ -109,12 +111,13 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
         if peers.is_empty() {
             return Err(OpenError::NoPeers(if loss.state { "the state" } else { "the log" }));
         }
-        let parts = RepairParts { disk: disk.clone(), options, bootstrap, writer, reader, loss, peers };
+        let floor = contents.start.index.max(applied.index);
+        let parts = RepairParts { disk: disk.clone(), options, bootstrap, writer, reader, loss, peers, floor };
         return Ok(Opened::Repairing(Box::new(Repair::new(parts, now))));
     }
     let Some(state) = state else { return Err(OpenError::NoPeers("the state")) };
     let mut log_start = contents.start;
-    let mut terms = contents.terms.clone();
+    let mut terms = known_terms(&contents);
     let mut entries = Vec::new();
     if holds(&contents, applied) {
         entries = entries_after(&reader, applied.index, contents.last.index)?;
@@ -131,14 +134,16 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
         id: options.id,
         heartbeat_interval: options.heartbeat_interval,
         election_timeout: options.election_timeout,
-        lease_reads: options.lease_reads,
+        // A read by lease must be checked again after the state was read, and no shell does that yet: better slow than from the past.
+        lease_reads: false,
         clock_drift_percent: 5,
         recent_entry_bytes: limits::RECENT_ENTRY_BYTES,
     };
     let raft = Raft::new(config, recovered, options.seed, now);
     let log_bytes = writer.size_bytes();
-    let parts =
-        Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state: contents.hard_state, log_start, log_bytes };
+    let configuration_at = contents.configurations.last().map_or(LogIndex(0), |(position, _)| position.index);
+    let hard_state = contents.hard_state;
+    let parts = Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state, log_start, log_bytes, configuration_at };
     Ok(Opened::Running(Box::new(Node::new(parts, now)), Box::new(LogDriver::new(writer))))
 }
 
@@ -168,12 +173,33 @@ fn loss(has_state: bool, applied: LogPosition, contents: &LogContents) -> Loss {
     let missing = contents
         .holes
         .iter()
-        .filter(|hole| hole.end > applied.index.next())
-        .filter_map(|hole| Some((hole.start, LogPosition::new(term_at(contents, hole.end)?, hole.end))))
+        .filter(|hole| is_needed(hole.end, applied.index, contents.last.index))
+        .map(|hole| hole_of(contents, hole))
         .collect();
     // Tables that end before the log begins are of no use: what is between is gone here.
     let gap = applied.index < contents.start.index;
     Loss { state: !has_state || gap, holes: missing }
+}
+
+/// Whether a hole before `end` must be mended once the state is at `applied`. One that covers just the applied entry counts: only with that
+/// entry's term is it known that the log goes on from there; unless nothing follows.
+pub(crate) fn is_needed(end: LogIndex, applied: LogIndex, last: LogIndex) -> bool {
+    end > applied && applied < last
+}
+
+/// A hole with the entry that names it for the peers: the intact one after it, or, at the log's end, the last one itself.
+fn hole_of(contents: &LogContents, hole: &Range<LogIndex>) -> Hole {
+    let after = term_at(contents, hole.end).map(|term| LogPosition::new(term, hole.end));
+    Hole { from: hole.start, end: hole.end, anchor: after.unwrap_or(contents.last) }
+}
+
+/// The terms of the log behind its last hole that is not repaired (the state is beyond it): in a hole they are not known, and a wrong one
+/// could let two logs seem to meet that don't.
+fn known_terms(contents: &LogContents) -> Vec<(LogIndex, Term)> {
+    let Some(known_from) = contents.holes.last().map(|hole| hole.end) else { return contents.terms.clone() };
+    let Some(term) = term_at(contents, known_from) else { return Vec::new() };
+    let later = contents.terms.iter().filter(|(first, _)| *first > known_from);
+    core::iter::once((known_from, term)).chain(later.copied()).collect()
 }
 
 /// Everyone who may have what this node lost.
@@ -193,3 +219,6 @@ fn entries_after<D: Disk>(reader: &LogReader<D>, after: LogIndex, last: LogIndex
     }
     Ok(entries)
 }
+
+#[cfg(test)]
+mod tests;

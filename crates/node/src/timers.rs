@@ -13,7 +13,7 @@ use crate::node::{Caller, LeaseCaller, Node, Waiter};
 const COMPARE_HASHES_EVERY: Duration = Duration::from_secs(10);
 
 impl<S, D: Disk> Node<S, D> {
-    /// Every heartbeat interval, and whenever a client's deadline passes.
+    /// Every heartbeat interval: so a client hears of its deadline at most that much late.
     pub(crate) fn on_timer(&mut self) {
         let now = self.now;
         let mut timed_out = self.proposals.expire(now);
@@ -35,17 +35,34 @@ impl<S, D: Disk> Node<S, D> {
         }
         self.give_up_stuck_snapshots();
         self.compare_hashes();
-        let clients = self.proposals.next_deadline().min(self.reads.next_deadline()).min(self.calls.next_deadline());
-        self.next_timer = (now + self.options.heartbeat_interval).min(clients.max(now + Duration::from_millis(1)));
+        self.give_way_if_held_back();
+        self.next_timer = now + self.options.heartbeat_interval;
     }
 
     pub(crate) fn end_leases(&mut self) {
+        self.leases.turn(self.now, self.options.heartbeat_interval);
+        // Without room they stay due.
+        if self.raft.role() != Role::Leader || !self.intake.has_room() {
+            return;
+        }
         for id in self.leases.due(self.now) {
             let proposal = Proposal { origin: Origin::default(), command: Command::LeaseRevoke { id } };
-            if self.raft.role() == Role::Leader {
-                self.intake.enter_term(self.raft.term());
-                self.intake.push(proposal.to_wire().into());
-            }
+            self.intake.enter_term(self.raft.term());
+            self.intake.push(proposal.to_wire().into());
+        }
+    }
+
+    /// A leader that can't apply can't propose either: after an election timeout it lets another lead, if there is one to.
+    fn give_way_if_held_back(&mut self) {
+        if self.raft.role() != Role::Leader || !self.must_hold_back() {
+            self.held_back_since = None;
+            return;
+        }
+        let since = *self.held_back_since.get_or_insert(self.now);
+        if self.now.since(since) >= self.options.election_timeout {
+            self.held_back_since = None;
+            // Without a voter to take over, the best this leader can do is to go on.
+            let _ = self.raft.transfer_leadership(None);
         }
     }
 
