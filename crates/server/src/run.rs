@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use steadfast_etcd_api::{Backend as _, EtcdService};
 use steadfast_node::{Input, Notice, start};
 use steadfast_state::Event;
@@ -72,7 +73,19 @@ pub enum RunError {
 /// The node did not start, or could not go on.
 pub fn run(options: ServerOptions) -> Result<(), RunError> {
     options.validate().map_err(StartError::from)?;
+    raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
+}
+
+/// Each connection takes a file descriptor: as many as the system lets this process have, not the few that it begins with.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files stays at {:?}: that bounds the clients this node can serve", limit.current);
+    }
 }
 
 async fn serve(options: ServerOptions) -> Result<(), RunError> {
@@ -85,7 +98,7 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
         settled = settle(&options, &mut directory, &peers) => settled.map_err(StartError::from)?,
         () = stop_signal.wait() => return Ok(()),
     };
-    let node = Running::start(&options, &directory, membership, (clients, peers, admin))?;
+    let node = Running::start(&options, directory, membership, (clients, peers, admin))?;
     tokio::select! {
         () = stop_signal.wait() => tracing::info!("stopping: asked to"),
         () = node.core_ended() => {}
@@ -123,12 +136,11 @@ struct Running {
 impl Running {
     fn start(
         options: &ServerOptions,
-        directory: &Directory,
+        directory: Directory,
         membership: Membership,
         (clients, peers, admin): (TcpListener, TcpListener, TcpListener),
     ) -> Result<Self, RunError> {
-        let identity = directory.identity();
-        let (id, incarnation, clock) = (identity.node, random(), Clock::new());
+        let (id, incarnation, clock) = (directory.identity().node, random(), Clock::new());
         let (core, metrics, watches) = (Inbox::new(), Metrics::new(), Watches::new());
         let published = Arc::new(Published::new(id));
         let store = options.data_dir.join(STORE);
@@ -159,7 +171,7 @@ impl Running {
         let removed = Arc::default();
         let thread = CoreThread::start(opened, core.clone(), clock, published.clone(), surroundings)?;
         report_end(thread, end, Arc::clone(&removed));
-        tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), stopping.clone()));
+        tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), directory, stopping.clone()));
         tokio::spawn(publish_self(backend.clone(), options.clone(), id));
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
         let service = EtcdService::new(backend.clone(), clients::http_routes(published.clone()));
@@ -333,12 +345,13 @@ impl Surroundings for Process {
     }
 }
 
-/// Keeps the transport's peers those that strong state knows. Members that are not there yet when the log is being replayed come back a moment
+/// Keeps the transport's peers those that strong state knows, and this node's own address in its directory. Members that are not there yet when the log is being replayed come back a moment
 /// later, so changes are taken a moment together.
 async fn follow_members(
     mut changes: watch::Receiver<()>,
     published: Arc<Published>,
     transport: PeerTransport,
+    mut directory: Directory,
     mut stopping: watch::Receiver<bool>,
 ) {
     loop {
@@ -349,8 +362,14 @@ async fn follow_members(
         tokio::time::sleep(Duration::from_millis(20)).await;
         changes.mark_unchanged();
         let members = published.reader().and_then(|reader| reader.members().ok()).unwrap_or_default();
+        let addresses = addresses(&members);
+        if let Some(own) = addresses.get(&directory.identity().node).filter(|own| **own != directory.identity().address).cloned()
+            && let Err(error) = directory.move_to(&own)
+        {
+            tracing::error!(%error, address = own, "this node's new address could not be written down; it is needed at the next start");
+        }
         if !members.is_empty() {
-            transport.set_peers(addresses(&members));
+            transport.set_peers(addresses);
         }
     }
 }
