@@ -1,7 +1,9 @@
 //! A real cluster of processes for tests, and a load on it that remembers what was acknowledged.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod etcdctl;
 pub mod load;
+pub mod wild;
 
 use std::fs;
 use std::net::TcpListener;
@@ -110,6 +112,11 @@ impl Cluster {
         self.nodes.iter().map(|node| node.etcd.clone()).collect()
     }
 
+    /// Where one more node can listen: for clients, peers and the admin port.
+    pub fn spare_addresses(&self) -> [String; 3] {
+        [2379, 2380, 7070].map(|base| format!("127.0.0.1:{}", base + 40 + self.offset))
+    }
+
     /// The program's own view of the cluster.
     pub fn status(&self) -> Value {
         let output = steadfast(&["status", "--json", "--endpoints", &self.endpoints().join(",")]).output().expect("the program starts");
@@ -178,6 +185,23 @@ impl Node {
         i32::try_from(self.pid).ok().and_then(Pid::from_raw).expect("a process id")
     }
 
+    pub fn is_running(&self) -> bool {
+        // A process that has ended but was not waited for has no memory.
+        self.memory_line("VmRSS:").is_some()
+    }
+
+    /// The most memory that it ever had resident.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let line = self.memory_line("VmHWM:").unwrap_or_else(|| panic!("{} does not run", self.name));
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
+    }
+
+    /// What the system says of its memory (Linux, proc(5)).
+    fn memory_line(&self, field: &str) -> Option<String> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        status.lines().find(|line| line.starts_with(field)).map(str::to_owned)
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -210,6 +234,11 @@ impl Node {
         self.pid = process.id();
         self.process = Some(process);
     }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
 /// An offset whose ports were free a moment ago.
