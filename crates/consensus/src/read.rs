@@ -129,7 +129,8 @@ impl Raft {
     fn ask_leader(&mut self) {
         let (Some(leader), term, number) = (self.leader, self.term(), self.reads.wanted) else { return };
         let confirmed = self.reads.confirmed;
-        let open = self.reads.question.filter(|question| question.leader == leader && question.term == term && self.now < question.repeat_at);
+        let open =
+            self.reads.question.filter(|question| question.leader == leader && question.term == term && self.now < question.repeat_at);
         let asked = |question: Question| question.number >= number || question.before > confirmed;
         if number <= confirmed || open.is_some_and(asked) {
             return;

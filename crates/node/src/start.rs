@@ -150,7 +150,9 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
 /// The state in the tables, or the first state of a new cluster.
 fn open_state<D: Disk>(tables: LsmTables<D>, bootstrap: &Bootstrap) -> Result<State<LsmTables<D>>, TablesError> {
     let mut state = State::open(tables)?;
-    if state.applied().index == LogIndex(0) && !bootstrap.configuration.voters.is_empty() {
+    // Tables flushed before the first entry hold it already.
+    let is_empty = state.applied().index == LogIndex(0) && state.configuration().members().is_empty();
+    if is_empty && !bootstrap.configuration.voters.is_empty() {
         state.bootstrap(bootstrap.configuration.clone(), bootstrap.members.clone());
     }
     Ok(state)

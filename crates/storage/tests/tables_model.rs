@@ -7,7 +7,7 @@ use fastrand::Rng;
 use steadfast_storage::disk::MemoryDisk;
 use steadfast_storage::tables::{Job, LsmTables};
 use steadfast_types::tables::Tables;
-use tables_common::{History, WatchedDisk, apply, check, position, small};
+use tables_common::{History, WatchedDisk, apply, check, position, settle, small};
 
 /// One life after the other of the same tables.
 struct World {
@@ -31,6 +31,12 @@ impl World {
     fn batch(&mut self) {
         for call in self.history.extend(&mut self.random) {
             apply(&mut self.tables, &call);
+            // Jobs end, and flushes are asked for, in the middle of a batch too.
+            match self.random.u8(0..40) {
+                0 => self.tables.flush_now(),
+                1 => self.work(),
+                _ => {}
+            }
         }
         if self.random.u8(0..20) == 0 {
             self.check();
@@ -110,6 +116,36 @@ fn a_crash_at_any_operation_leaves_some_commit() {
                     break;
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_process_that_dies_may_lose_power_later() {
+    let begin = |seed| {
+        let mut world = World::new(seed);
+        for _ in 0..30 {
+            world.batch();
+            settle(&mut world.tables);
+        }
+        world.tables.flush_now();
+        world
+    };
+    let mut rehearsal = begin(1);
+    let before = rehearsal.disk.operations();
+    settle(&mut rehearsal.tables);
+    for operation in 0..rehearsal.disk.operations() - before {
+        let mut world = begin(1);
+        world.disk.kill_after(operation);
+        settle(&mut world.tables);
+        world.reopen(WatchedDisk::new(world.disk.take_crash().expect("the crash came")));
+        // What was read after the restart has been built upon: it stays, whatever is lost now.
+        for odds in [0.0, 0.3, 0.7, 1.0] {
+            let mut random = Rng::with_seed(operation);
+            let left = world.disk.inner.crashed(|| random.f64() < odds);
+            let tables = LsmTables::open(&left, small()).unwrap();
+            assert_eq!(tables.applied(), world.tables.applied());
+            check(&tables.reader(), &world.history.at(world.durable), &mut random);
         }
     }
 }

@@ -8,7 +8,8 @@ use xtask::{ARROWS, CORES, FILE_LINES, arrows, crates, root, sources};
 #[test]
 fn dependencies_point_one_way() {
     for (name, uses) in arrows(&root()) {
-        let (_, allowed) = ARROWS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("crates/{name} is not in the list of arrows"));
+        let (_, allowed) =
+            ARROWS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("crates/{name} is not in the list of arrows"));
         for used in uses {
             assert!(allowed.contains(&used.as_str()), "crates/{name} must not depend on crates/{used}");
         }
@@ -26,12 +27,8 @@ fn cores_are_no_std() {
 #[test]
 fn the_map_names_each_crate_and_no_other() {
     let map = read_to_string(root().join("ARCHITECTURE.md")).unwrap();
-    let named: BTreeSet<String> = map
-        .split("`crates/")
-        .skip(1)
-        .filter_map(|rest| rest.split(['`', '/']).next())
-        .map(str::to_owned)
-        .collect();
+    let named: BTreeSet<String> =
+        map.split("`crates/").skip(1).filter_map(|rest| rest.split(['`', '/']).next()).map(str::to_owned).collect();
     assert_eq!(named, crates(&root()), "ARCHITECTURE.md names the crates on the left");
 }
 

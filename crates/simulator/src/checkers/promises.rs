@@ -20,6 +20,8 @@ struct Process {
     /// Its vote in `term`; the outer `None`: not known, for it was cast in an earlier life.
     vote: Option<Option<NodeId>>,
     last: LogIndex,
+    /// The last entry of the newest snapshot installed. Writes asked for before it may be carried out after it, and take nothing from it.
+    snapshot: LogIndex,
     /// Written and not yet known to be synced, in order.
     pending: Vec<(WriteSequence, Option<HardState>, Option<LogIndex>, LogIndex)>,
 }
@@ -59,7 +61,7 @@ impl Promises {
     /// A snapshot up to `position` is durably installed.
     pub fn installed(&mut self, node: NodeId, position: LogPosition) {
         let process = self.process(node);
-        process.last = process.last.max(position.index);
+        process.snapshot = process.snapshot.max(position.index);
     }
 
     /// `from` sends `message` to `to`.
@@ -76,13 +78,14 @@ impl Promises {
             self.vote(from, message.term, candidate)?;
         }
         let Some(process) = self.processes.get(&from) else { return Ok(()) };
+        let last = process.last.max(process.snapshot);
         let voted_for = |node| process.term == message.term && process.vote.is_none_or(|vote| vote == Some(node));
         let (kept, promise) = match &message.body {
             Body::VoteRequest { .. } => (voted_for(from), "its own vote"),
             Body::VoteReply { granted: true, .. } => (voted_for(to), "its vote"),
-            Body::AppendAccepted { matched } => (process.term >= message.term && process.last >= *matched, "the entries"),
+            Body::AppendAccepted { matched } => (process.term >= message.term && last >= *matched, "the entries"),
             Body::Append { .. } | Body::Heartbeat { .. } => (process.term >= message.term, "its term"),
-            Body::SnapshotInstalled { position, .. } => (process.last >= position.index, "the snapshot"),
+            Body::SnapshotInstalled { position, .. } => (last >= position.index, "the snapshot"),
             Body::PreVoteRequest { .. }
             | Body::PreVoteReply { .. }
             | Body::VoteReply { granted: false, .. }
@@ -95,7 +98,7 @@ impl Promises {
         if kept {
             return Ok(());
         }
-        let on_disk = format!("on its disk are term {}, vote {:?}, entries up to {}", process.term, process.vote, process.last);
+        let on_disk = format!("on its disk are term {}, vote {:?}, entries up to {}", process.term, process.vote, last);
         Err(Violation::new(
             CHECKER,
             format!("{from} promises {promise} to {to} in term {} ({:?}), but {on_disk}", message.term, message.body),

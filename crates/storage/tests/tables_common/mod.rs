@@ -52,6 +52,7 @@ pub(crate) struct WatchedDisk {
 struct Crash {
     done: u64,
     at: Option<u64>,
+    is_kill: bool,
     seed: u64,
     left: Option<MemoryDisk>,
 }
@@ -67,7 +68,12 @@ impl WatchedDisk {
     /// The power fails before the operation after so many more.
     pub(crate) fn crash_after(&self, operations: u64, seed: u64) {
         let mut crash = self.crash.lock();
-        *crash = Crash { at: Some(crash.done + operations), done: crash.done, seed, left: None };
+        *crash = Crash { at: Some(crash.done + operations), is_kill: seed.is_multiple_of(KILLS), seed, done: crash.done, left: None };
+    }
+
+    /// The process dies before the operation after so many more.
+    pub(crate) fn kill_after(&self, operations: u64) {
+        self.crash_after(operations, 0);
     }
 
     /// How many operations there were.
@@ -85,8 +91,7 @@ impl WatchedDisk {
         if crash.at == Some(crash.done) {
             let mut random = Rng::with_seed(crash.seed);
             let odds = random.f64();
-            let is_kill = random.u64(0..KILLS) == 0;
-            crash.left = Some(if is_kill { self.inner.fork() } else { self.inner.crashed(|| random.f64() < odds) });
+            crash.left = Some(if crash.is_kill { self.inner.fork() } else { self.inner.crashed(|| random.f64() < odds) });
         }
         crash.done += 1;
     }
