@@ -81,6 +81,11 @@ impl WatchedDisk {
         self.crash.lock().done
     }
 
+    /// Whether the crash has come, in that other world.
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.crash.lock().left.is_some()
+    }
+
     /// What the crash left, if it has come.
     pub(crate) fn take_crash(&self) -> Option<MemoryDisk> {
         self.crash.lock().left.take()

@@ -32,6 +32,7 @@ pub(super) struct Tree {
     /// What all keys begin with.
     common: Vec<u8>,
     cuts: u32,
+    #[allow(clippy::vec_box, reason = "a leaf is large, and inserting one must move pointers only")]
     leaves: Vec<Box<Leaf>>,
     /// For each leaf the prefix of its first row.
     firsts: Vec<u64>,
