@@ -208,11 +208,18 @@ impl History {
         expected
     }
 
+    fn last_of_keys(&self) -> Option<Call> {
+        self.batches.iter().flatten().rev().find(|call| matches!(call, Call::Insert(KEYS, ..))).cloned()
+    }
+
     /// Makes up the next batch.
     pub(crate) fn extend(&mut self, random: &mut Rng) -> Vec<Call> {
         let now = self.at(self.batches.len() as u64);
         let index = self.batches.len() as u64 + 1;
         let mut calls = vec![Call::Insert(STATE, Bytes::from_static(b"index"), index, Some(Bytes::copy_from_slice(&index.to_be_bytes())))];
+        if let Some(Call::Insert(table, key, version, _)) = self.last_of_keys().filter(|_| random.u8(0..8) == 0) {
+            calls.push(Call::Insert(table, key, version, (random.u8(0..3) > 0).then(|| Bytes::from_static(b"replaced"))));
+        }
         let mut revision = now.revision;
         for _ in 0..random.usize(0..6) {
             revision += 1;
