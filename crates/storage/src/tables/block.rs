@@ -88,6 +88,17 @@ pub(super) fn shared_length(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// The eight bytes of `key` from `skip` on, as a number of the same order; a shorter key is filled up with zeros.
+pub(super) fn prefix(key: &[u8], skip: usize) -> u64 {
+    let rest = key.get(skip..).unwrap_or_default();
+    if let Some(eight) = rest.first_chunk::<8>() {
+        return u64::from_be_bytes(*eight);
+    }
+    let mut bytes = [0; 8];
+    bytes[..rest.len()].copy_from_slice(rest);
+    u64::from_be_bytes(bytes)
+}
+
 /// A block whose checksum was good and whose content still is not a block: a fault of the writer, or a very lucky damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
@@ -159,7 +170,12 @@ impl Block {
 
     /// The number of the first restart that is not before the target.
     pub(super) fn search(&self, target: (&[u8], u64)) -> Result<usize, Malformed> {
-        let (mut low, mut high) = (0, self.restarts);
+        self.search_among(0..self.restarts, target)
+    }
+
+    /// As `search`, among some of the restarts: those before come before the target, those after do not.
+    pub(super) fn search_among(&self, among: Range<usize>, target: (&[u8], u64)) -> Result<usize, Malformed> {
+        let Range { start: mut low, end: mut high } = among;
         while low < high {
             let middle = usize::midpoint(low, high);
             let entry = self.entry(middle)?;

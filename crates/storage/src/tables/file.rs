@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 use steadfast_types::disk::{Disk, DiskFile};
 
-use super::block::{Block, BlockCursor, RowRef, compare};
+use super::block::{Block, BlockCursor, Malformed, RowRef, compare, prefix, shared_length};
 use super::error::ReadError;
 use super::file_writer::{FOOTER_BYTES, MAGIC};
 use super::filter;
@@ -24,7 +24,37 @@ const KEPT_INDEX_BYTES: usize = 64 << 10;
 pub(super) struct TableFile {
     pub(super) meta: FileMeta,
     footer: OnceLock<Footer>,
-    groups: OnceLock<Block>,
+    groups: OnceLock<Groups>,
+}
+
+/// The index of the groups, with eight bytes of each key beside it that decide nearly every comparison of a search.
+#[derive(Clone)]
+struct Groups {
+    block: Block,
+    /// How many bytes all keys of the index have in common.
+    common: usize,
+    prefixes: Arc<[u64]>,
+}
+
+impl Groups {
+    fn new(block: Block) -> Result<Self, Malformed> {
+        let last = block.restarts().checked_sub(1).ok_or(Malformed)?;
+        let common = shared_length(block.entry(0)?.key, block.entry(last)?.key);
+        let prefixes = (0..=last).map(|number| Ok(prefix(block.entry(number)?.key, common))).collect::<Result<_, _>>()?;
+        Ok(Groups { block, common, prefixes })
+    }
+
+    /// The number of the first group whose last row is not before the target.
+    fn search(&self, target: (&[u8], u64)) -> Result<usize, Malformed> {
+        let first = self.block.entry(0)?;
+        if shared_length(first.key, target.0) < self.common {
+            return Ok(if target.0 < first.key { 0 } else { self.block.restarts() });
+        }
+        let wanted = prefix(target.0, self.common);
+        let low = self.prefixes.partition_point(|&prefix| prefix < wanted);
+        let ties = self.prefixes[low..].partition_point(|&prefix| prefix == wanted);
+        self.block.search_among(low..low + ties, target)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -92,17 +122,17 @@ impl TableFile {
     }
 
     /// The index of the groups.
-    fn groups<D: Disk>(&self, store: &Store<D>) -> Result<Block, ReadError> {
+    fn groups<D: Disk>(&self, store: &Store<D>) -> Result<Groups, ReadError> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups.clone());
         }
         let footer = self.footer(store)?;
         let place = self.place(footer.groups_offset, footer.groups_length);
         if footer.groups_length > KEPT_INDEX_BYTES {
-            return Block::parse(store.block(place)?).map_err(|_| self.malformed());
+            return Block::parse(store.block(place)?).and_then(Groups::new).map_err(|_| self.malformed());
         }
         let bytes = place.checked(store.read(place.id, place.offset, place.length)?)?;
-        let groups = Block::parse(bytes).map_err(|_| self.malformed())?;
+        let groups = Block::parse(bytes).and_then(Groups::new).map_err(|_| self.malformed())?;
         Ok(self.groups.get_or_init(|| groups).clone())
     }
 
@@ -152,10 +182,10 @@ impl TableFile {
             }
         };
         let number = groups.search((key, at)).map_err(|_| self.malformed())?;
-        if number == groups.restarts() {
+        if number == groups.block.restarts() {
             return Ok(None);
         }
-        let group = self.group(groups, number)?;
+        let group = self.group(&groups.block, number)?;
         let content = self.group_end(store, group)?;
         let (_, filter) = split_index(&content).ok_or_else(|| self.malformed())?;
         if !filter::may_contain(filter, hash) {
@@ -204,7 +234,7 @@ pub(super) enum Access {
 pub(super) struct FileCursor {
     file: Arc<TableFile>,
     access: Access,
-    groups: Block,
+    groups: Groups,
     group_number: usize,
     group: Group,
     index: Block,
@@ -224,14 +254,14 @@ impl FileCursor {
             access,
             group_number: number,
             group: Group { offset: 0, data_length: 0, index_length: 0 },
-            index: groups.clone(),
+            index: groups.block.clone(),
             groups,
             block_number: 0,
             group_bytes: Bytes::new(),
             rows: None,
             file,
         };
-        if number == cursor.groups.restarts() {
+        if number == cursor.groups.block.restarts() {
             return Ok(cursor);
         }
         cursor.enter_group(store)?;
@@ -273,7 +303,7 @@ impl FileCursor {
         self.block_number += 1;
         if self.block_number == self.index.restarts() {
             self.group_number += 1;
-            if self.group_number == self.groups.restarts() {
+            if self.group_number == self.groups.block.restarts() {
                 self.rows = None;
                 return Ok(());
             }
@@ -285,7 +315,7 @@ impl FileCursor {
     }
 
     fn enter_group<D: Disk>(&mut self, store: &Store<D>) -> Result<(), ReadError> {
-        self.group = self.file.group(&self.groups, self.group_number)?;
+        self.group = self.file.group(&self.groups.block, self.group_number)?;
         self.block_number = 0;
         let Group { offset, data_length, index_length } = self.group;
         self.index = match self.access {

@@ -6,7 +6,7 @@
 
 use core::cmp::Ordering;
 
-use super::super::block::{RowRef, compare, shared_length};
+use super::super::block::{RowRef, compare, prefix, shared_length};
 use super::arena::{Address, Arena};
 
 const LEAF_ROWS: usize = 128;
@@ -63,17 +63,6 @@ impl Leaf {
     }
 }
 
-/// The eight bytes of `key` from `skip` on, as a number of the same order; a shorter key is filled up with zeros.
-fn prefix(key: &[u8], skip: usize) -> u64 {
-    let rest = key.get(skip..).unwrap_or_default();
-    if let Some(eight) = rest.first_chunk::<8>() {
-        return u64::from_be_bytes(*eight);
-    }
-    let mut bytes = [0; 8];
-    bytes[..rest.len()].copy_from_slice(rest);
-    u64::from_be_bytes(bytes)
-}
-
 /// What is looked for.
 struct Wanted<'a> {
     arena: &'a Arena,
@@ -115,6 +104,12 @@ impl Tree {
     /// it. The target begins with `common`.
     pub(super) fn find(&self, arena: &Arena, target: (&[u8], u64)) -> (Position, Option<Address>) {
         let wanted = Wanted { arena, target, prefix: prefix(target.0, self.common.len()) };
+        if let Some((number, leaf)) = self.leaves.iter().enumerate().next_back()
+            && wanted.is_after(leaf.prefixes[leaf.length - 1], || leaf.rows[leaf.length - 1])
+        {
+            // Where ascending keys go.
+            return (Position { leaf: number, slot: leaf.length }, None);
+        }
         let following = lower_bound(self.leaves.len(), |i| wanted.is_after(self.firsts[i], || self.leaves[i].rows[0]));
         let leaf = following.saturating_sub(1);
         let slot = self.leaves.get(leaf).map_or(0, |leaf| lower_bound(leaf.length, |i| wanted.is_after(leaf.prefixes[i], || leaf.rows[i])));
