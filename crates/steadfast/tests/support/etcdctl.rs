@@ -1,6 +1,7 @@
 //! Command lines of a real `etcdctl`, each with what it must print: a table that is carried out row by row and shown at its end.
 //!
 //! A word `$name` in a command, an input or an expectation stands for what was [set](Table::set) or [captured](Ran::captures) before.
+#![allow(clippy::disallowed_methods, reason = "a bound on waiting for a real process")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -238,6 +239,12 @@ impl Ran<'_> {
         self.row(format!("… {} …", parts.join(" … ")), ok);
     }
 
+    /// It succeeds and tells each of these, on standard output or (as 3.4 does with health) on standard error.
+    pub fn says(mut self, parts: &[&str]) {
+        self.stdout += &std::mem::take(&mut self.stderr);
+        self.has(parts);
+    }
+
     /// It succeeds and prints none of these.
     pub fn lacks(self, parts: &[&str]) {
         let parts: Vec<String> = parts.iter().map(|part| self.table.fill(part)).collect();
@@ -261,7 +268,7 @@ impl Ran<'_> {
     /// Remembers, for later rows, what stands between two texts of its output.
     pub fn captures(self, name: &str, before: &str, after: &str) -> Self {
         let rest = self.stdout.split_once(before).map_or("", |(_, rest)| rest);
-        let word = rest.split_once(after).map_or("", |(word, _)| word).to_owned();
+        let word = rest.split_once(after).map_or("", |(word, _)| word).trim().to_owned();
         self.table.set(name, if word.is_empty() { "(not captured)" } else { &word });
         self
     }
