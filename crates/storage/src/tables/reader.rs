@@ -160,6 +160,7 @@ impl<D: Disk> Iterator for LsmScan<D> {
     }
 }
 
+#[allow(clippy::large_enum_variant, reason = "a handful for each scan, on its own heap allocation")]
 enum Source<D: Disk> {
     Memory(MemoryScan),
     Run(RunCursor<D>),
