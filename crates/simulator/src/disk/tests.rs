@@ -1,3 +1,4 @@
+//! Tests of `disk`.
 use super::*;
 
 const SECTOR: u64 = SECTOR_BYTES as u64;

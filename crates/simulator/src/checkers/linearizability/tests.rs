@@ -1,3 +1,4 @@
+//! Tests of `linearizability`.
 use super::*;
 
 /// Builds histories of one key `k`, step by step.
