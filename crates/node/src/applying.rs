@@ -4,7 +4,7 @@
 //! bounded: a leader proposes nothing meanwhile, and a follower takes no entries beyond [`HELD_BACK_BYTES`].
 
 use steadfast_consensus::Outputs as RaftOutputs;
-use steadfast_state::Answer as AnswerFor;
+use steadfast_state::{Answer as AnswerFor, StateFault};
 use steadfast_storage::tables::Pressure;
 use steadfast_types::Entry;
 use steadfast_types::disk::Disk;
@@ -101,7 +101,11 @@ impl<S, D: Disk> Node<S, D> {
         let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events: self.options.events };
         let applied = match self.state.apply(entry, answer) {
             Ok(applied) => applied,
-            Err(fault) => {
+            Err(StateFault::Tables(error)) => {
+                self.damaged(error.0);
+                return false;
+            }
+            Err(fault @ (StateFault::Entry { .. } | StateFault::OutOfOrder { .. })) => {
                 self.fault(format!("entry {} can't be applied: {fault}", entry.position()));
                 return false;
             }
@@ -144,6 +148,13 @@ impl<S, D: Disk> Node<S, D> {
         self.out.notices.push(Notice::Fault(reason));
     }
 
+    /// The tables can't be believed any more; once is enough to say so.
+    pub(crate) fn damaged(&mut self, what: String) {
+        if !std::mem::replace(&mut self.is_faulted, true) {
+            self.out.notices.push(Notice::TablesDamaged(what));
+        }
+    }
+
     pub(crate) fn update_leadership(&mut self) {
         if !self.raft.is_established_leader() {
             return self.leases.stop();
@@ -152,7 +163,7 @@ impl<S, D: Disk> Node<S, D> {
         if !self.leases.is_running() && self.last_applied_term == self.raft.term() {
             match self.state.reader().leases() {
                 Ok(leases) => self.leases.start(self.now, leases),
-                Err(error) => self.fault(error.to_string()),
+                Err(error) => self.damaged(error.0),
             }
         }
     }

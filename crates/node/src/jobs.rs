@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use steadfast_storage::log::{LogError, LogReader};
-use steadfast_storage::tables::{self, Checkpoint, Incoming, LsmTables, Retired, TablesOptions};
+use steadfast_storage::tables::{self, Checkpoint, Incoming, IncomingError, LsmTables, Retired, TablesOptions};
 use steadfast_types::disk::Disk;
+use steadfast_types::tables::TablesError;
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, limits};
 
 /// A piece of work. [`Job::run`] may happen on any thread and at any later time.
@@ -32,6 +33,8 @@ pub(crate) enum Kind<D: Disk> {
     ReadForRepair { to: NodeId, from: LogIndex, anchor: LogPosition, reader: LogReader<D> },
     /// Read a piece of a snapshot.
     ReadSnapshot { to: NodeId, transfer: u64, checkpoint: Arc<Checkpoint<D>>, offset: u64 },
+    /// Read a whole snapshot and compare its checksums.
+    VerifySnapshot { checkpoint: Arc<Checkpoint<D>> },
     /// Write pieces of a snapshot; the first one begins it.
     WriteSnapshot { transfer: u64, incoming: Option<Incoming<D>>, disk: D, chunks: Vec<(u64, Bytes)> },
     /// Check and install a complete snapshot.
@@ -43,7 +46,8 @@ pub(crate) enum Done<D: Disk> {
     Fetched { follower: NodeId, from: LogIndex, entries: Result<Vec<Entry>, LogError> },
     ForRepair { to: NodeId, anchor: LogPosition, entries: Vec<Entry> },
     SnapshotRead { to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String> },
-    SnapshotWritten { transfer: u64, incoming: Result<Incoming<D>, String> },
+    SnapshotVerified(Result<(), TablesError>),
+    SnapshotWritten { transfer: u64, incoming: Result<Incoming<D>, IncomingError> },
     Installed { transfer: u64, tables: Result<LsmTables<D>, String> },
 }
 
@@ -54,6 +58,7 @@ impl<D: Disk> core::fmt::Debug for Job<D> {
             Kind::Fetch { .. } => "Job: fetch entries",
             Kind::ReadForRepair { .. } => "Job: read for repair",
             Kind::ReadSnapshot { .. } => "Job: read snapshot",
+            Kind::VerifySnapshot { .. } => "Job: verify snapshot",
             Kind::WriteSnapshot { .. } => "Job: write snapshot",
             Kind::Install { .. } => "Job: install snapshot",
         })
@@ -67,6 +72,7 @@ impl<D: Disk> core::fmt::Debug for JobDone<D> {
             Done::Fetched { .. } => "JobDone: entries fetched",
             Done::ForRepair { .. } => "JobDone: read for repair",
             Done::SnapshotRead { .. } => "JobDone: snapshot read",
+            Done::SnapshotVerified(_) => "JobDone: snapshot verified",
             Done::SnapshotWritten { .. } => "JobDone: snapshot written",
             Done::Installed { .. } => "JobDone: snapshot installed",
         })
@@ -77,7 +83,7 @@ impl<D: Disk> Job<D> {
     /// Where to run it.
     pub fn lane(&self) -> Lane {
         match &self.0 {
-            Kind::Tables(_) | Kind::Install { .. } => Lane::Tables,
+            Kind::Tables(_) | Kind::VerifySnapshot { .. } | Kind::Install { .. } => Lane::Tables,
             Kind::Fetch { .. } | Kind::ReadForRepair { .. } | Kind::ReadSnapshot { .. } | Kind::WriteSnapshot { .. } => Lane::Peers,
         }
     }
@@ -94,6 +100,7 @@ impl<D: Disk> Job<D> {
                 let bytes = checkpoint.read(offset, limits::SNAPSHOT_CHUNK_BYTES).map_err(|error| error.to_string());
                 Done::SnapshotRead { to, transfer, offset, bytes }
             }
+            Kind::VerifySnapshot { checkpoint } => Done::SnapshotVerified(checkpoint.verify()),
             Kind::WriteSnapshot { transfer, incoming, disk, chunks } => {
                 Done::SnapshotWritten { transfer, incoming: write_chunks(incoming, &disk, chunks) }
             }
@@ -115,13 +122,13 @@ fn read_for_repair<D: Disk>(reader: &LogReader<D>, from: LogIndex, anchor: LogPo
     entries
 }
 
-fn write_chunks<D: Disk>(incoming: Option<Incoming<D>>, disk: &D, chunks: Vec<(u64, Bytes)>) -> Result<Incoming<D>, String> {
+fn write_chunks<D: Disk>(incoming: Option<Incoming<D>>, disk: &D, chunks: Vec<(u64, Bytes)>) -> Result<Incoming<D>, IncomingError> {
     let mut incoming = match incoming {
         Some(incoming) => incoming,
-        None => Incoming::begin(disk).map_err(|error| error.to_string())?,
+        None => Incoming::begin(disk)?,
     };
     for (offset, bytes) in chunks {
-        incoming.write(offset, &bytes).map_err(|error| error.to_string())?;
+        incoming.write(offset, &bytes)?;
     }
     Ok(incoming)
 }

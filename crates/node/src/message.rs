@@ -93,8 +93,13 @@ pub enum PeerMessage {
         /// An older one is of no use.
         at_least: LogIndex,
     },
-    /// The receiver of a snapshot does not know this hand-over's beginning: it must begin again.
+    /// The receiver of a snapshot does not know this hand-over, or could not write it down: it must begin again.
     SnapshotUnknown {
+        /// The hand-over.
+        transfer: u64,
+    },
+    /// The receiver of a snapshot found a checksum in it wrong: the sender should look at its tables.
+    SnapshotDamaged {
         /// The hand-over.
         transfer: u64,
     },
@@ -112,6 +117,7 @@ wire_enum!(PeerMessage {
     9 => LogReply { anchor, entries },
     10 => SnapshotRequest { at_least },
     11 => SnapshotUnknown { transfer },
+    12 => SnapshotDamaged { transfer },
 });
 
 /// A question only the leader can answer.

@@ -28,11 +28,11 @@ use crate::proposals::{Forwarding, Proposals};
 use crate::reads::Reads;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
-use crate::start::Options;
+use crate::start::{self, Bootstrap, OpenError, Opened, Options};
 use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
 
-/// After a job of the tables found the disk full, the next one waits this long.
-const FULL_DISK_RETRY: steadfast_types::time::Duration = steadfast_types::time::Duration::from_secs(1);
+/// After the disk was found full, nothing more is written to the tables for this long.
+pub(crate) const DISK_RETRY: steadfast_types::time::Duration = steadfast_types::time::Duration::from_secs(1);
 
 /// So many times its usual bytes may the log grow while a snapshot is under way that it continues.
 const KEPT_FOR_SNAPSHOTS: u64 = 8;
@@ -42,6 +42,7 @@ type TablesReader<D> = <LsmTables<D> as Tables>::Reader;
 /// One running node.
 pub struct Node<S, D: Disk> {
     pub(crate) options: Options,
+    bootstrap: Bootstrap,
     pub(crate) disk: D,
     pub(crate) raft: Raft,
     pub(crate) state: State<LsmTables<D>>,
@@ -60,7 +61,7 @@ pub struct Node<S, D: Disk> {
     pub(crate) held_back: VecDeque<Entry>,
     pub(crate) held_back_bytes: usize,
     pub(crate) tables_jobs_out: u32,
-    /// After the disk was full: no job of the tables before this.
+    /// After the disk was full: no job of the tables, and no snapshot, before this.
     pub(crate) tables_retry: Instant,
     pub(crate) last_applied_term: Term,
     /// The entry of the newest configuration in the log.
@@ -127,6 +128,7 @@ pub struct NodeStatus {
 /// What [`crate::start`] puts together.
 pub(crate) struct Parts<D: Disk> {
     pub(crate) options: Options,
+    pub(crate) bootstrap: Bootstrap,
     pub(crate) disk: D,
     pub(crate) raft: Raft,
     pub(crate) state: State<LsmTables<D>>,
@@ -143,6 +145,7 @@ impl<S, D: Disk> Node<S, D> {
         Node {
             proposals: Proposals::new(parts.options.id, parts.options.incarnation),
             rng: Rng::with_seed(parts.options.seed ^ 0x6e6f_6465),
+            bootstrap: parts.bootstrap,
             disk: parts.disk,
             raft: parts.raft,
             state: parts.state,
@@ -196,6 +199,9 @@ impl<S, D: Disk> Node<S, D> {
             }
         }
         self.answer_reads();
+        if let Some(damage) = self.state.tables().damage().map(str::to_owned) {
+            self.damaged(damage);
+        }
         self.start_jobs();
         std::mem::take(&mut self.out)
     }
@@ -233,6 +239,19 @@ impl<S, D: Disk> Node<S, D> {
     /// The state machine, to look at.
     pub fn state(&self) -> &State<LsmTables<D>> {
         &self.state
+    }
+
+    /// After [`Notice::TablesDamaged`]: opens the node again, to fetch its state from its peers. The log driver must be gone, with all its
+    /// commands done.
+    ///
+    /// # Errors
+    /// As [`start::open`].
+    pub fn reopen(mut self, now: Instant) -> Result<Opened<S, D>, OpenError> {
+        let lost_tables = Some(self.raft.configuration().members());
+        // Another life, with request numbers of its own.
+        let (incarnation, seed) = (self.rng.u64(1..), self.rng.u64(..));
+        let Node { options, bootstrap, disk, .. } = self;
+        start::open(&disk, Options { incarnation, seed, lost_tables, ..options }, bootstrap, now)
     }
 
     /// Before a clean stop: hands leadership to the most caught-up voter, if this node leads and there is one.
@@ -323,6 +342,7 @@ impl<S, D: Disk> Node<S, D> {
             }
             PeerMessage::SnapshotRequest { at_least } => self.on_snapshot_request(from, at_least),
             PeerMessage::SnapshotUnknown { transfer } => self.on_snapshot_unknown(from, transfer),
+            PeerMessage::SnapshotDamaged { transfer } => self.on_snapshot_damaged(from, transfer),
             // Only a repairing node asks, and it is not running.
             PeerMessage::LogReply { .. } => {}
         }
@@ -354,10 +374,12 @@ impl<S, D: Disk> Node<S, D> {
             }
             Done::ForRepair { to, anchor, entries } => self.send(to, &PeerMessage::LogReply { anchor, entries }),
             Done::SnapshotRead { to, transfer, offset, bytes } => self.on_snapshot_read(to, transfer, offset, bytes),
+            Done::SnapshotVerified(Ok(())) => {}
+            Done::SnapshotVerified(Err(error)) => self.damaged(error.0),
             Done::SnapshotWritten { transfer, incoming } => {
                 match (self.receiving.as_mut().filter(|receiving| receiving.transfer == transfer), incoming) {
                     (Some(receiving), Ok(incoming)) => receiving.written(incoming),
-                    (Some(_), Err(error)) => self.drop_receiving(format!("writing a snapshot: {error}")),
+                    (Some(_), Err(error)) => self.drop_receiving(&error),
                     (None, _) => {}
                 }
             }
@@ -370,10 +392,11 @@ impl<S, D: Disk> Node<S, D> {
         match self.state.tables_mut().finish_job(done) {
             Ok(()) | Err(JobError::Retired) => {}
             Err(error @ JobError::Full(_)) => {
-                self.tables_retry = self.now + FULL_DISK_RETRY;
+                self.tables_retry = self.now + DISK_RETRY;
                 self.out.notices.push(Notice::JobFailed(format!("tables: {error}")));
             }
-            Err(error @ (JobError::Disk(_) | JobError::Damaged(_))) => self.fault(format!("tables: {error}")),
+            Err(JobError::Damaged(what)) => self.damaged(what),
+            Err(error @ JobError::Disk(_)) => self.fault(format!("tables: {error}")),
         }
         // A follower goes on by log where its snapshot ends; it may hold up the cut of the log, but not for ever.
         let durable = self.state.tables().durable();

@@ -142,6 +142,8 @@ pub enum Notice {
     Diverged(String),
     /// A job failed in a way that is tried again; the reason.
     JobFailed(String),
-    /// This node can't go on: its own data is damaged or its disk fails; the reason.
+    /// This node's tables are damaged: nothing more is applied here. [`crate::Node::reopen`] gets the state back from the peers.
+    TablesDamaged(String),
+    /// This node can't go on: its disk fails, or its data is damaged beyond repair; the reason.
     Fault(String),
 }

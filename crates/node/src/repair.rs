@@ -109,6 +109,7 @@ impl<D: Disk> Repair<D> {
     pub fn finish<S>(self, now: Instant) -> Result<Opened<S, D>, OpenError> {
         let RepairParts { disk, options, bootstrap, writer, reader, .. } = self.parts;
         drop((writer, reader));
+        let options = Options { lost_tables: None, ..options };
         open(&disk, options, bootstrap, now)
     }
 
@@ -174,7 +175,8 @@ impl<D: Disk> Repair<D> {
                 | PeerMessage::CallAnswer { .. }
                 | PeerMessage::SnapshotProgress { .. }
                 | PeerMessage::SnapshotRequest { .. }
-                | PeerMessage::SnapshotUnknown { .. },
+                | PeerMessage::SnapshotUnknown { .. }
+                | PeerMessage::SnapshotDamaged { .. },
             )
             | Err(_) => {}
         }
@@ -242,7 +244,11 @@ impl<D: Disk> Repair<D> {
             },
             kind => match Job(kind).run() {
                 JobDone(Done::SnapshotWritten { incoming: Ok(incoming), .. }) => return receiving.written(incoming),
-                other => format!("{other:?}"),
+                JobDone(Done::SnapshotWritten { incoming: Err(error), .. }) => {
+                    out.frames.push((from, receiving.refusal(&error).to_wire().into()));
+                    error.to_string()
+                }
+                other => unreachable!("a snapshot is written and installed, and nothing else: {other:?}"),
             },
         };
         self.receiving = None;

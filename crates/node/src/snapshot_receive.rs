@@ -6,7 +6,7 @@
 //! 3. While it is being installed the node applies nothing and starts no other job on the tables.
 
 use bytes::Bytes;
-use steadfast_storage::tables::{Incoming, Retired, TablesOptions};
+use steadfast_storage::tables::{Incoming, IncomingError, Retired, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::{Instant, LogPosition, NodeId, limits, time::Duration};
 
@@ -79,6 +79,18 @@ impl<D: Disk> Receiving<D> {
     /// How much has arrived, for the sender.
     pub(crate) fn progress(&self) -> PeerMessage {
         PeerMessage::SnapshotProgress { transfer: self.transfer, received: self.taken, done: false }
+    }
+
+    /// Tells the sender why this hand-over ends.
+    pub(crate) fn refusal(&self, error: &IncomingError) -> PeerMessage {
+        let transfer = self.transfer;
+        match error {
+            IncomingError::Damaged(_) => PeerMessage::SnapshotDamaged { transfer },
+            IncomingError::OutOfOrder { .. }
+            | IncomingError::Incomplete { .. }
+            | IncomingError::NewerFormat { .. }
+            | IncomingError::Disk(_) => PeerMessage::SnapshotUnknown { transfer },
+        }
     }
 
     /// The next job: writing what is queued, or installing once everything is written (and only if `may_install`; then `retire` ends the

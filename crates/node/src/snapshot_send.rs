@@ -12,11 +12,14 @@ use steadfast_types::{Instant, LogPosition, NodeId, limits, time::Duration};
 use crate::PeerMessage;
 use crate::jobs::{Job, Kind};
 
-/// A hand-over without progress for this long is given up.
+/// A hand-over of which the receiver says nothing for this long is given up.
 const GIVE_UP: Duration = Duration::from_secs(30);
 
-/// A chunk unanswered for this long is sent again.
+/// A chunk unanswered for this long is sent again; so is the last one, while the receiver has not said that it is done.
 const RESEND: Duration = Duration::from_secs(2);
+
+/// Each chunk but the last has so many bytes.
+const CHUNK: u64 = limits::SNAPSHOT_CHUNK_BYTES as u64;
 
 /// One hand-over.
 pub(crate) struct Sending<D: Disk> {
@@ -29,24 +32,19 @@ pub(crate) struct Sending<D: Disk> {
     received: u64,
     /// Where the next chunk to read begins.
     next: u64,
-    last_progress: Instant,
+    last_heard: Instant,
     last_sent: Instant,
 }
 
 impl<D: Disk> Sending<D> {
     pub(crate) fn new(to: NodeId, transfer: u64, checkpoint: Checkpoint<D>, now: Instant) -> Self {
         let (position, total) = (checkpoint.applied(), checkpoint.total_bytes());
-        Sending {
-            to,
-            transfer,
-            position,
-            checkpoint: Arc::new(checkpoint),
-            total,
-            received: 0,
-            next: 0,
-            last_progress: now,
-            last_sent: now,
-        }
+        Sending { to, transfer, position, checkpoint: Arc::new(checkpoint), total, received: 0, next: 0, last_heard: now, last_sent: now }
+    }
+
+    /// Looks whether it is whole.
+    pub(crate) fn verification(&self) -> Job<D> {
+        Job(Kind::VerifySnapshot { checkpoint: self.checkpoint.clone() })
     }
 
     pub(crate) fn total_bytes(&self) -> u64 {
@@ -55,9 +53,10 @@ impl<D: Disk> Sending<D> {
 
     /// Reads of further chunks, as far as the window allows.
     pub(crate) fn jobs(&mut self, now: Instant) -> Vec<Job<D>> {
-        let window = (limits::SNAPSHOT_INFLIGHT_CHUNKS * limits::SNAPSHOT_CHUNK_BYTES) as u64;
+        let window = limits::SNAPSHOT_INFLIGHT_CHUNKS as u64 * CHUNK;
         if now.since(self.last_sent) >= RESEND {
-            self.next = self.received;
+            let last = self.total.saturating_sub(1) / CHUNK * CHUNK;
+            self.next = self.received.min(last);
         }
         let mut jobs = Vec::new();
         while self.next < self.total && self.next < self.received + window {
@@ -67,7 +66,7 @@ impl<D: Disk> Sending<D> {
                 checkpoint: self.checkpoint.clone(),
                 offset: self.next,
             }));
-            self.next += limits::SNAPSHOT_CHUNK_BYTES as u64;
+            self.next += CHUNK;
             self.last_sent = now;
         }
         jobs
@@ -78,15 +77,15 @@ impl<D: Disk> Sending<D> {
     }
 
     pub(crate) fn progress(&mut self, received: u64, now: Instant) {
+        self.last_heard = now;
         if received > self.received {
             self.received = received.min(self.total);
             self.next = self.next.max(self.received);
-            self.last_progress = now;
             self.last_sent = now;
         }
     }
 
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        now.since(self.last_progress) > GIVE_UP
+        now.since(self.last_heard) > GIVE_UP
     }
 }

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use steadfast_consensus::SnapshotFit;
 use steadfast_state::State;
-use steadfast_storage::tables::LsmTables;
+use steadfast_storage::tables::{IncomingError, LsmTables};
 use steadfast_types::disk::Disk;
 use steadfast_types::{LogIndex, NodeId};
 
-use crate::node::Node;
+use crate::node::{DISK_RETRY, Node};
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
 use crate::{LogCommand, Notice, PeerMessage, Refusal};
@@ -44,6 +44,13 @@ impl<S, D: Disk> Node<S, D> {
         if self.sending.get(&from).is_some_and(|sending| sending.transfer == transfer) {
             self.end_sending(from, false);
         }
+    }
+
+    /// The receiver found it damaged. If it is, that is noticed by looking.
+    pub(crate) fn on_snapshot_damaged(&mut self, from: NodeId, transfer: u64) {
+        let Some(sending) = self.sending.get(&from).filter(|sending| sending.transfer == transfer) else { return };
+        self.out.jobs.push(sending.verification());
+        self.end_sending(from, false);
     }
 
     pub(crate) fn on_snapshot_read(&mut self, to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String>) {
@@ -88,6 +95,9 @@ impl<S, D: Disk> Node<S, D> {
         if chunk.position.index <= self.raft.commit_index() && self.receiving.is_none() {
             return self.send(from, &PeerMessage::SnapshotProgress { transfer, received: chunk.total, done: true });
         }
+        if self.now < self.tables_retry {
+            return;
+        }
         match &self.receiving {
             Some(receiving) if receiving.transfer == transfer && receiving.from == from => {}
             Some(receiving) if !receiving.may_be_displaced(self.now) => return,
@@ -109,9 +119,14 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
-    pub(crate) fn drop_receiving(&mut self, reason: String) {
-        self.receiving = None;
-        self.out.notices.push(Notice::JobFailed(reason));
+    /// What was received can't be written, or is damaged. The sender may begin again, a full disk given the time.
+    pub(crate) fn drop_receiving(&mut self, error: &IncomingError) {
+        let Some(receiving) = self.receiving.take() else { return };
+        if matches!(error, IncomingError::Disk(_)) {
+            self.tables_retry = self.now + DISK_RETRY;
+        }
+        self.send(receiving.from, &receiving.refusal(error));
+        self.out.notices.push(Notice::JobFailed(format!("writing a snapshot from {}: {error}", receiving.from)));
         self.apply_held_back();
     }
 
@@ -125,7 +140,7 @@ impl<S, D: Disk> Node<S, D> {
         };
         match State::open(tables) {
             Ok(state) => self.switch_state(state, &receiving),
-            Err(error) => self.fault(format!("an installed snapshot: {error}")),
+            Err(error) => self.damaged(format!("an installed snapshot: {error}")),
         }
     }
 

@@ -7,12 +7,11 @@ use core::ops::Range;
 use std::collections::BTreeSet;
 
 use steadfast_consensus::{Config, Raft, Recovered};
-use steadfast_state::State;
 use steadfast_state::command::Member;
+use steadfast_state::{OpenStateError, State};
 use steadfast_storage::log::{self, LogContents, LogError, LogOptions, LogReader, OpenedLog};
 use steadfast_storage::tables::{self, LsmTables, TablesOptions};
 use steadfast_types::disk::Disk;
-use steadfast_types::tables::TablesError;
 use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
 
@@ -45,6 +44,8 @@ pub struct Options {
     pub tables: TablesOptions,
     /// Whether anybody watches: events come out only then.
     pub events: bool,
+    /// An earlier life of this process found the tables damaged, and knew these members.
+    pub lost_tables: Option<BTreeSet<NodeId>>,
 }
 
 /// The very first state of a cluster; the same on all its initial members. Empty for a node that joins later.
@@ -73,9 +74,9 @@ pub enum OpenError {
     /// The tables.
     #[error("the tables: {0}")]
     Tables(#[from] tables::OpenError),
-    /// The tables, while reading.
-    #[error(transparent)]
-    Read(#[from] TablesError),
+    /// The state in the tables.
+    #[error("the state: {0}")]
+    State(#[from] OpenStateError),
     /// The state is there and the log is not: what this node acknowledged and voted is forgotten.
     #[error("the log is gone but the state is not: remove this member, empty its directory, and add it again as a new one")]
     LogGone,
@@ -90,15 +91,10 @@ pub enum OpenError {
 /// If the disk fails, was written by a newer version, or lost what nobody can give back.
 pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: Instant) -> Result<Opened<S, D>, OpenError> {
     let OpenedLog { mut writer, reader, contents } = log::open(disk, options.log)?;
-    let tables = match LsmTables::open(disk, options.tables.clone()) {
-        Ok(tables) => Some(tables),
-        Err(tables::OpenError::Damaged { .. }) => None,
-        Err(error) => return Err(error.into()),
+    let state = match options.lost_tables {
+        Some(_) => None,
+        None => open_state(disk, &options, &bootstrap)?,
     };
-    let mut state = None;
-    if let Some(tables) = tables {
-        state = Some(open_state(tables, &bootstrap)?);
-    }
     let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
     let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
     // Tables are written only when the log has been.
@@ -107,7 +103,9 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     }
     let loss = loss(state.is_some(), applied, &contents);
     if loss.is_any() {
-        let peers = peers(&bootstrap, state.as_ref().map(State::configuration), &contents, options.id);
+        let mut peers = peers(&bootstrap, state.as_ref().map(State::configuration), &contents);
+        peers.extend(options.lost_tables.iter().flatten());
+        peers.remove(&options.id);
         if peers.is_empty() {
             return Err(OpenError::NoPeers(if loss.state { "the state" } else { "the log" }));
         }
@@ -143,19 +141,39 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     let log_bytes = writer.size_bytes();
     let configuration_at = contents.configurations.last().map_or(LogIndex(0), |(position, _)| position.index);
     let hard_state = contents.hard_state;
-    let parts = Parts { options, disk: disk.clone(), raft, state, log_reader: reader, hard_state, log_start, log_bytes, configuration_at };
+    let parts = Parts {
+        options,
+        bootstrap,
+        disk: disk.clone(),
+        raft,
+        state,
+        log_reader: reader,
+        hard_state,
+        log_start,
+        log_bytes,
+        configuration_at,
+    };
     Ok(Opened::Running(Box::new(Node::new(parts, now)), Box::new(LogDriver::new(writer))))
 }
 
-/// The state in the tables, or the first state of a new cluster.
-fn open_state<D: Disk>(tables: LsmTables<D>, bootstrap: &Bootstrap) -> Result<State<LsmTables<D>>, TablesError> {
-    let mut state = State::open(tables)?;
+/// The state in the tables, or the first state of a new cluster; `None` if the tables are damaged.
+fn open_state<D: Disk>(disk: &D, options: &Options, bootstrap: &Bootstrap) -> Result<Option<State<LsmTables<D>>>, OpenError> {
+    let tables = match LsmTables::open(disk, options.tables.clone()) {
+        Ok(tables) => tables,
+        Err(tables::OpenError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut state = match State::open(tables) {
+        Ok(state) => state,
+        Err(OpenStateError::Tables(_)) => return Ok(None),
+        Err(error @ OpenStateError::Format(_)) => return Err(error.into()),
+    };
     // Tables flushed before the first entry hold it already.
     let is_empty = state.applied().index == LogIndex(0) && state.configuration().members().is_empty();
     if is_empty && !bootstrap.configuration.voters.is_empty() {
         state.bootstrap(bootstrap.configuration.clone(), bootstrap.members.clone());
     }
-    Ok(state)
+    Ok(Some(state))
 }
 
 /// Whether the log continues the state at `position`.
@@ -205,11 +223,9 @@ fn known_terms(contents: &LogContents) -> Vec<(LogIndex, Term)> {
 }
 
 /// Everyone who may have what this node lost.
-fn peers(bootstrap: &Bootstrap, state: Option<&Configuration>, contents: &LogContents, me: NodeId) -> BTreeSet<NodeId> {
+fn peers(bootstrap: &Bootstrap, state: Option<&Configuration>, contents: &LogContents) -> BTreeSet<NodeId> {
     let logged = contents.configurations.iter().map(|(_, configuration)| configuration);
-    let mut peers: BTreeSet<NodeId> = logged.chain(state).chain([&bootstrap.configuration]).flat_map(Configuration::members).collect();
-    peers.remove(&me);
-    peers
+    logged.chain(state).chain([&bootstrap.configuration]).flat_map(Configuration::members).collect()
 }
 
 fn entries_after<D: Disk>(reader: &LogReader<D>, after: LogIndex, last: LogIndex) -> Result<Vec<Entry>, LogError> {

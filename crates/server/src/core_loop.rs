@@ -43,6 +43,8 @@ pub(crate) trait Surroundings: Send + 'static {
     fn send(&self, to: NodeId, frame: Bytes);
     /// Hands events to the watch hub.
     fn events(&self, revision: steadfast_types::Revision, events: Vec<steadfast_state::Event>);
+    /// The state is another one: readers and watchers start from it.
+    fn state_replaced(&self);
     /// A log line, or something to act on.
     fn notice(&self, notice: &Notice);
     /// How long a sync took.
@@ -58,6 +60,13 @@ pub(crate) enum Ended {
     Removed,
     /// The node can't go on; why.
     Fault(String),
+}
+
+/// Why a running node is left.
+enum Left {
+    Ended(Ended),
+    /// It must be opened again, to fetch its state from its peers.
+    StateLost,
 }
 
 /// A running core.
@@ -103,13 +112,17 @@ struct Workers {
 }
 
 impl<E: Surroundings + Sync> Core<E> {
-    fn run(self, opened: start::Opened<Slot, FileDisk>) -> Ended {
-        match opened {
-            start::Opened::Running(node, driver) => self.run_node(*node, *driver),
-            start::Opened::Repairing(repair) => match self.run_repair(*repair) {
-                Ok(opened) => self.run(opened),
-                Err(ended) => ended,
-            },
+    /// A node whose tables turn out to be damaged goes back to repair, and a repaired one runs.
+    fn run(self, mut opened: start::Opened<Slot, FileDisk>) -> Ended {
+        loop {
+            let next = match opened {
+                start::Opened::Running(node, driver) => self.run_node(*node, *driver),
+                start::Opened::Repairing(repair) => self.run_repair(*repair),
+            };
+            opened = match next {
+                Ok(next) => next,
+                Err(ended) => return ended,
+            };
         }
     }
 
@@ -145,41 +158,46 @@ impl<E: Surroundings + Sync> Core<E> {
 
     // --- running -------------------------------------------------------------------------------------------------------------
 
-    fn run_node(&self, mut node: Node<Slot, FileDisk>, driver: LogDriver<FileDisk>) -> Ended {
+    /// Runs the node to its end, or until its state is lost; then it is opened again.
+    fn run_node(&self, mut node: Node<Slot, FileDisk>, driver: LogDriver<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
         self.published.set_reader(node.reader());
         self.published.update(&node.status());
+        self.surroundings.state_replaced();
         self.surroundings.notice(&Notice::MembersChanged);
-        let workers = match self.start_workers(driver) {
-            Ok(workers) => workers,
-            Err(error) => return Ended::Fault(format!("starting threads: {error}")),
-        };
-        let ended = self.turns(&mut node, &workers);
+        let workers = self.start_workers(driver).map_err(|error| Ended::Fault(format!("starting threads: {error}")))?;
+        let left = self.turns(&mut node, &workers);
         let Workers { log, peers, tables, threads } = workers;
         drop((log, peers, tables));
         for thread in threads {
             // A panic there has been reported by its own message.
             let _ = thread.join();
         }
-        ended
+        match left {
+            Left::Ended(ended) => Err(ended),
+            Left::StateLost => {
+                self.published.clear();
+                node.reopen(self.clock.now()).map_err(|error| Ended::Fault(error.to_string()))
+            }
+        }
     }
 
-    fn turns(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Ended {
+    fn turns(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Left {
         let mut items = Vec::new();
         loop {
             let timeout = node.next_deadline().since(self.clock.now());
             self.inbox.take_all(&mut items, timeout);
             let inputs = match sort(items.drain(..)) {
                 Ok(inputs) => inputs,
-                Err(Ended::Stopped) => return self.stop(node, workers),
-                Err(ended) => return ended,
+                Err(Ended::Stopped) => return Left::Ended(self.stop(node, workers)),
+                Err(ended) => return Left::Ended(ended),
             };
-            if let Some(ended) = self.turn(node, workers, inputs) {
-                return ended;
+            if let Some(left) = self.turn(node, workers, inputs) {
+                return left;
             }
         }
     }
 
-    fn turn(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers, inputs: Vec<Input<Slot, FileDisk>>) -> Option<Ended> {
+    fn turn(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers, inputs: Vec<Input<Slot, FileDisk>>) -> Option<Left> {
         let out = node.turn(self.clock.now(), inputs);
         for (to, frame) in out.frames {
             self.surroundings.send(to, frame);
@@ -208,13 +226,17 @@ impl<E: Surroundings + Sync> Core<E> {
         for notice in &out.notices {
             if let Notice::SnapshotInstalled(_) = notice {
                 self.published.set_reader(node.reader());
+                self.surroundings.state_replaced();
             }
             self.surroundings.notice(notice);
         }
         if let Some(fault) = fault(&out.notices) {
-            return Some(Ended::Fault(fault));
+            return Some(Left::Ended(Ended::Fault(fault)));
         }
-        out.notices.contains(&Notice::Removed).then_some(Ended::Removed)
+        if out.notices.iter().any(|notice| matches!(notice, Notice::TablesDamaged(_))) {
+            return Some(Left::StateLost);
+        }
+        out.notices.contains(&Notice::Removed).then_some(Left::Ended(Ended::Removed))
     }
 
     /// Hands over leadership and makes the tables durable, within bounds.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use steadfast_node::NodeStatus;
 use steadfast_state::StateReader;
 use steadfast_storage::disk::FileDisk;
@@ -26,8 +26,7 @@ pub(crate) struct Published {
     refreshed_at: AtomicU64,
     leader: watch::Sender<Option<NodeId>>,
     status: Mutex<Option<NodeStatus>>,
-    reader: RwLock<Option<Reader>>,
-    reader_set: watch::Sender<bool>,
+    reader: watch::Sender<Option<Reader>>,
 }
 
 impl Published {
@@ -39,8 +38,7 @@ impl Published {
             refreshed_at: AtomicU64::new(0),
             leader: watch::Sender::new(None),
             status: Mutex::new(None),
-            reader: RwLock::new(None),
-            reader_set: watch::Sender::new(false),
+            reader: watch::Sender::new(None),
         }
     }
 
@@ -62,19 +60,26 @@ impl Published {
     }
 
     pub(crate) fn set_reader(&self, reader: Reader) {
-        *self.reader.write() = Some(reader);
-        self.reader_set.send_replace(true);
+        self.reader.send_replace(Some(reader));
     }
 
-    /// Ready once the node has its state.
-    pub(crate) async fn has_reader(&self) {
-        // The sender is in `self`.
-        let _ = self.reader_set.subscribe().wait_for(|set| *set).await;
+    /// The node's state is lost, and on its way from the peers.
+    pub(crate) fn clear(&self) {
+        self.reader.send_replace(None);
+        *self.status.lock() = None;
+        self.leader.send_replace(None);
+    }
+
+    /// A reader, once the node has its state.
+    pub(crate) async fn reader_once_there(&self) -> Reader {
+        let mut readers = self.reader.subscribe();
+        let there = readers.wait_for(Option::is_some).await.expect("the sender is in `self`");
+        there.clone().expect("it was waited for")
     }
 
     /// `None` while the node repairs itself.
     pub(crate) fn reader(&self) -> Option<Reader> {
-        self.reader.read().clone()
+        self.reader.borrow().clone()
     }
 
     /// `None` while the node repairs itself.

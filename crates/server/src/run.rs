@@ -241,6 +241,7 @@ fn open_store(
             ..TablesOptions::default()
         },
         events: true,
+        lost_tables: None,
     };
     start::open(&disk, node_options, bootstrap, clock.now()).map_err(|error| failed(&error))
 }
@@ -312,6 +313,12 @@ impl Surroundings for Process {
         self.metrics.log_sync_seconds.record(took);
     }
 
+    fn state_replaced(&self) {
+        if let Some(reader) = self.published.reader() {
+            self.watches.missed(reader.revision());
+        }
+    }
+
     fn notice(&self, notice: &Notice) {
         match notice {
             Notice::Role(role) => {
@@ -333,13 +340,11 @@ impl Surroundings for Process {
             Notice::SnapshotInstalled(position) => {
                 tracing::info!(%position, "snapshot: installed");
                 self.metrics.snapshots_installed.increment(1);
-                if let Some(reader) = self.published.reader() {
-                    self.watches.missed(reader.revision());
-                }
             }
             Notice::LogCompacted(position) => tracing::debug!(%position, "log compacted"),
             Notice::Diverged(what) => tracing::error!(what, "the replicas differ: data is damaged on one of them"),
             Notice::JobFailed(why) => tracing::warn!(why, "a background job failed and is tried again"),
+            Notice::TablesDamaged(what) => tracing::error!(what, "this node's tables are damaged; it fetches the state from its peers"),
             Notice::Fault(why) => tracing::error!(why, "fault"),
         }
     }
@@ -381,8 +386,8 @@ fn addresses(members: &[Member]) -> BTreeMap<NodeId, String> {
 
 /// Starts the watch hub once the node has its state.
 async fn start_hub(watches: Watches, published: Arc<Published>, core: Inbox<Item>, clock: Clock) {
-    published.has_reader().await;
-    if let Err(error) = watches.start(published, core.clone(), clock, random()) {
+    let revision = published.reader_once_there().await.revision();
+    if let Err(error) = watches.start(published, revision, clock, random()) {
         core.push(Item::Fault(format!("starting the watch hub: {error}")));
     }
 }

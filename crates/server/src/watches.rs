@@ -19,7 +19,6 @@ use steadfast_types::{Instant, Revision, Rng, limits};
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
-use crate::core_loop::Item;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
 
@@ -77,13 +76,13 @@ impl Watches {
     }
 
     /// Starts the hub's thread. Streams opened before wait for it; so it may start late, once the node has its state.
-    pub(crate) fn start(&self, published: Arc<Published>, core: Inbox<Item>, clock: Clock, seed: u64) -> std::io::Result<()> {
+    /// Everything up to `revision` counts as published.
+    pub(crate) fn start(&self, published: Arc<Published>, revision: Revision, clock: Clock, seed: u64) -> std::io::Result<()> {
         let watches = self.clone();
         let hub = move || {
-            let Some(reader) = published.reader() else { return };
-            let hub = WatchHub::new(reader.revision(), Rng::with_seed(seed));
+            let hub = WatchHub::new(revision, Rng::with_seed(seed));
             let thread =
-                HubThread { watches, published, core, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
+                HubThread { watches, published, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
             thread.run();
         };
         thread::Builder::new().name("watch-hub".into()).spawn(hub).map(drop)
@@ -224,7 +223,6 @@ impl Sink for Streams {
 struct HubThread {
     watches: Watches,
     published: Arc<Published>,
-    core: Inbox<Item>,
     hub: WatchHub,
     streams: Streams,
     clock: Clock,
@@ -301,10 +299,8 @@ impl HubThread {
         match self.hub.catch_up(&reader, CATCH_UP, &mut self.streams) {
             Ok(CatchUp::Again) => true,
             Ok(CatchUp::Done) => false,
-            Err(damage) => {
-                self.core.push(Item::Fault(damage.to_string()));
-                false
-            }
+            // The node has noticed the damage too. The watchers go on when it has its state again.
+            Err(_) => false,
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Counts {
     pub snapshots: u64,
     /// Nodes that came up damaged and repaired themselves.
     pub repairs: u64,
+    /// Processes that found their tables damaged and began again without them.
+    pub lost_tables: u64,
     /// Times that a node stopped itself because its disk failed.
     pub disk_stops: u64,
     /// Sectors damaged.

@@ -75,8 +75,11 @@ impl fmt::Display for Report {
             }
             Err(violation) => write!(f, "seed {}: VIOLATION {violation}; ", self.seed)?,
         }
-        let Counts { turns, starts, frames, snapshots, repairs, disk_stops, corruptions } = self.counts;
-        write!(f, "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, ")?;
+        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions } = self.counts;
+        write!(
+            f,
+            "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "
+        )?;
         write!(f, "{disk_stops} disk failures, {corruptions} rotten sectors; trace {:016x}", self.trace_hash)
     }
 }

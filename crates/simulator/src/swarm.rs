@@ -54,8 +54,7 @@ pub struct Swarm {
     pub slow_disks: Option<Recurring>,
     /// A sector of the disk of one of the nodes that may be damaged (less than half of all) rots.
     pub corruption: Option<Recurring>,
-    /// Whether not only the log rots but the tables too. Not drawn: a node that finds its tables damaged while it runs stops, and does
-    /// not ask its peers for them when it starts again.
+    /// Whether not only the log rots but the tables too.
     pub corruption_of_tables: bool,
 }
 
@@ -80,7 +79,7 @@ impl Swarm {
             full_disks: if rng.bool() { recurring(rng, (1_000, 6_000), (100, 3_000)) } else { None },
             slow_disks: recurring(rng, (1_000, 8_000), (500, 4_000)),
             corruption: if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None },
-            corruption_of_tables: false,
+            corruption_of_tables: rng.bool(),
         }
     }
 }
@@ -130,6 +129,9 @@ impl fmt::Display for Swarm {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
             }
+        }
+        if self.corruption_of_tables {
+            write!(f, " of-tables-too")?;
         }
         write!(f, " drift={}ppm sync={:?}..{:?} sync-failure={:.4}", self.drift_ppm, self.sync.0, self.sync.1, self.sync_failure)
     }

@@ -41,4 +41,4 @@ pub mod watch;
 pub use event::{Event, EventKind};
 pub use fingerprint::{Divergence, HASH_INTERVAL};
 pub use reader::StateReader;
-pub use state::{Answer, Applied, LeaseChange, Response, State, StateFault};
+pub use state::{Answer, Applied, LeaseChange, OpenStateError, Response, State, StateFault};

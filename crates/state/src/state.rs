@@ -6,7 +6,6 @@
 //! 3. Readers see an entry only when all of it is in place.
 //! 4. META is written once per entry, not per command.
 
-use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -95,6 +94,17 @@ pub enum LeaseChange {
     },
 }
 
+/// Why the state in some tables can't be taken up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenStateError {
+    /// They are damaged.
+    #[error(transparent)]
+    Tables(#[from] TablesError),
+    /// Another version of this program wrote it.
+    #[error("format {0} is not known here; run the version that wrote it, or a newer one")]
+    Format(u8),
+}
+
 /// This replica can't go on; others may. The state in memory is poisoned (an entry may be half applied), the tables as of the last commit are
 /// not made worse.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +143,7 @@ impl<T: Tables> State<T> {
     ///
     /// # Errors
     /// META is damaged or of an unknown format.
-    pub fn open(mut tables: T) -> Result<Self, TablesError> {
+    pub fn open(mut tables: T) -> Result<Self, OpenStateError> {
         let reader = tables.reader();
         let loaded = load(&reader)?;
         if loaded.summary.is_none() {
@@ -149,7 +159,7 @@ impl<T: Tables> State<T> {
     ///
     /// # Errors
     /// As [`State::open`].
-    pub fn reload(&mut self) -> Result<(), TablesError> {
+    pub fn reload(&mut self) -> Result<(), OpenStateError> {
         self.reader = self.tables.reader();
         let loaded = load(&self.reader)?;
         self.summary = loaded.summary.unwrap_or(EMPTY);
@@ -294,11 +304,11 @@ impl<T: Tables> State<T> {
 
 const EMPTY: Summary = Summary { format: FORMAT, revision: FIRST_REVISION, compact: NEVER_COMPACTED, hash: 0 };
 
-fn load<R: TablesReader>(reader: &R) -> Result<Loaded, TablesError> {
+fn load<R: TablesReader>(reader: &R) -> Result<Loaded, OpenStateError> {
     let summary: Option<Summary> = meta(reader, &META_SUMMARY)?;
     if let Some(summary) = summary.filter(|summary| summary.format != FORMAT) {
         let format = summary.format;
-        return Err(TablesError(format!("format {format} of the state is not known here; run the version that wrote it, or a newer one")));
+        return Err(OpenStateError::Format(format));
     }
     Ok(Loaded {
         summary,

@@ -200,7 +200,7 @@ fn leases(table: &mut Table) {
     table.run("put $p-l/b 1 --lease=$lease").prints("OK\n");
     table.run("put $p-l/b 2 --ignore-lease").prints("OK\n");
     table.run("lease timetolive $lease").has(&["lease $lease granted with TTL(60s), remaining("]);
-    table.run("lease timetolive $lease --keys").has(&["attached keys([$p-l/a $p-l/b])\n"]);
+    table.run("lease timetolive $lease --keys").has(&["attached keys([$p-l/", "$p-l/a", "$p-l/b", "])\n"]);
     table.run("lease list").has(&["found ", "$lease\n"]);
     table.run("lease keep-alive $lease --once").prints("lease $lease keepalived with TTL(60)\n");
     table.mark_revision();

@@ -6,6 +6,7 @@ use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
+use super::machine::Machine;
 use super::{Cluster, ELECTION_TIMEOUT};
 use crate::checkers::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use crate::checkers::{Violation, durability, linearizability};
@@ -63,10 +64,16 @@ impl Cluster {
 
     fn become_equal(&mut self) -> Result<(), Violation> {
         let deadline = self.now() + ELECTION_TIMEOUT * AGREEMENT_ELECTION_TIMEOUTS;
-        while convergence::check(self.swarm.nodes, &self.replicas()).is_err() && self.now() < deadline {
+        while !self.is_equal_and_whole() && self.now() < deadline {
             self.run_until(self.now() + Duration::from_millis(20))?;
         }
         convergence::check(self.swarm.nodes, &self.replicas())
+    }
+
+    /// Reads every key at every replica too: what rotted unnoticed is noticed then, and repaired.
+    fn is_equal_and_whole(&self) -> bool {
+        let equal = convergence::check(self.swarm.nodes, &self.replicas()).is_ok();
+        equal && self.machines.values().filter_map(Machine::node).all(|node| node.reader().range(&everything()).is_ok())
     }
 
     fn replicas(&self) -> BTreeMap<NodeId, Replica> {
@@ -102,10 +109,9 @@ impl Cluster {
             }
         }
         let expected: BTreeMap<_, _> = expected.into_iter().filter_map(|(key, seen)| Some((key, seen?))).collect();
-        let everything = Range { keys: KeySpan { key: vec![0].into(), range_end: vec![0].into() }, ..Range::default() };
         for machine in self.machines.values() {
             let Some(node) = machine.node() else { continue };
-            let read = node.reader().range(&everything).map_err(|error| Violation::new("contents", format!("{}: {error}", machine.id)))?;
+            let read = node.reader().range(&everything()).map_err(|error| Violation::new("contents", format!("{}: {error}", machine.id)))?;
             let found: BTreeMap<_, _> = read.result.kvs.into_iter().map(|kv| (kv.key, Seen::Present(kv.mod_revision, kv.value))).collect();
             if found != expected {
                 return Err(Violation::new("contents", format!("{} holds {found:?} instead of {expected:?}", machine.id)));
@@ -113,4 +119,8 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+fn everything() -> Range {
+    Range { keys: KeySpan { key: vec![0].into(), range_end: vec![0].into() }, ..Range::default() }
 }

@@ -108,6 +108,19 @@ impl Machine {
         Ok(true)
     }
 
+    /// A process whose tables are damaged begins again without them, once its log is written.
+    pub(super) fn reopen(&mut self, now: Time) -> Result<(), String> {
+        let process = self.process.take().expect("a process found the damage");
+        let Role::Running(node, mut log) = process.role else { unreachable!("a repairing process has no tables") };
+        log.run(process.log_waiting).map_err(|error| error.to_string())?;
+        drop(log);
+        let role = node.reopen(process.clock.shows(now)).map_err(|error| error.to_string())?.into();
+        self.life += 1;
+        let (clock, inbox, log_waiting) = (process.clock, Vec::new(), Vec::new());
+        self.process = Some(Process { role, clock, inbox, turn_at: None, log_waiting, log_busy: false });
+        Ok(())
+    }
+
     /// The process is gone; what it did to its disk from now on counts no more.
     pub(super) fn end_process(&mut self) {
         assert!(self.disk.is_dead(), "the old process's handles are dead before it is dropped");
@@ -157,6 +170,7 @@ impl Machine {
                 ..TablesOptions::default()
             },
             events: true,
+            lost_tables: None,
         }
     }
 }

@@ -149,6 +149,22 @@ impl Cluster {
         }
     }
 
+    /// What a process does that finds its tables damaged.
+    fn reopen(&mut self, node: NodeId) -> Result<(), Violation> {
+        let now = self.queue.now();
+        self.counts.lost_tables += 1;
+        let machine = self.machine(node);
+        let reopened = caught(|| machine.reopen(now));
+        match reopened {
+            _ if machine.disk.is_dead() => self.stop(node, Stop::PowerFailed, "power failed while opening again"),
+            Ok(Ok(())) => self.came_up(node)?,
+            Ok(Err(error)) if machine.disk_failed() => self.stop(node, Stop::Kill, &error),
+            Ok(Err(error)) => return Err(Violation::new("start", format!("{node} does not come up again: {error}"))),
+            Err(panic) => return Err(Violation::new("start", format!("{node} panics while opening again: {panic}"))),
+        }
+        Ok(())
+    }
+
     fn finish_repair(&mut self, node: NodeId) -> Result<(), Violation> {
         let now = self.queue.now();
         let machine = self.machine(node);
@@ -190,6 +206,8 @@ impl Cluster {
         match notice {
             Notice::Fault(reason) if self.may_have_fault(node) => self.stop(node, Stop::Kill, reason),
             Notice::Fault(reason) => return Err(Violation::new("fault", format!("{node} can't go on: {reason}"))),
+            Notice::TablesDamaged(_) if self.may_have_fault(node) => self.reopen(node)?,
+            Notice::TablesDamaged(what) => return Err(Violation::new("fault", format!("{node} finds its tables damaged: {what}"))),
             Notice::SnapshotInstalled(_) => self.counts.snapshots += 1,
             _ => {}
         }

@@ -12,8 +12,10 @@ use steadfast_types::LogPosition;
 use steadfast_types::disk::Disk;
 use steadfast_types::tables::TablesError;
 
+use super::error::ReadError;
 use super::file::TableFile;
-use super::format::FORMAT;
+use super::format::{FORMAT, file_name};
+use super::manifest::FileMeta;
 use super::store::Store;
 use super::version::Version;
 
@@ -21,6 +23,9 @@ use super::version::Version;
 pub(super) const MAGIC: &[u8; 8] = b"SFcheck\n";
 /// Magic, format and the manifest's length.
 pub(super) const PREAMBLE_BYTES: usize = 16;
+
+/// Bytes read at once to compare a checksum.
+const VERIFY_BYTES: usize = 256 << 10;
 
 /// A durable state of the tables, held still: its files are not removed while it lives.
 pub struct Checkpoint<D: Disk> {
@@ -69,10 +74,32 @@ impl<D: Disk> Checkpoint<D> {
             let end = start + file.meta.length;
             if out.len() < wanted && at < end {
                 let length = usize::try_from(end - at).map_or(wanted - out.len(), |left| left.min(wanted - out.len()));
-                out.put_slice(&self.store.read(file.meta.id, at - start, length)?);
+                let piece = self.store.read(file.meta.id, at - start, length).map_err(|error| self.store.damaged(&error))?;
+                out.put_slice(&piece);
             }
             start = end;
         }
         Ok(out.freeze())
+    }
+
+    /// Reads all of it and compares the checksums, as the receiver does.
+    ///
+    /// # Errors
+    /// This node's tables are damaged, as [`super::LsmTables::damage`] says from then on.
+    pub fn verify(&self) -> Result<(), TablesError> {
+        for file in &self.files {
+            let FileMeta { id, length, checksum, .. } = file.meta;
+            let (mut at, mut found) = (0, 0);
+            while at < length {
+                let piece = usize::try_from(length - at).map_or(VERIFY_BYTES, |left| left.min(VERIFY_BYTES));
+                let bytes = self.store.read(id, at, piece).map_err(|error| self.store.damaged(&error))?;
+                found = crc32c::crc32c_append(found, &bytes);
+                at += piece as u64;
+            }
+            if found != checksum {
+                return Err(self.store.damaged(&ReadError::Damaged(format!("the checksum of {} is wrong", file_name(id)))));
+            }
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! What can go wrong with the tables, and what it means for them.
 
 use steadfast_types::disk::DiskError;
-use steadfast_types::tables::TablesError;
 
 /// Why the tables could not be opened. Nothing on the disk has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,18 +106,12 @@ pub(super) enum ReadError {
     Disk(#[from] DiskError),
 }
 
-impl From<ReadError> for TablesError {
-    fn from(error: ReadError) -> Self {
-        TablesError(error.to_string())
-    }
-}
-
 impl From<ReadError> for JobError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Damaged(what) => JobError::Damaged(what),
-            ReadError::Disk(DiskError::NotFound(what)) => JobError::Damaged(format!("{what}: the file is gone")),
-            ReadError::Disk(error) => JobError::Disk(error),
+            // What can't be read any more is as lost as what is wrong.
+            ReadError::Disk(error) => JobError::Damaged(error.to_string()),
         }
     }
 }

@@ -254,6 +254,11 @@ impl<D: Disk> LsmTables<D> {
         self.frozen = Some(Frozen { applied: self.applied, horizons: self.horizons.clone(), trims: self.trims.clone(), is_out: false });
     }
 
+    /// The first damage that any reader or job has found: these tables must be fetched from a peer again.
+    pub fn damage(&self) -> Option<&str> {
+        self.shared.store.damage()
+    }
+
     /// The newest durable state, held still for reading.
     pub fn checkpoint(&self) -> Checkpoint<D> {
         Checkpoint::new(self.shared.store.clone(), &self.shared.view().version)

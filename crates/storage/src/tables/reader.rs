@@ -14,6 +14,7 @@ use super::filter;
 use super::memtable::{Memtable, Piece, is_beyond};
 use super::merging::{Merging, RowSource};
 use super::shared::Shared;
+use super::store::Store;
 use super::version::RunCursor;
 
 /// Rows of one key stepped over before seeking is cheaper.
@@ -47,7 +48,10 @@ impl<D: Disk> TablesReader for LsmReader<D> {
         let in_memory = view.active.get(table, key, at).or_else(|| view.frozen.as_ref()?.get(table, key, at));
         let found = match in_memory {
             Some(found) => Some(found),
-            None => view.version.get(&self.shared.store, table, key, filter::hash(key), at)?,
+            None => {
+                let store = &self.shared.store;
+                view.version.get(store, table, key, filter::hash(key), at).map_err(|error| store.damaged(&error))?
+            }
         };
         let row = |value| Row { key: Bytes::copy_from_slice(key), version: found.as_ref().map_or(0, |found| found.version), value };
         Ok(found.as_ref().and_then(|found| found.value.clone()).map(row))
@@ -60,6 +64,7 @@ impl<D: Disk> TablesReader for LsmReader<D> {
 
 /// A scan of [`LsmReader`]. It holds on to what it reads: files that are merged meanwhile stay until it is dropped.
 pub struct LsmScan<D: Disk> {
+    store: Arc<Store<D>>,
     rows: Option<Merging<Source<D>>>,
     failed: Option<ReadError>,
     end: Bound<Bytes>,
@@ -80,7 +85,7 @@ impl<D: Disk> LsmScan<D> {
             Ok(sources) => (Some(Merging::new(sources)), None),
             Err(error) => (None, Some(error)),
         };
-        LsmScan { rows, failed, end, at, key: None, steps: 0 }
+        LsmScan { store: shared.store.clone(), rows, failed, end, at, key: None, steps: 0 }
     }
 
     /// The next row, if there is one.
@@ -144,7 +149,7 @@ impl<D: Disk> Iterator for LsmScan<D> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(error) = self.failed.take() {
-            return Some(Err(error.into()));
+            return Some(Err(self.store.damaged(&error)));
         }
         match self.find() {
             Ok(Some(row)) => Some(Ok(row)),
@@ -154,7 +159,7 @@ impl<D: Disk> Iterator for LsmScan<D> {
             }
             Err(error) => {
                 self.rows = None;
-                Some(Err(error.into()))
+                Some(Err(self.store.damaged(&error)))
             }
         }
     }

@@ -5,8 +5,9 @@ use core::hash::{BuildHasherDefault, Hasher};
 use core::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use steadfast_types::disk::{Disk, DiskError};
+use steadfast_types::tables::TablesError;
 
 use super::error::ReadError;
 use super::format::{content, file_name, read_fully};
@@ -24,6 +25,8 @@ pub(super) struct Store<D: Disk> {
     blocks: Blocks,
     handles: Handles<D::File>,
     next_file: AtomicU64,
+    /// The first damage that any reader or job came across.
+    damage: OnceLock<String>,
 }
 
 #[derive(Clone)]
@@ -67,6 +70,7 @@ impl<D: Disk> Store<D> {
             blocks: Cache::with_options(blocks, BlockWeight, BuildHasherDefault::default(), DefaultLifecycle::default()),
             handles: Cache::with_options(handles, quick_cache::UnitWeighter, BuildHasherDefault::default(), DefaultLifecycle::default()),
             next_file: AtomicU64::new(next_file),
+            damage: OnceLock::new(),
         }
     }
 
@@ -78,6 +82,16 @@ impl<D: Disk> Store<D> {
     /// The number that the next file or run will have.
     pub(super) fn peek_id(&self) -> u64 {
         self.next_file.load(Ordering::Relaxed)
+    }
+
+    /// What a reader is told of `error`, which is remembered for the node.
+    pub(super) fn damaged(&self, error: &ReadError) -> TablesError {
+        TablesError(self.damage.get_or_init(|| error.to_string()).clone())
+    }
+
+    /// The first damage that was found, if any was.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.damage.get().map(String::as_str)
     }
 
     /// Bytes in the block cache.
