@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
-use super::machine::Machine;
 use super::{Cluster, ELECTION_TIMEOUT};
 use crate::checkers::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use crate::checkers::{Violation, durability, linearizability};
 use crate::history::{Answer, History, Seen};
 use crate::workload::OperationNumber;
 use crate::world::Time;
+
+/// The keys that each replica holds.
+type Contents = BTreeMap<NodeId, BTreeMap<Bytes, Seen>>;
 
 impl Cluster {
     /// Runs from the beginning to the end. Gives what clients saw and what the store did.
@@ -23,11 +26,11 @@ impl Cluster {
         self.run_until(Time::default() + self.swarm.duration)?;
         self.heal();
         self.make_progress()?;
-        self.become_equal()?;
+        let contents = self.become_equal()?;
         let history = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
-        self.compare_contents(&history)?;
+        compare_contents(&contents, &history)?;
         Ok(history)
     }
 
@@ -48,7 +51,8 @@ impl Cluster {
                 let client = self.swarm.clients + node.0 as usize;
                 if !self.waiting.contains_key(&client) {
                     let number = self.workload.probe(client, self.now());
-                    self.begin(number, *node, deadline.since(self.now()));
+                    // A process that begins again forgets who asked it.
+                    self.begin(number, *node, ELECTION_TIMEOUT * 2);
                     *probe = Some(number);
                 }
             }
@@ -62,18 +66,27 @@ impl Cluster {
         matches!(self.workload.operation(number).answer, Some((_, Answer::Done { .. })))
     }
 
-    fn become_equal(&mut self) -> Result<(), Violation> {
+    /// Until all replicas are equal, and everything in them can be read: what rotted unnoticed is noticed then, and repaired.
+    fn become_equal(&mut self) -> Result<Contents, Violation> {
         let deadline = self.now() + ELECTION_TIMEOUT * AGREEMENT_ELECTION_TIMEOUTS;
-        while !self.is_equal_and_whole() && self.now() < deadline {
+        loop {
+            let found = convergence::check(self.swarm.nodes, &self.replicas()).and_then(|()| self.contents());
+            if found.is_ok() || self.now() >= deadline {
+                return found;
+            }
             self.run_until(self.now() + Duration::from_millis(20))?;
         }
-        convergence::check(self.swarm.nodes, &self.replicas())
     }
 
-    /// Reads every key at every replica too: what rotted unnoticed is noticed then, and repaired.
-    fn is_equal_and_whole(&self) -> bool {
-        let equal = convergence::check(self.swarm.nodes, &self.replicas()).is_ok();
-        equal && self.machines.values().filter_map(Machine::node).all(|node| node.reader().range(&everything()).is_ok())
+    /// What each replica holds.
+    fn contents(&self) -> Result<Contents, Violation> {
+        let everything = Range { keys: KeySpan { key: vec![0].into(), range_end: vec![0].into() }, ..Range::default() };
+        let mut contents = Contents::new();
+        for (id, node) in self.machines.values().filter_map(|machine| Some((machine.id, machine.node()?))) {
+            let read = node.reader().range(&everything).map_err(|error| Violation::new("contents", format!("{id}: {error}")))?;
+            contents.insert(id, read.result.kvs.into_iter().map(|kv| (kv.key, Seen::Present(kv.mod_revision, kv.value))).collect());
+        }
+        Ok(contents)
     }
 
     fn replicas(&self) -> BTreeMap<NodeId, Replica> {
@@ -98,29 +111,20 @@ impl Cluster {
         }
         Ok(History { operations: self.workload.operations().to_vec(), changes })
     }
-
-    /// Each replica must hold what the changes add up to.
-    fn compare_contents(&self, history: &History) -> Result<(), Violation> {
-        let mut expected = BTreeMap::new();
-        for (revision, changes) in &history.changes {
-            for change in changes {
-                let seen = change.value.clone().map(|value| Seen::Present(*revision, value));
-                expected.insert(change.key.clone(), seen);
-            }
-        }
-        let expected: BTreeMap<_, _> = expected.into_iter().filter_map(|(key, seen)| Some((key, seen?))).collect();
-        for machine in self.machines.values() {
-            let Some(node) = machine.node() else { continue };
-            let read = node.reader().range(&everything()).map_err(|error| Violation::new("contents", format!("{}: {error}", machine.id)))?;
-            let found: BTreeMap<_, _> = read.result.kvs.into_iter().map(|kv| (kv.key, Seen::Present(kv.mod_revision, kv.value))).collect();
-            if found != expected {
-                return Err(Violation::new("contents", format!("{} holds {found:?} instead of {expected:?}", machine.id)));
-            }
-        }
-        Ok(())
-    }
 }
 
-fn everything() -> Range {
-    Range { keys: KeySpan { key: vec![0].into(), range_end: vec![0].into() }, ..Range::default() }
+/// Each replica must hold what the changes add up to.
+fn compare_contents(contents: &Contents, history: &History) -> Result<(), Violation> {
+    let mut expected = BTreeMap::new();
+    for (revision, changes) in &history.changes {
+        for change in changes {
+            let seen = change.value.clone().map(|value| Seen::Present(*revision, value));
+            expected.insert(change.key.clone(), seen);
+        }
+    }
+    let expected: BTreeMap<_, _> = expected.into_iter().filter_map(|(key, seen)| Some((key, seen?))).collect();
+    match contents.iter().find(|(_, found)| **found != expected) {
+        Some((id, found)) => Err(Violation::new("contents", format!("{id} holds {found:?} instead of {expected:?}"))),
+        None => Ok(()),
+    }
 }
