@@ -50,9 +50,11 @@ impl Sender<'_> {
 
     /// Keeps appends flowing as far as the window allows.
     fn stream(&mut self, to: NodeId, progress: &mut Progress) {
-        // The log may have been compacted past a follower that was slow, or while entries were being fetched for it.
+        // The log may have been compacted past a follower that was slow, or while entries were being fetched for it. One that does not even
+        // answer gets a snapshot when it is back: by then there may be a newer one.
         if progress.next <= self.log.start().index {
-            return self.want_snapshot(to, progress);
+            progress.probe_from(progress.next);
+            return self.drive(to, progress);
         }
         while progress.next <= self.log.last().index && progress.window_open() && progress.fetching.is_none() {
             let entries = self.log.read(progress.next, APPEND_BYTES);

@@ -25,6 +25,8 @@ mod applying;
 mod calls;
 mod commands;
 mod forward;
+#[cfg(test)]
+mod hand;
 mod input;
 mod jobs;
 mod leases;

@@ -172,3 +172,6 @@ impl<S, D: Disk> Node<S, D> {
         self.apply_held_back();
     }
 }
+
+#[cfg(test)]
+mod tests;
