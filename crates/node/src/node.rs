@@ -11,7 +11,7 @@ use bytes::Bytes;
 use steadfast_consensus::message::{Body, Message};
 use steadfast_consensus::{ProposeError, Raft, Status};
 use steadfast_state::{State, StateReader};
-use steadfast_storage::log::LogReader;
+use steadfast_storage::log::{LogError, LogReader};
 use steadfast_storage::tables::{JobError, LsmTables, Statistics};
 use steadfast_types::disk::Disk;
 use steadfast_types::tables::Tables;
@@ -366,11 +366,18 @@ impl<S, D: Disk> Node<S, D> {
         match done {
             Done::Tables(done) => self.on_tables_job_done(done),
             Done::Fetched { follower, from, entries } => {
-                // A damaged or dropped entry: the follower gets a snapshot instead. What could not be read is never guessed.
                 if let Err(error) = &entries {
                     self.out.notices.push(Notice::JobFailed(format!("reading entry {from} for {follower}: {error}")));
                 }
-                self.raft.entries_fetched(follower, from, entries.ok());
+                let is_gone = |error: &LogError| {
+                    matches!(error, LogError::Compacted { .. } | LogError::Damaged { .. } | LogError::Undecodable { .. })
+                };
+                // What this log no longer has, the follower gets by snapshot; what can't be read now is tried again.
+                let entries = match entries {
+                    Err(error) if is_gone(&error) => None,
+                    entries => Some(entries.unwrap_or_default()),
+                };
+                self.raft.entries_fetched(follower, from, entries);
             }
             Done::ForRepair { to, anchor, entries } => self.send(to, &PeerMessage::LogReply { anchor, entries }),
             Done::SnapshotRead { to, transfer, offset, bytes } => self.on_snapshot_read(to, transfer, offset, bytes),
@@ -413,7 +420,9 @@ impl<S, D: Disk> Node<S, D> {
         self.drop_outrun_snapshot();
         let installing = self.receiving.as_ref().is_some_and(Receiving::is_installing);
         let wants_install = self.receiving.as_ref().is_some_and(Receiving::is_complete);
-        if !installing && !wants_install && !self.is_faulted && !self.log_is_blank && self.now >= self.tables_retry {
+        // What the others have committed may be applied here before it is in this node's own log; it must not be durable before.
+        let is_ahead = self.state.tables().flush_waiting().is_some_and(|flush| flush.index > self.raft.durable_index());
+        if !installing && !wants_install && !self.is_faulted && !self.log_is_blank && !is_ahead && self.now >= self.tables_retry {
             while let Some(job) = self.state.tables_mut().next_job() {
                 self.tables_jobs_out += 1;
                 self.out.jobs.push(Job(Kind::Tables(job)));

@@ -162,6 +162,11 @@ impl<D: Disk> LsmTables<D> {
         disk.sync_directory()
     }
 
+    /// The commit that a flush not yet handed out would make durable.
+    pub fn flush_waiting(&self) -> Option<LogPosition> {
+        self.frozen.as_ref().filter(|frozen| !frozen.is_out).map(|frozen| frozen.applied)
+    }
+
     /// A flush or a merge that should be done now; at most one of each is out at a time. Cheap if there is nothing to do.
     ///
     /// After [`JobError::Full`] ask again after a while.
