@@ -18,8 +18,7 @@
 //! 3. `committed`: apply to the state machine in order, then call [`Raft::applied`]. Each entry comes out exactly once a process life, from the
 //!    one after the recovered snapshot on. An entry may be committed, by the others, before it is durable here: a checkpoint of the state
 //!    machine must not become durable ahead of [`Raft::durable_index`].
-//! 4. `read_ready`: reads up to and including this number may be answered once the state machine has applied its index. With `lease_until`,
-//!    read the clock again after reading the state, and if that time has come, ask for a new number instead of answering.
+//! 4. `read_ready`: reads up to and including this number may be answered once the state machine has applied its index.
 //! 5. `fetch`: read these entries back from the log (never on the core loop) and answer each with [`Raft::entries_fetched`], also when the read
 //!    failed.
 //! 6. `snapshot_wanted`: this follower needs what the log no longer holds. Hand over a snapshot, then call [`Raft::snapshot_sent`], also when

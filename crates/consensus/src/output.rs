@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use steadfast_types::{
-    Configuration, Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Term,
+    Configuration, Entry, HardState, LogIndex, LogPosition, NodeId, Term,
     wire::{Reader, Wire, WireError},
 };
 
@@ -56,9 +56,6 @@ pub struct ReadReady {
     pub number: ReadNumber,
     /// The index to wait for.
     pub index: LogIndex,
-    /// Set when they were confirmed by the leader's lease: after the read the shell reads its clock again, and if this time has come it
-    /// throws the result away and asks for a new number.
-    pub lease_until: Option<Instant>,
 }
 
 /// What a node is in its term.

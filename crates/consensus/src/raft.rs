@@ -104,6 +104,8 @@ impl Raft {
     }
 
     /// Moves time forward, and does what is due. A time earlier than the last one counts as that one.
+    ///
+    /// The clock must have been read after everything that is handed in until the next call had come in: reads by lease rely on it.
     pub fn tick(&mut self, now: Instant) {
         self.now = self.now.max(now);
         match self.role {

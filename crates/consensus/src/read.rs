@@ -14,10 +14,11 @@
 //! carry a random number of the asking life.
 //!
 //! By lease (opt-in): voters that answered a heartbeat sent at time `t` elect nobody until `t` plus an election timeout, less clock drift (see
-//! `election`); so until then no other leader exists. The core knows only the time it was told. A process paused between reading the clock and
-//! reading its state could answer from the past: so a [`ReadReady`] by lease carries `lease_until`, and the shell must read its clock again
-//! *after* the read and, if that time has come, ask for a new number instead of answering. Followers' reads are never confirmed by lease,
-//! because they can't make that check.
+//! `election`); so until then no other leader exists. The core knows only the time it was told: that must have been read *after* the requests
+//! had come in (see [`Raft::tick`]). Then there is a moment within each read's life, the reading of the clock, at which nobody else had
+//! committed anything and this leader's commit index covered all that was acknowledged; the state that the read finds later, however long the
+//! process was paused between, is that state or a newer one. So nothing needs to be checked after the read, and other nodes' reads are confirmed
+//! by lease too.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use steadfast_types::{Instant, LogIndex, NodeId, Term, time::Duration};
@@ -144,15 +145,10 @@ impl Raft {
     /// Begins a round for the reads that wait, or confirms them if that takes nobody else.
     fn drive_rounds(&mut self) {
         let index = self.log.commit();
-        if self.is_only_voter() {
+        if self.is_only_voter() || self.lease_until().is_some_and(|until| self.now < until) {
             return self.confirm_all(index);
         }
-        let (wanted, confirmed) = (self.reads.wanted, self.reads.confirmed);
-        if wanted > confirmed
-            && let Some(until) = self.lease_until().filter(|&until| self.now < until)
-        {
-            self.confirm(wanted, index, Some(until));
-        }
+        let wanted = self.reads.wanted;
         let RoleState::Leader(leadership) = &mut self.role else { return };
         let rounds = &mut leadership.rounds;
         let own_waits = wanted > rounds.own_asked.max(self.reads.confirmed);
@@ -165,9 +161,9 @@ impl Raft {
         self.broadcast_heartbeat();
     }
 
-    /// The only voter is its own quorum.
+    /// Nobody else can lead now: the only voter is its own quorum, and a lease keeps the others from voting.
     fn confirm_all(&mut self, index: LogIndex) {
-        self.confirm(self.reads.wanted, index, None);
+        self.confirm(self.reads.wanted, index);
         let RoleState::Leader(leadership) = &mut self.role else { return };
         let remote = core::mem::take(&mut leadership.rounds.remote);
         self.answer(remote, index);
@@ -191,7 +187,7 @@ impl Raft {
         let closed = leadership.rounds.open.partition_point(|round| round.number <= reached);
         let closed: VecDeque<Round> = leadership.rounds.open.drain(..closed).collect();
         for round in closed {
-            self.confirm(round.own, round.index, None);
+            self.confirm(round.own, round.index);
             self.answer(round.remote, round.index);
         }
     }
@@ -211,18 +207,13 @@ impl Raft {
     }
 
     /// Own reads up to `number` may be answered once `index` is applied.
-    fn confirm(&mut self, number: ReadNumber, index: LogIndex, lease_until: Option<Instant>) {
+    fn confirm(&mut self, number: ReadNumber, index: LogIndex) {
         if number <= self.reads.confirmed {
             return;
         }
         self.reads.confirmed = number;
-        let earlier = self.outbox.read_ready;
-        let soonest = |a: Option<Instant>, b: Option<Instant>| a.into_iter().chain(b).min();
-        self.outbox.read_ready = Some(ReadReady {
-            number,
-            index: earlier.map_or(index, |earlier| earlier.index.max(index)),
-            lease_until: soonest(earlier.and_then(|earlier| earlier.lease_until), lease_until),
-        });
+        let index = self.outbox.read_ready.map_or(index, |earlier| earlier.index.max(index));
+        self.outbox.read_ready = Some(ReadReady { number, index });
     }
 
     /// Answers other nodes' reads.
@@ -244,7 +235,7 @@ impl Raft {
 
     pub(crate) fn on_read_index_reply(&mut self, number: ReadNumber, life: u64, index: LogIndex) {
         if life == self.reads.life {
-            self.confirm(number, index, None);
+            self.confirm(number, index);
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn ready(number: u64, index: u64) -> ReadReady {
-        ReadReady { number: ReadNumber(number), index: LogIndex(index), lease_until: None }
+        ReadReady { number: ReadNumber(number), index: LogIndex(index) }
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub struct Options {
     pub heartbeat_interval: Duration,
     /// Without a leader for this long, followers elect another.
     pub election_timeout: Duration,
-    /// See [`Config::lease_reads`]. Has no effect yet: reads always take a quorum round.
+    /// See [`Config::lease_reads`].
     pub lease_reads: bool,
     /// What a client waits at most for a question that the leader must confirm.
     pub request_timeout: Duration,
@@ -132,8 +132,7 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
         id: options.id,
         heartbeat_interval: options.heartbeat_interval,
         election_timeout: options.election_timeout,
-        // A read by lease must be checked again after the state was read, and no shell does that yet: better slow than from the past.
-        lease_reads: false,
+        lease_reads: options.lease_reads,
         clock_drift_percent: 5,
         recent_entry_bytes: limits::RECENT_ENTRY_BYTES,
     };

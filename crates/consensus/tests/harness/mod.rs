@@ -264,7 +264,7 @@ impl Cluster {
             }
         }
         if let Some(ready) = outputs.read_ready {
-            self.promises.check_read(id, machine.clock, &ready);
+            self.promises.check_read(id, &ready);
             self.confirmed.push((id, ready));
         }
         if let Some(change) = outputs.role
@@ -375,10 +375,7 @@ impl Promises {
         self.acknowledged = self.acknowledged.max(entry.index);
     }
 
-    fn check_read(&mut self, id: NodeId, clock: Instant, ready: &ReadReady) {
-        if ready.lease_until.is_some_and(|until| clock >= until) {
-            return;
-        }
+    fn check_read(&mut self, id: NodeId, ready: &ReadReady) {
         let confirmed = (id, ReadNumber(0))..=(id, ready.number);
         for (&(_, number), &floor) in self.read_floors.range(confirmed) {
             assert!(ready.index >= floor, "{id} reads {} at {}, and {floor} was acknowledged before", number.0, ready.index);

@@ -68,10 +68,7 @@ pub(crate) fn outputs(id: NodeId, outputs: &Outputs) -> Vec<String> {
     }
     lines.extend(outputs.messages.iter().map(|(to, body)| format!("{id} → {to} {}", message(body))));
     lines.extend((!outputs.committed.is_empty()).then(|| format!("{id} commits [{}]", entries(&outputs.committed))));
-    lines.extend(outputs.read_ready.map(|ready| {
-        let lease = if ready.lease_until.is_some() { " by lease" } else { "" };
-        format!("{id} may read {} at {}{lease}", ready.number.0, ready.index)
-    }));
+    lines.extend(outputs.read_ready.map(|ready| format!("{id} may read {} at {}", ready.number.0, ready.index)));
     lines.extend(outputs.fetch.iter().map(|fetch| format!("{id} fetches from {} for {}", fetch.from, fetch.follower)));
     lines.extend(outputs.snapshot_wanted.iter().map(|to| format!("{id} wants a snapshot for {to}")));
     lines
