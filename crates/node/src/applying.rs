@@ -144,14 +144,18 @@ impl<S, D: Disk> Node<S, D> {
 
     /// This node can't go on: nothing more is applied until the shell has stopped it.
     pub(crate) fn fault(&mut self, reason: String) {
-        self.is_faulted = true;
-        self.out.notices.push(Notice::Fault(reason));
+        self.leave(Notice::Fault(reason));
     }
 
-    /// The tables can't be believed any more; once is enough to say so.
+    /// The tables can't be believed any more: nothing more is applied until the shell has opened the node again.
     pub(crate) fn damaged(&mut self, what: String) {
+        self.leave(Notice::TablesDamaged(what));
+    }
+
+    /// The first reason counts.
+    fn leave(&mut self, reason: Notice) {
         if !std::mem::replace(&mut self.is_faulted, true) {
-            self.out.notices.push(Notice::TablesDamaged(what));
+            self.out.notices.push(reason);
         }
     }
 

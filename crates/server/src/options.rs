@@ -120,6 +120,10 @@ pub struct ServerOptions {
     /// How long followers wait for a silent leader, milliseconds.
     #[serde(default = "default_election_timeout_ms")]
     pub election_timeout_ms: u64,
+    /// Answer linearizable reads under the leader's lease instead of by a round to a quorum. That trusts the clocks to run at rates that differ by
+    /// less than 5 percent, and all members to have it on.
+    #[serde(default)]
+    pub lease_reads: bool,
     /// Memory for table rows that are not yet in files, bytes.
     #[serde(default = "default_table_memory_bytes")]
     pub memtable_bytes: usize,
@@ -162,6 +166,7 @@ impl ServerOptions {
             start: Start::InitialCluster { token: "steadfast".to_owned(), members: vec![(name.to_owned(), "127.0.0.1:2380".to_owned())] },
             heartbeat_interval_ms: default_heartbeat_interval_ms(),
             election_timeout_ms: default_election_timeout_ms(),
+            lease_reads: false,
             memtable_bytes: default_table_memory_bytes(),
             block_cache_bytes: default_table_memory_bytes(),
             log_retention_bytes: default_log_retention_bytes(),

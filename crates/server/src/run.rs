@@ -230,8 +230,7 @@ fn open_store(
         seed: random(),
         heartbeat_interval: options.heartbeat_interval(),
         election_timeout: options.election_timeout(),
-        // A read by lease must look at the clock again after it has read; until the way of a read here does that, a quorum is asked.
-        lease_reads: false,
+        lease_reads: options.lease_reads,
         request_timeout: REQUEST_TIMEOUT,
         log_retention_bytes: options.log_retention_bytes,
         log: LogOptions::default(),

@@ -79,7 +79,7 @@ impl Cluster {
     pub fn new(swarm: Swarm, rng: &mut Rng, mode: TraceMode) -> Self {
         let ids: Vec<NodeId> = (1..=swarm.nodes as u64).map(NodeId).collect();
         let drift = i64::from(swarm.drift_ppm);
-        let machines = ids.iter().map(|id| (*id, Machine::new(*id, rng.i64(-drift..=drift), rng.fork()))).collect();
+        let machines = ids.iter().map(|id| (*id, Machine::new(*id, rng.i64(-drift..=drift), swarm.lease_reads, rng.fork()))).collect();
         let member = |id: &NodeId| Member {
             id: *id,
             name: format!("node-{id}"),

@@ -56,6 +56,8 @@ pub struct Swarm {
     pub corruption: Option<Recurring>,
     /// Whether not only the log rots but the tables too.
     pub corruption_of_tables: bool,
+    /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
+    pub lease_reads: bool,
 }
 
 impl Swarm {
@@ -80,6 +82,7 @@ impl Swarm {
             slow_disks: recurring(rng, (1_000, 8_000), (500, 4_000)),
             corruption: if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None },
             corruption_of_tables: rng.bool(),
+            lease_reads: rng.u8(0..3) == 0,
         }
     }
 }
@@ -129,6 +132,9 @@ impl fmt::Display for Swarm {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
             }
+        }
+        if self.lease_reads {
+            write!(f, " lease-reads")?;
         }
         if self.corruption_of_tables {
             write!(f, " of-tables-too")?;

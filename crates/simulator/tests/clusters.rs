@@ -45,6 +45,7 @@ fn calm(nodes: usize) -> Swarm {
         slow_disks: None,
         corruption: None,
         corruption_of_tables: false,
+        lease_reads: false,
     }
 }
 

@@ -72,6 +72,6 @@ fn options_survive_serialisation_in_kebab_case() {
     assert!(text.contains("\"heartbeat-interval-ms\":100"), "{text}");
     assert!(text.contains("\"initial-cluster\""), "{text}");
     assert_eq!(serde_json::from_str::<ServerOptions>(&text).unwrap(), options);
-    let unknown = text.replacen("memtable-bytes", "memtables-bytes", 1);
+    let unknown = text.replacen("lease-reads", "leased-reads", 1);
     assert!(serde_json::from_str::<ServerOptions>(&unknown).is_err());
 }

@@ -33,13 +33,14 @@ pub(super) struct Machine {
     /// Until then syncs are slow.
     pub(super) slow_until: Time,
     pub(super) drift_ppm: i64,
-    /// The disk's failures that were noticed already.
-    pub(super) failures_seen: u64,
+    /// The disk's failures in the lives of earlier processes.
+    earlier_failures: u64,
     pub(super) rng: Rng,
     // These are small, so that runs of seconds roll segments, flush, merge and hand over snapshots.
     log_segment_bytes: u64,
     log_retention_bytes: u64,
     memtable_bytes: usize,
+    lease_reads: bool,
 }
 
 /// A running process.
@@ -69,7 +70,7 @@ impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
 }
 
 impl Machine {
-    pub(super) fn new(id: NodeId, drift_ppm: i64, mut rng: Rng) -> Self {
+    pub(super) fn new(id: NodeId, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
         Machine {
             id,
             disk: SimulatedDisk::new(rng.u64(..)),
@@ -78,10 +79,11 @@ impl Machine {
             paused_until: Time::default(),
             slow_until: Time::default(),
             drift_ppm,
-            failures_seen: 0,
+            earlier_failures: 0,
             log_segment_bytes: rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
             memtable_bytes: rng.usize(2_000..50_000),
+            lease_reads,
             rng,
         }
     }
@@ -125,14 +127,14 @@ impl Machine {
     pub(super) fn end_process(&mut self) {
         assert!(self.disk.is_dead(), "the old process's handles are dead before it is dropped");
         self.process = None;
+        self.earlier_failures = self.disk.failures();
         self.disk = self.disk.reopen();
         self.life += 1;
     }
 
-    /// Whether the disk has failed a call on purpose since the last time this was asked.
-    pub(super) fn disk_failed(&mut self) -> bool {
-        let failures = self.disk.failures();
-        std::mem::replace(&mut self.failures_seen, failures) < failures
+    /// Whether the disk has failed a call on purpose in this process's life.
+    pub(super) fn disk_failed(&self) -> bool {
+        self.disk.failures() > self.earlier_failures
     }
 
     /// The running node, if the process is past repair.
@@ -156,7 +158,7 @@ impl Machine {
             seed: self.rng.u64(..),
             heartbeat_interval: HEARTBEAT_INTERVAL,
             election_timeout: ELECTION_TIMEOUT,
-            lease_reads: false,
+            lease_reads: self.lease_reads,
             request_timeout: Duration::from_secs(5),
             log_retention_bytes: self.log_retention_bytes,
             log: LogOptions { segment_bytes: self.log_segment_bytes },

@@ -91,6 +91,7 @@ mod tests {
             join = "n1:2380,n2:2380"
             heartbeat-interval-ms = 100
             election-timeout-ms = 1000
+            lease-reads = false
             memtable-bytes = 16777216
             block-cache-bytes = 16777216
             log-retention-bytes = 67108864

@@ -52,6 +52,10 @@ pub(super) struct Settings {
     /// How long a silent leader is waited for [default: 1000]
     #[arg(long, env = "STEADFAST_ELECTION_TIMEOUT_MS", hide_env = true, value_name = "MS")]
     election_timeout_ms: Option<u64>,
+    /// Answer reads under the leader's lease: faster, and as sound as the clocks' rates. On all members, or on none
+    #[arg(long, env = "STEADFAST_LEASE_READS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    lease_reads: Option<bool>,
     /// Memory for table rows that are not yet in files [default: 16777216]
     #[arg(long, env = "STEADFAST_MEMTABLE_BYTES", hide_env = true, value_name = "BYTES")]
     memtable_bytes: Option<usize>,
@@ -122,6 +126,7 @@ impl Settings {
             join: self.join.or(file.join),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             election_timeout_ms: self.election_timeout_ms.or(file.election_timeout_ms),
+            lease_reads: self.lease_reads.or(file.lease_reads),
             memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
@@ -170,6 +175,7 @@ impl Settings {
             start,
             heartbeat_interval_ms: self.heartbeat_interval_ms.unwrap_or(defaults.heartbeat_interval_ms),
             election_timeout_ms: self.election_timeout_ms.unwrap_or(defaults.election_timeout_ms),
+            lease_reads: self.lease_reads.unwrap_or(defaults.lease_reads),
             memtable_bytes: self.memtable_bytes.unwrap_or(defaults.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),

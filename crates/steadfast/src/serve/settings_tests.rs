@@ -15,9 +15,9 @@ fn refusal(settings: Settings) -> String {
 #[test]
 fn the_file_speaks_only_where_the_flags_are_silent() {
     let flags = given("name = 'flag'\nelection-timeout-ms = 2000");
-    let file = given("name = 'file'\ndata-dir = '/file'\nheartbeat-interval-ms = 50");
+    let file = given("name = 'file'\ndata-dir = '/file'\nlease-reads = true");
     let both = flags.over(file).expect("no contradiction");
-    assert_eq!(both, given("name = 'flag'\nelection-timeout-ms = 2000\ndata-dir = '/file'\nheartbeat-interval-ms = 50"));
+    assert_eq!(both, given("name = 'flag'\nelection-timeout-ms = 2000\ndata-dir = '/file'\nlease-reads = true"));
 }
 
 #[test]
