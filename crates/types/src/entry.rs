@@ -88,8 +88,8 @@ pub struct HardState {
     /// Whom it voted for in `term`.
     pub vote: Option<NodeId>,
     /// Set while the node may have lost entries that it acknowledged: the damaged tail could not be told from a torn one, or a hole is not
-    /// yet repaired. Its votes then count only as the rule in `consensus` for suspect voters says, and it does not lead. Cleared once its
-    /// log holds an entry of a leader elected later.
+    /// yet repaired. Its votes, for itself too, then count only as the rule in `consensus` for suspect voters says. Cleared once its log holds an
+    /// entry of a leader elected later.
     pub suspect: bool,
 }
 
