@@ -321,7 +321,7 @@ impl Surroundings for Process {
     fn notice(&self, notice: &Notice) {
         match notice {
             Notice::Role(role) => {
-                let leader = role.leader.map(|leader| leader.to_string()).unwrap_or_default();
+                let leader = role.leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
                 tracing::info!(role = ?role.role, term = role.term.0, leader, "role");
                 let known = role.leader.map_or(0, |leader| leader.0);
                 if known != 0 && self.last_leader.swap(known, Ordering::Relaxed) != known {
