@@ -20,6 +20,7 @@
 //! network changes; that case is left out.
 
 use alloc::collections::BTreeMap;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Instant, LogIndex, LogPosition, NodeId, Term, time::Duration};
 
 use crate::WriteSequence;
@@ -231,7 +232,8 @@ impl Raft {
     }
 
     pub(crate) fn on_pre_vote_request(&mut self, from: NodeId, term: Term, last: LogPosition, leader_is_gone: bool) {
-        let granted = term > self.term() && last >= self.log.last() && !self.keeps_lease(from, leader_is_gone);
+        let up_to_date = last >= self.log.last() || is_planted(Bug::VoteForOlderLog);
+        let granted = term > self.term() && up_to_date && !self.keeps_lease(from, leader_is_gone);
         let term = if granted { term } else { self.term() };
         let body = Body::PreVoteReply { granted, suspect: self.hard_state.suspect };
         self.outbox.send(from, crate::Message { term, body });
@@ -258,8 +260,9 @@ impl Raft {
             }
             self.adopt_term(term);
         }
-        let free = self.hard_state.vote.is_none_or(|vote| vote == from) && self.leader.is_none();
-        let granted = term == self.term() && free && last >= self.log.last();
+        let unbound = self.hard_state.vote.is_none_or(|vote| vote == from) || is_planted(Bug::VoteTwice);
+        let free = unbound && self.leader.is_none();
+        let granted = term == self.term() && free && (last >= self.log.last() || is_planted(Bug::VoteForOlderLog));
         let reply = self.message(Body::VoteReply { granted, suspect: self.hard_state.suspect });
         if !granted {
             return self.outbox.send(from, reply);

@@ -7,6 +7,7 @@
 //! 4. The commit index follows the leader's no further than the logs are known to meet.
 
 use alloc::vec::Vec;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId};
 
 use crate::message::Body;
@@ -56,7 +57,8 @@ impl Raft {
         self.follow(leader);
         let committed = self.log.commit();
         // What is committed here the leader has too; its log may even begin later than `previous`.
-        if previous.index >= committed && !self.log.holds(previous) {
+        let meets = self.log.holds(previous) || is_planted(Bug::AppendWithoutMeeting) && previous.index <= self.log.last().index;
+        if previous.index >= committed && !meets {
             assert!(previous.index > committed, "{leader} leads with {previous}, and entry {committed} is committed otherwise");
             return self.reject(leader, previous);
         }
@@ -65,7 +67,7 @@ impl Raft {
         self.following.verified = self.following.verified.max(end.max(committed));
         self.commit_to(commit.min(self.following.verified));
         self.following.owes_acknowledgement = true;
-        if self.log.durable() >= self.following.verified {
+        if self.log.durable() >= self.following.verified || is_planted(Bug::AcknowledgedBeforeSync) {
             self.acknowledge(leader);
         }
     }
@@ -100,7 +102,8 @@ impl Raft {
     }
 
     fn acknowledge(&mut self, leader: NodeId) {
-        let matched = self.following.verified.min(self.log.durable());
+        let durable = if is_planted(Bug::AcknowledgedBeforeSync) { self.log.last().index } else { self.log.durable() };
+        let matched = self.following.verified.min(durable);
         self.following.owes_acknowledgement = matched < self.following.verified;
         self.outbox.send_when_durable(leader, self.message(Body::AppendAccepted { matched }));
     }
@@ -116,7 +119,8 @@ impl Raft {
 
     pub(crate) fn on_heartbeat(&mut self, leader: NodeId, commit: LogIndex, round: u64) {
         self.follow(leader);
-        self.commit_to(commit.min(self.following.verified));
+        let verified = if is_planted(Bug::CommitBeyondVerified) { self.log.last().index } else { self.following.verified };
+        self.commit_to(commit.min(verified));
         let reply = Body::HeartbeatReply { round, verified: self.following.verified };
         self.outbox.send(leader, self.message(reply));
     }

@@ -13,6 +13,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId, Payload, limits::UNCOMMITTED_BYTES, time::Duration};
 
 use crate::message::Body;
@@ -122,15 +123,18 @@ impl Raft {
     /// Commits what a quorum has durably.
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leadership) = &self.role else { return };
-        let (id, durable) = (self.config.id, self.log.durable());
+        let (id, durable, last, alone) = (self.config.id, self.log.durable(), self.log.last().index, leadership.progress.is_empty());
         let at = |voter| match leadership.progress.get(&voter) {
             Some(progress) => progress.matched,
+            None if voter == id && is_planted(Bug::SingleNodeBeforeSync) && alone => last,
             None if voter == id => durable,
             None => LogIndex(0),
         };
         let before = self.log.commit();
         let Some(reached) = quorum::reached(self.configurations.latest(), at) else { return };
-        if reached <= before || self.log.term_at(reached) != Some(self.hard_state.term) {
+        let reached = if is_planted(Bug::CommitWithoutQuorum) { durable } else { reached };
+        let is_own = self.log.term_at(reached) == Some(self.hard_state.term) || is_planted(Bug::CommitEarlierTerms);
+        if reached <= before || !is_own {
             return;
         }
         self.commit_to(reached);
@@ -138,7 +142,7 @@ impl Raft {
     }
 
     pub(crate) fn tick_leader(&mut self) {
-        if !self.hears_quorum() {
+        if !self.hears_quorum() && !is_planted(Bug::LeaderWithoutQuorum) {
             return self.step_down();
         }
         self.expire_transfer();
@@ -191,7 +195,7 @@ impl Raft {
         let (now, timeout) = (self.now, self.config.election_timeout);
         let slow = self.outbox.oldest_unsynced().is_some_and(|issued| now.since(issued) >= timeout);
         let RoleState::Leader(leadership) = &mut self.role else { return };
-        if slow && now >= leadership.slow_disk_retry {
+        if slow && now >= leadership.slow_disk_retry && !is_planted(Bug::SlowDiskKeepsLeading) {
             leadership.slow_disk_retry = now + 4 * timeout;
             // Without a voter to take over, the best this leader can do is to go on.
             let _ = self.transfer_leadership(None);

@@ -6,6 +6,7 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Entry, HardState, Instant, LogIndex, NodeId};
 
 use crate::{FetchEntries, LogWrite, Message, ReadReady, WriteSequence};
@@ -66,7 +67,8 @@ impl Outbox {
 
     /// Sends what promises the present hard state, once that is durable. What already waits is not held twice, however long a disk takes.
     pub(crate) fn send_when_durable(&mut self, to: NodeId, message: Message) {
-        if self.is_durable(self.hard_state_sequence) {
+        let early = is_planted(Bug::VoteBeforeDurable) && matches!(message.body, crate::message::Body::VoteReply { .. } | crate::message::Body::VoteRequest { .. });
+        if self.is_durable(self.hard_state_sequence) || early {
             self.messages.push((to, message));
         } else if !self.held.iter().any(|(_, whom, held)| *whom == to && *held == message) {
             self.held.push_back((self.hard_state_sequence, to, message));
@@ -104,7 +106,7 @@ impl Outbox {
             self.entries.pop();
         }
         if index <= self.written {
-            self.truncate_from = Some(index);
+            self.truncate_from = (!is_planted(Bug::TruncationNotWritten)).then_some(index);
             self.written = index.previous();
         }
         self.cap_outstanding(index.previous());

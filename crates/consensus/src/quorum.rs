@@ -7,6 +7,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Configuration, NodeId};
 
 /// One voter's answer to a candidate.
@@ -33,7 +34,8 @@ pub(crate) enum Outcome {
 
 /// The sets that must each agree by majority.
 fn halves(configuration: &Configuration) -> impl Iterator<Item = &BTreeSet<NodeId>> {
-    [&configuration.voters, &configuration.outgoing].into_iter().filter(|half| !half.is_empty())
+    let outgoing = if is_planted(Bug::NewMajorityAlone) { &configuration.voters } else { &configuration.outgoing };
+    [&configuration.voters, outgoing].into_iter().filter(|half| !half.is_empty())
 }
 
 /// How many of `voters` make a majority.
@@ -57,6 +59,9 @@ pub(crate) fn reached<T: Ord + Copy>(configuration: &Configuration, value: impl 
         values.sort_unstable();
         values[values.len() - majority(half)]
     };
+    if is_planted(Bug::LearnersCount) {
+        return Some(of_half(&(&configuration.voters | &configuration.learners)));
+    }
     halves(configuration).map(of_half).min()
 }
 
@@ -100,7 +105,7 @@ fn tally_half(voters: &BTreeSet<NodeId>, votes: &BTreeMap<NodeId, Vote>) -> Outc
             None => silent += 1,
         }
     }
-    let damaged = suspect.min(majority - 1);
+    let damaged = if is_planted(Bug::SuspectVotesFreely) { 0 } else { suspect.min(majority - 1) };
     if granted + suspect >= majority && silent + refused + damaged < majority {
         Outcome::Won
     } else if granted + suspect + silent >= majority && refused + damaged < majority {

@@ -6,6 +6,7 @@
 //! 3. Whatever is taken from a message of another term is safe in any term; everything else of an older term is dropped.
 
 use bytes::Bytes;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Payload, Rng, Term};
 
 pub use crate::config::{Config, Recovered};
@@ -126,6 +127,7 @@ impl Raft {
             Body::PreVoteReply { granted, suspect } => self.on_pre_vote_reply(from, term, granted, suspect),
             Body::VoteRequest { last, leader_is_gone, transfer } => self.on_vote_request(from, term, last, leader_is_gone, transfer),
             Body::Append { .. } | Body::Heartbeat { .. } if term < self.term() => self.on_deposed_leader(from),
+            Body::AppendAccepted { .. } if term < self.term() && is_planted(Bug::StaleAppendAnswers) => self.on_current(from, body),
             _ if term < self.term() => {}
             body => {
                 if term > self.term() {

@@ -21,6 +21,7 @@
 //! by lease too.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Instant, LogIndex, NodeId, Term, time::Duration};
 
 use crate::message::Body;
@@ -120,7 +121,7 @@ impl Raft {
     /// Gets waiting reads on their way; once per drain.
     pub(crate) fn drive_reads(&mut self) {
         match self.role {
-            RoleState::Leader(_) if self.is_established_leader() => self.drive_rounds(),
+            RoleState::Leader(_) if self.is_established_leader() || is_planted(Bug::ReadBeforeOwnCommit) => self.drive_rounds(),
             RoleState::Leader(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
             RoleState::Follower => self.ask_leader(),
         }
@@ -145,7 +146,7 @@ impl Raft {
     /// Begins a round for the reads that wait, or confirms them if that takes nobody else.
     fn drive_rounds(&mut self) {
         let index = self.log.commit();
-        if self.is_only_voter() || self.lease_until().is_some_and(|until| self.now < until) {
+        if self.is_only_voter() || is_planted(Bug::ReadWithoutRound) || self.lease_until().is_some_and(|until| self.now < until) {
             return self.confirm_all(index);
         }
         let wanted = self.reads.wanted;

@@ -5,6 +5,7 @@
 //! 2. A snapshot of an entry that the log holds drops nothing of the log.
 //! 3. The leader goes on by log after what the follower says it holds.
 
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Configuration, LogPosition, NodeId};
 
 use crate::follower::Following;
@@ -27,7 +28,7 @@ pub enum SnapshotFit {
 impl Raft {
     /// What a snapshot that ends at `position` would be to this node now. The shell asks before it installs one.
     pub fn snapshot_fit(&self, position: LogPosition) -> SnapshotFit {
-        if position.index <= self.log.commit() {
+        if position.index <= self.log.commit() && !is_planted(Bug::OldSnapshotInstalled) {
             SnapshotFit::Old
         } else if self.log.holds(position) {
             SnapshotFit::Within

@@ -6,8 +6,9 @@
 use steadfast_consensus::Outputs as RaftOutputs;
 use steadfast_state::{Answer as AnswerFor, StateFault};
 use steadfast_storage::tables::Pressure;
-use steadfast_types::Entry;
 use steadfast_types::disk::Disk;
+use steadfast_types::planted::{Bug, is_planted};
+use steadfast_types::{Entry, LogIndex};
 
 use crate::jobs::{Job, Kind};
 use crate::message::CallAnswer;
@@ -173,7 +174,8 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     pub(crate) fn answer_reads(&mut self) {
-        for waiter in self.reads.applied(self.state.applied().index) {
+        let applied = if is_planted(Bug::ReadBeforeApplied) { LogIndex(u64::MAX) } else { self.state.applied().index };
+        for waiter in self.reads.applied(applied) {
             match waiter {
                 Waiter::Client(slot) => self.out.answers.push((slot, Answer::Readable)),
                 Waiter::Lease { caller: LeaseCaller::Local(slot), ttl } => self.out.answers.push((slot, Answer::Lease(ttl))),

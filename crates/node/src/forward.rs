@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use steadfast_state::command::{Origin, Proposal};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{NodeId, Term, limits};
 
@@ -71,7 +72,7 @@ impl Intake {
         let Forwarding { stream, first, batch } = frame;
         let has_room = self.has_room();
         let Some(life) = self.life(from, incarnation) else { return Ok(Taken::Full) };
-        if stream < life.stream {
+        if stream < life.stream && !is_planted(Bug::ForwardedTwice) {
             return Ok(Taken::Yes);
         }
         if stream > life.stream {
@@ -84,7 +85,7 @@ impl Intake {
             return Ok(Taken::Full);
         }
         let proposals = split(batch)?;
-        let known = usize::try_from(life.next - first).unwrap_or(usize::MAX);
+        let known = if is_planted(Bug::ForwardedTwice) { 0 } else { usize::try_from(life.next - first).unwrap_or(usize::MAX) };
         let new: Vec<Bytes> = proposals.into_iter().skip(known).collect();
         life.next += new.len() as u64;
         new.into_iter().for_each(|proposal| self.push(proposal));

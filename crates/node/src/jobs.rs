@@ -6,6 +6,7 @@ use bytes::Bytes;
 use steadfast_storage::log::{LogError, LogReader};
 use steadfast_storage::tables::{self, Checkpoint, Incoming, IncomingError, LsmTables, Retired, TablesOptions};
 use steadfast_types::disk::Disk;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::TablesError;
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, limits};
 
@@ -92,7 +93,13 @@ impl<D: Disk> Job<D> {
     pub fn run(self) -> JobDone<D> {
         JobDone(match self.0 {
             Kind::Tables(job) => Done::Tables(job.run()),
-            Kind::Fetch { follower, from, max_bytes, reader } => Done::Fetched { follower, from, entries: reader.read(from, max_bytes) },
+            Kind::Fetch { follower, from, max_bytes, reader } => {
+                let mut entries = reader.read(from, max_bytes);
+                if is_planted(Bug::ReadErrorSkipsEntries) && entries.is_err() {
+                    entries = reader.read(from.next(), max_bytes);
+                }
+                Done::Fetched { follower, from, entries }
+            }
             Kind::ReadForRepair { to, from, anchor, reader } => {
                 Done::ForRepair { to, anchor, entries: read_for_repair(&reader, from, anchor) }
             }

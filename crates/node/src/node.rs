@@ -14,6 +14,7 @@ use steadfast_state::{State, StateReader};
 use steadfast_storage::log::{LogError, LogReader};
 use steadfast_storage::tables::{JobError, LsmTables, Statistics};
 use steadfast_types::disk::Disk;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::Tables;
 use steadfast_types::wire::Wire;
 use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Rng, Term};
@@ -180,8 +181,12 @@ impl<S, D: Disk> Node<S, D> {
 
     /// One turn: time moves to `now`, `inputs` are taken in order, and everything that follows comes out.
     pub fn turn(&mut self, now: Instant, inputs: impl IntoIterator<Item = Input<S, D>>) -> Outputs<S, D> {
+        if is_planted(Bug::LeaseByOldClock) {
+            self.raft.tick(self.now);
+        } else {
+            self.raft.tick(self.now.max(now));
+        }
         self.now = self.now.max(now);
-        self.raft.tick(self.now);
         for input in inputs {
             self.on_input(input);
         }
@@ -406,7 +411,7 @@ impl<S, D: Disk> Node<S, D> {
             Err(error @ JobError::Disk(_)) => self.fault(format!("tables: {error}")),
         }
         // A follower goes on by log where its snapshot ends; it may hold up the cut of the log, but not for ever.
-        let durable = self.state.tables().durable();
+        let durable = if is_planted(Bug::LogCutBeforeFlush) { self.state.applied() } else { self.state.tables().durable() };
         let needed = self.sending.values().map(|sending| sending.position).min().unwrap_or(durable);
         let may_keep = self.log_bytes < KEPT_FOR_SNAPSHOTS * self.options.log_retention_bytes;
         let through = if may_keep { durable.min(needed) } else { durable };

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use steadfast_simulator::run::{Report, run};
 use steadfast_simulator::world::TraceMode;
+#[cfg(planted)]
+use steadfast_types::planted::{BUGS, Bug};
 
 /// Runs whole clusters in a simulated world, and checks that they keep their promises.
 #[derive(Parser)]
@@ -30,6 +32,10 @@ enum Command {
         /// Prints a line for every seed.
         #[arg(long)]
         verbose: bool,
+        /// A bug to plant, by its number.
+        #[cfg(planted)]
+        #[arg(long, value_parser = parse_bug)]
+        planted: Option<Bug>,
     },
     /// Runs one seed again.
     Replay {
@@ -42,7 +48,17 @@ enum Command {
         /// Prints everything that happens.
         #[arg(long)]
         trace: bool,
+        /// As for the run.
+        #[cfg(planted)]
+        #[arg(long, value_parser = parse_bug)]
+        planted: Option<Bug>,
     },
+}
+
+#[cfg(planted)]
+fn parse_bug(text: &str) -> Result<Bug, String> {
+    let bug = BUGS.iter().map(|(bug, _)| *bug).find(|bug| (*bug as u32).to_string() == text);
+    bug.ok_or_else(|| format!("there is no bug {text}: one of {:?}", BUGS.iter().map(|(bug, _)| *bug as u32).collect::<Vec<_>>()))
 }
 
 fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -54,9 +70,15 @@ fn parse_range(text: &str) -> Result<std::ops::Range<u64>, String> {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Run { seeds, nodes, keep_going, verbose } => run_many(seeds, nodes, keep_going, verbose),
-        Command::Replay { seed, nodes, trace } => {
+    let command = Arguments::parse().command;
+    #[cfg(planted)]
+    {
+        let (Command::Run { planted, .. } | Command::Replay { planted, .. }) = &command;
+        planted.iter().for_each(|bug| steadfast_types::planted::plant(*bug));
+    }
+    match command {
+        Command::Run { seeds, nodes, keep_going, verbose, .. } => run_many(seeds, nodes, keep_going, verbose),
+        Command::Replay { seed, nodes, trace, .. } => {
             let mode = if trace { TraceMode::Print } else { TraceMode::Record };
             let report = run(seed, nodes, mode);
             print(&report, nodes);

@@ -11,6 +11,7 @@ pub mod disk;
 pub mod entry;
 pub mod ids;
 pub mod limits;
+pub mod planted;
 pub mod tables;
 pub mod time;
 pub mod wire;

@@ -17,6 +17,7 @@
 use std::collections::BTreeMap;
 
 use steadfast_types::disk::DiskFile;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Configuration, HardState, LogIndex, LogPosition, NodeId};
 
 use super::format::{BatchSequence, Header, SECTOR, SegmentNumber};
@@ -159,7 +160,7 @@ fn replay<F: DiskFile>(live: &mut [Live<F>], newest: SegmentNumber, evidence: Ba
                 Extent::Until(_) | Extent::Unknown => {}
                 Extent::Open => {
                     assert!(segment.number == newest, "only the newest segment is open");
-                    if replay.is_torn(segment, &batch, evidence) {
+                    if replay.is_torn(segment, &batch, evidence) || is_planted(Bug::DamageTakenForTorn) && batch.body.is_none() {
                         return (replay, Stop::Torn);
                     }
                     if batch.body.is_none() && batches.peek().is_none() && batch.header.sequence > evidence {

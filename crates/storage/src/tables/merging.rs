@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use core::cmp::Ordering;
 
+use steadfast_types::planted::{Bug, is_planted};
+
 use super::block::{RowRef, compare};
 use super::error::ReadError;
 
@@ -117,7 +119,7 @@ impl Retention {
         }
         let newest = !self.settled;
         self.settled = true;
-        newest && (row.value.is_some() || !self.is_oldest)
+        newest && (row.value.is_some() || !self.is_oldest && !is_planted(Bug::TombstoneDroppedEarly))
     }
 }
 

@@ -43,9 +43,10 @@ mod version;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use steadfast_types::LogPosition;
 use steadfast_types::disk::{Disk, DiskError};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::{NEWEST_ONLY, TableId, Tables};
+use steadfast_types::{LogIndex, LogPosition};
 
 use self::block::RowRef;
 use self::file::TableFile;
@@ -179,7 +180,9 @@ impl<D: Disk> LsmTables<D> {
         let frozen = self.frozen.as_mut().filter(|frozen| !frozen.is_out)?;
         frozen.is_out = true;
         let memtable = self.shared.view().frozen.clone().expect("a frozen memtable stays in view until its flush is done");
-        Some(Work::Flush(Flush { memtable, applied: frozen.applied, horizons: frozen.horizons.clone(), trims: frozen.trims.clone() }))
+        let ahead = u64::from(is_planted(Bug::AppliedAheadOfData));
+        let applied = LogPosition::new(frozen.applied.term, LogIndex(frozen.applied.index.0 + ahead));
+        Some(Work::Flush(Flush { memtable, applied, horizons: frozen.horizons.clone(), trims: frozen.trims.clone() }))
     }
 
     fn next_merge(&mut self) -> Option<Work> {

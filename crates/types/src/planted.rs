@@ -1,0 +1,139 @@
+//! Bugs that can be planted, to see that the simulator notices them: each is a place where the code is right and [`is_planted`] makes it wrong.
+//!
+//! They exist only in a build with the compiler flag `--cfg planted`, which no feature of any crate can set; one such build holds them all, and
+//! [`plant`] chooses. Without the flag [`is_planted`] is the constant `false`, and nothing of them is left. `cargo xtask planted` runs the
+//! simulator against each.
+
+/// A bug. Numbers up to 38 are those of bugs that other systems shipped; from 101 on they are our own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Bug {
+    /// The commit index advances to what the leader alone has.
+    CommitWithoutQuorum = 1,
+    /// A leader commits entries of earlier terms by counting replicas (Raft paper, figure 8).
+    CommitEarlierTerms = 2,
+    /// In a joint configuration only the new majority counts.
+    NewMajorityAlone = 3,
+    /// A vote is sent before it is durable.
+    VoteBeforeDurable = 4,
+    /// Answers to appends of earlier terms move the follower's match forward.
+    StaleAppendAnswers = 5,
+    /// What a leader can't read of its log is left out of what it sends.
+    ReadErrorSkipsEntries = 6,
+    /// A leader confirms reads before it has committed in its own term.
+    ReadBeforeOwnCommit = 8,
+    /// Reads are confirmed by lease with the time of an earlier turn.
+    LeaseByOldClock = 9,
+    /// The tables say that they hold one entry more than they do.
+    AppliedAheadOfData = 10,
+    /// The only voter commits before its own sync.
+    SingleNodeBeforeSync = 11,
+    /// A snapshot at or below the commit index is installed.
+    OldSnapshotInstalled = 12,
+    /// Damage in the middle of the log is taken for its torn end, and cut off.
+    DamageTakenForTorn = 13,
+    /// A failed sync is tried again and believed.
+    FailedSyncRetried = 14,
+    /// A node that may have lost entries votes like any other.
+    SuspectVotesFreely = 16,
+    /// A follower acknowledges what it has not synced.
+    AcknowledgedBeforeSync = 17,
+    /// Learners count in quorums.
+    LearnersCount = 18,
+    /// A leader whose disk stands still keeps leading.
+    SlowDiskKeepsLeading = 19,
+    /// A leader that hears no quorum keeps leading.
+    LeaderWithoutQuorum = 20,
+    /// A follower commits what its leader has committed, whether or not their logs meet there.
+    CommitBeyondVerified = 101,
+    /// A follower takes entries that do not meet its log.
+    AppendWithoutMeeting = 102,
+    /// A vote is granted to a log that is behind.
+    VoteForOlderLog = 103,
+    /// A second vote in a term.
+    VoteTwice = 104,
+    /// Entries that the leader has replaced stay in the log on disk.
+    TruncationNotWritten = 105,
+    /// Reads are confirmed without asking anybody.
+    ReadWithoutRound = 106,
+    /// Confirmed reads do not wait until their index is applied.
+    ReadBeforeApplied = 107,
+    /// A forwarded command that comes twice is taken twice.
+    ForwardedTwice = 108,
+    /// The log is cut up to what is applied, not to what the tables hold durably.
+    LogCutBeforeFlush = 109,
+    /// A manifest names files that are not synced.
+    ManifestBeforeFiles = 110,
+    /// A merge drops tombstones while older rows lie below.
+    TombstoneDroppedEarly = 111,
+}
+
+#[cfg(planted)]
+pub use chosen::{BUGS, is_planted, plant};
+
+/// Whether `bug` is planted: never, in this build.
+#[cfg(not(planted))]
+#[inline(always)]
+#[must_use]
+pub const fn is_planted(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(planted)]
+mod chosen {
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Bug;
+
+    /// All of them.
+    pub const BUGS: &[(Bug, &str)] = &[
+        (Bug::CommitWithoutQuorum, "commits what the leader alone has"),
+        (Bug::CommitEarlierTerms, "commits earlier terms by counting (figure 8)"),
+        (Bug::NewMajorityAlone, "only the new majority counts in a joint configuration"),
+        (Bug::VoteBeforeDurable, "a vote is sent before it is durable"),
+        (Bug::StaleAppendAnswers, "stale append answers move match forward"),
+        (Bug::ReadErrorSkipsEntries, "entries that can't be read are skipped"),
+        (Bug::ReadBeforeOwnCommit, "reads before a commit in the leader's own term"),
+        (Bug::LeaseByOldClock, "a lease read by an old clock"),
+        (Bug::AppliedAheadOfData, "applied index ahead of the data"),
+        (Bug::SingleNodeBeforeSync, "a single node commits before its sync"),
+        (Bug::OldSnapshotInstalled, "an old snapshot is installed"),
+        (Bug::DamageTakenForTorn, "damage in the log taken for its torn end"),
+        (Bug::FailedSyncRetried, "a failed sync is tried again and believed"),
+        (Bug::SuspectVotesFreely, "a damaged node votes like any other"),
+        (Bug::AcknowledgedBeforeSync, "acknowledged before synced"),
+        (Bug::LearnersCount, "learners count in quorums"),
+        (Bug::SlowDiskKeepsLeading, "a leader with a stuck disk keeps leading"),
+        (Bug::LeaderWithoutQuorum, "a leader without quorum keeps leading"),
+        (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
+        (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),
+        (Bug::VoteForOlderLog, "a vote for a log that is behind"),
+        (Bug::VoteTwice, "a second vote in a term"),
+        (Bug::TruncationNotWritten, "replaced entries stay on disk"),
+        (Bug::ReadWithoutRound, "reads without a quorum"),
+        (Bug::ReadBeforeApplied, "reads before their index is applied"),
+        (Bug::ForwardedTwice, "a forwarded command is taken twice"),
+        (Bug::LogCutBeforeFlush, "the log is cut before the tables are durable"),
+        (Bug::ManifestBeforeFiles, "a manifest names files that are not synced"),
+        (Bug::TombstoneDroppedEarly, "tombstones are dropped too early"),
+    ];
+
+    static CHOSEN: AtomicU32 = AtomicU32::new(0);
+
+    /// Plants `bug` in this process, in place of any other.
+    pub fn plant(bug: Bug) {
+        CHOSEN.store(bug as u32, Ordering::Relaxed);
+    }
+
+    /// Whether `bug` is planted.
+    #[must_use]
+    pub fn is_planted(bug: Bug) -> bool {
+        CHOSEN.load(Ordering::Relaxed) == bug as u32
+    }
+}
+
+#[cfg(all(test, not(planted)))]
+mod tests {
+    /// At compile time: no bug can be planted in an ordinary build.
+    const _: () = assert!(!super::is_planted(super::Bug::CommitWithoutQuorum) && !super::is_planted(super::Bug::LearnersCount));
+}
