@@ -18,6 +18,8 @@ pub struct Config {
     pub lease_reads: bool,
     /// The bound on relative clock drift that lease reads assume, in percent; less than 100.
     pub clock_drift_percent: u32,
+    /// Bytes of entries in one append, at most; a larger entry goes alone.
+    pub append_bytes: usize,
     /// Bytes of recent entries kept in memory.
     pub recent_entry_bytes: usize,
 }

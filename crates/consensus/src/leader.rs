@@ -117,6 +117,9 @@ impl Raft {
         let entry = Entry { term: self.term(), index: self.log.last().index.next(), payload };
         let position = entry.position();
         self.append_entry(entry);
+        if is_planted(Bug::SingleNodeBeforeSync) {
+            self.advance_commit();
+        }
         position
     }
 
@@ -178,7 +181,8 @@ impl Raft {
         let round = leadership.rounds.begin(self.now);
         for (&id, progress) in &mut leadership.progress {
             progress.heartbeat_sent(round);
-            let body = Body::Heartbeat { commit: commit.min(progress.matched), round };
+            let met = if is_planted(Bug::CommitBeyondVerified) { commit } else { progress.matched };
+            let body = Body::Heartbeat { commit: commit.min(met), round };
             self.outbox.send(id, crate::Message { term, body });
         }
     }

@@ -67,7 +67,8 @@ impl Outbox {
 
     /// Sends what promises the present hard state, once that is durable. What already waits is not held twice, however long a disk takes.
     pub(crate) fn send_when_durable(&mut self, to: NodeId, message: Message) {
-        let early = is_planted(Bug::VoteBeforeDurable) && matches!(message.body, crate::message::Body::VoteReply { .. } | crate::message::Body::VoteRequest { .. });
+        let early = is_planted(Bug::VoteBeforeDurable)
+            && matches!(message.body, crate::message::Body::VoteReply { .. } | crate::message::Body::VoteRequest { .. });
         if self.is_durable(self.hard_state_sequence) || early {
             self.messages.push((to, message));
         } else if !self.held.iter().any(|(_, whom, held)| *whom == to && *held == message) {

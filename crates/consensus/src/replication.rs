@@ -11,7 +11,7 @@
 
 use alloc::vec::Vec;
 use steadfast_types::planted::{Bug, is_planted};
-use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits::APPEND_BYTES, time::Duration};
+use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId, Term, time::Duration};
 
 use crate::log::Log;
 use crate::message::Body;
@@ -27,6 +27,7 @@ struct Sender<'a> {
     term: Term,
     now: Instant,
     election_timeout: Duration,
+    append_bytes: usize,
 }
 
 impl Sender<'_> {
@@ -44,7 +45,7 @@ impl Sender<'_> {
         if progress.next <= self.log.start().index {
             return self.want_snapshot(to, progress);
         }
-        let entries = self.log.read(progress.next, APPEND_BYTES);
+        let entries = self.log.read(progress.next, self.append_bytes);
         progress.mode = Mode::Probe { sent: Some(self.now) };
         self.append(to, progress, entries);
     }
@@ -58,10 +59,10 @@ impl Sender<'_> {
             return self.drive(to, progress);
         }
         while progress.next <= self.log.last().index && progress.window_open() && progress.fetching.is_none() {
-            let entries = self.log.read(progress.next, APPEND_BYTES);
+            let entries = self.log.read(progress.next, self.append_bytes);
             if entries.is_empty() {
                 progress.fetching = Some(progress.next);
-                self.outbox.fetch.push(FetchEntries { follower: to, from: progress.next, max_bytes: APPEND_BYTES });
+                self.outbox.fetch.push(FetchEntries { follower: to, from: progress.next, max_bytes: self.append_bytes });
             } else {
                 self.stream_entries(to, progress, entries);
             }
@@ -113,6 +114,7 @@ impl Raft {
             term: self.hard_state.term,
             now: self.now,
             election_timeout: self.config.election_timeout,
+            append_bytes: self.config.append_bytes,
         };
         Some((&mut leadership.progress, sender))
     }

@@ -53,6 +53,8 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
         election_timeout: Duration::from_millis(300),
         lease_reads: false,
         request_timeout: Duration::from_secs(5),
+        append_bytes: 1 << 20,
+        recent_entry_bytes: 1 << 20,
         log_retention_bytes: 4096,
         log: LogOptions { segment_bytes: 16 * 1024 },
         tables: TablesOptions { memtable_bytes, ..TablesOptions::default() },

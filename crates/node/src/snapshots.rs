@@ -5,6 +5,7 @@ use steadfast_consensus::SnapshotFit;
 use steadfast_state::State;
 use steadfast_storage::tables::{IncomingError, LsmTables};
 use steadfast_types::disk::Disk;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{LogIndex, NodeId};
 
 use crate::node::{DISK_RETRY, Node};
@@ -92,7 +93,8 @@ impl<S, D: Disk> Node<S, D> {
 
     pub(crate) fn on_snapshot_chunk(&mut self, from: NodeId, chunk: Chunk) {
         let transfer = chunk.transfer;
-        if chunk.position.index <= self.raft.commit_index() && self.receiving.is_none() {
+        let is_old = chunk.position.index <= self.raft.commit_index() && !is_planted(Bug::OldSnapshotInstalled);
+        if is_old && self.receiving.is_none() {
             return self.send(from, &PeerMessage::SnapshotProgress { transfer, received: chunk.total, done: true });
         }
         if self.now < self.tables_retry {
@@ -112,7 +114,9 @@ impl<S, D: Disk> Node<S, D> {
 
     /// A snapshot that the log has overtaken must not take the state back.
     pub(crate) fn drop_outrun_snapshot(&mut self) {
-        let outrun = |receiving: &mut Receiving<D>| receiving.is_between_jobs() && receiving.position.index <= self.state.applied().index;
+        let outrun = |receiving: &mut Receiving<D>| {
+            !is_planted(Bug::OldSnapshotInstalled) && receiving.is_between_jobs() && receiving.position.index <= self.state.applied().index
+        };
         if let Some(receiving) = self.receiving.take_if(outrun) {
             let done = PeerMessage::SnapshotProgress { transfer: receiving.transfer, received: u64::MAX, done: true };
             self.send(receiving.from, &done);

@@ -36,6 +36,10 @@ pub struct Options {
     pub lease_reads: bool,
     /// What a client waits at most for a question that the leader must confirm.
     pub request_timeout: Duration,
+    /// See [`Config::append_bytes`].
+    pub append_bytes: usize,
+    /// See [`Config::recent_entry_bytes`].
+    pub recent_entry_bytes: usize,
     /// Log kept behind the last checkpoint, bytes.
     pub log_retention_bytes: u64,
     /// The log.
@@ -134,7 +138,8 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
         election_timeout: options.election_timeout,
         lease_reads: options.lease_reads,
         clock_drift_percent: 5,
-        recent_entry_bytes: limits::RECENT_ENTRY_BYTES,
+        append_bytes: options.append_bytes,
+        recent_entry_bytes: options.recent_entry_bytes,
     };
     let raft = Raft::new(config, recovered, options.seed, now);
     let log_bytes = writer.size_bytes();

@@ -232,6 +232,8 @@ fn open_store(
         election_timeout: options.election_timeout(),
         lease_reads: options.lease_reads,
         request_timeout: REQUEST_TIMEOUT,
+        append_bytes: steadfast_types::limits::APPEND_BYTES,
+        recent_entry_bytes: steadfast_types::limits::RECENT_ENTRY_BYTES,
         log_retention_bytes: options.log_retention_bytes,
         log: LogOptions::default(),
         tables: TablesOptions {

@@ -109,6 +109,12 @@ impl Network {
         }
     }
 
+    /// Cuts the links that are chosen, from one node to another.
+    pub fn cut(&mut self, chosen: impl Fn(NodeId, NodeId) -> bool, nodes: &[NodeId]) {
+        let links = nodes.iter().flat_map(|from| nodes.iter().map(move |to| (*from, *to)));
+        self.cut.extend(links.filter(|(from, to)| from != to && chosen(*from, *to)));
+    }
+
     /// All links work again, as well as `faults` lets them.
     pub fn heal(&mut self, faults: NetworkFaults) {
         self.faults = faults;

@@ -56,6 +56,10 @@ pub struct Swarm {
     pub corruption: Option<Recurring>,
     /// Whether not only the log rots but the tables too.
     pub corruption_of_tables: bool,
+    /// The leader hands over to another.
+    pub hand_overs: Option<Recurring>,
+    /// The history is compacted.
+    pub compactions: Option<Recurring>,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
 }
@@ -83,6 +87,8 @@ impl Swarm {
             corruption: if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None },
             corruption_of_tables: rng.bool(),
             lease_reads: rng.u8(0..3) == 0,
+            hand_overs: recurring(rng, (200, 5_000), (1, 1)),
+            compactions: recurring(rng, (200, 3_000), (1, 1)),
         }
     }
 }
@@ -128,6 +134,8 @@ impl fmt::Display for Swarm {
             ("full-disks", self.full_disks),
             ("slow-disks", self.slow_disks),
             ("corruption", self.corruption),
+            ("hand-overs", self.hand_overs),
+            ("compactions", self.compactions),
         ] {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;

@@ -20,6 +20,11 @@ use crate::world::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OperationNumber(pub usize);
 
+impl OperationNumber {
+    /// Of what nobody waits for.
+    pub const NOBODY: OperationNumber = OperationNumber(usize::MAX);
+}
+
 /// All clients and everything they did.
 #[derive(Debug)]
 pub struct Workload {

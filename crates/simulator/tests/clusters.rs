@@ -46,6 +46,8 @@ fn calm(nodes: usize) -> Swarm {
         corruption: None,
         corruption_of_tables: false,
         lease_reads: false,
+        hand_overs: None,
+        compactions: None,
     }
 }
 

@@ -102,6 +102,7 @@ impl Cluster {
             heartbeat_interval: HEARTBEAT,
             election_timeout: ELECTION,
             lease_reads: self.options.lease_reads,
+            append_bytes: steadfast_types::limits::APPEND_BYTES,
             clock_drift_percent: 10,
             recent_entry_bytes: self.options.recent_entry_bytes,
         };

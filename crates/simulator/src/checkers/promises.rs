@@ -26,6 +26,14 @@ struct Process {
     pending: Vec<(WriteSequence, Option<HardState>, Option<LogIndex>, LogIndex)>,
 }
 
+impl Process {
+    /// The last entry that must be there whatever became of the writes not known to be synced.
+    fn kept(&self) -> LogIndex {
+        let cuts = self.pending.iter().filter_map(|(_, _, truncate_from, _)| *truncate_from);
+        cuts.map(LogIndex::previous).min().unwrap_or(self.last).min(self.last)
+    }
+}
+
 /// What all processes have on their disks, and all votes they ever gave.
 #[derive(Debug, Default)]
 pub struct Promises {
@@ -34,9 +42,32 @@ pub struct Promises {
 }
 
 impl Promises {
-    /// A process began, with this term and this log on its disk.
-    pub fn started(&mut self, node: NodeId, term: Term, last: LogIndex) {
+    /// A process began that says of itself that nothing is missing: with this term and this log on its disk.
+    ///
+    /// # Errors
+    /// Something is missing that was synced.
+    pub fn started(&mut self, node: NodeId, term: Term, last: LogIndex) -> Result<(), Violation> {
+        let before = self.processes.insert(node, Process { term, last, ..Process::default() });
+        match before.map(|before| (before.kept(), before.term)) {
+            Some((kept, known)) if last < kept || term < known => Err(Violation::new(
+                CHECKER,
+                format!(
+                    "{node} begins with term {term} and entries up to {last} and knows of no loss, but synced term {known} and entries up to {kept}"
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A process began that knows that it may have lost something.
+    pub fn started_suspect(&mut self, node: NodeId, term: Term, last: LogIndex) {
         self.processes.insert(node, Process { term, last, ..Process::default() });
+    }
+
+    /// The log was replaced by one that begins after `position`.
+    pub fn reset(&mut self, node: NodeId, position: LogPosition) {
+        let process = self.process(node);
+        process.last = process.last.min(position.index);
     }
 
     /// The node asked for a write.
@@ -139,7 +170,7 @@ mod tests {
     #[test]
     fn entries_are_acknowledged_only_when_synced() {
         let mut promises = Promises::default();
-        promises.started(A, Term(1), LogIndex(2));
+        promises.started(A, Term(1), LogIndex(2)).unwrap();
         promises.written(A, &write(1, None, Some(2), &[2, 3]));
         promises.written(A, &write(2, None, None, &[4]));
         promises.observe(A, B, &accepted(2)).unwrap();
@@ -153,13 +184,13 @@ mod tests {
     fn a_vote_is_given_only_when_synced_and_to_one() {
         let vote = Message { term: Term(2), body: Body::VoteReply { granted: true, suspect: false } };
         let mut promises = Promises::default();
-        promises.started(A, Term(0), LogIndex(0));
+        promises.started(A, Term(0), LogIndex(0)).unwrap();
         promises.written(A, &write(1, Some(HardState { term: Term(2), vote: Some(B), suspect: false }), None, &[]));
         promises.observe(A, B, &vote).unwrap_err();
         promises.synced(A, WriteSequence(1));
         promises.observe(A, B, &vote).unwrap();
         promises.observe(A, NodeId(3), &vote).unwrap_err();
-        promises.started(A, Term(2), LogIndex(0));
+        promises.started(A, Term(2), LogIndex(0)).unwrap();
         promises.observe(A, NodeId(3), &vote).unwrap_err();
         promises.observe(A, B, &vote).unwrap();
     }

@@ -44,20 +44,29 @@ impl Cluster {
     }
 
     pub(super) fn on_request(&mut self, number: OperationNumber, node: NodeId) {
-        let now = self.queue.now();
         let body = self.workload.command(number).map_or(RequestBody::Linearize, RequestBody::Propose);
-        let deadline = Duration::from_millis(self.clients_rng.u64(200..4_000));
-        let Some(process) = &self.machine(node).process else {
+        let patience = Duration::from_millis(self.clients_rng.u64(200..4_000));
+        if self.machines[&node].process.is_none() {
             // The connection is refused: nothing was done.
             let delay = self.client_delay();
             return self.queue.after(delay, Event::Answer { number, answer: Some(Answer::Refused) });
-        };
-        let deadline = process.clock.shows(now) + deadline;
-        self.input(node, Input::Request(Request { slot: number, deadline, body }));
+        }
+        self.ask(node, number, body, patience);
+    }
+
+    /// A request comes in at a node, if its process runs.
+    pub(super) fn ask(&mut self, node: NodeId, slot: OperationNumber, body: RequestBody, patience: Duration) {
+        let now = self.queue.now();
+        let Some(process) = &self.machine(node).process else { return };
+        let deadline = process.clock.shows(now) + patience;
+        self.input(node, Input::Request(Request { slot, deadline, body }));
     }
 
     /// A node answers. A read that it lets through reads the local state a little later, as another thread would.
     pub(super) fn answer(&mut self, node: NodeId, number: OperationNumber, answer: NodeAnswer) -> Result<(), Violation> {
+        if number == OperationNumber::NOBODY {
+            return Ok(());
+        }
         if answer == NodeAnswer::Readable {
             let delay = between(Duration::ZERO, Duration::from_micros(100), &mut self.machine(node).rng);
             self.step_after(node, delay, Step::Read(number));

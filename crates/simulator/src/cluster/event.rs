@@ -60,7 +60,18 @@ pub(super) enum Fault {
     SlowDisk,
     FullDisk,
     Corruption,
+    HandOver,
+    Compaction,
 }
 
-pub(super) const FAULTS: [Fault; 7] =
-    [Fault::Partition, Fault::Crash, Fault::Blackout, Fault::Pause, Fault::SlowDisk, Fault::FullDisk, Fault::Corruption];
+pub(super) const FAULTS: [Fault; 9] = [
+    Fault::Partition,
+    Fault::Crash,
+    Fault::Blackout,
+    Fault::Pause,
+    Fault::SlowDisk,
+    Fault::FullDisk,
+    Fault::Corruption,
+    Fault::HandOver,
+    Fault::Compaction,
+];

@@ -1,14 +1,19 @@
 //! Strikes with the faults that were drawn, and ends them all at once for the check that the cluster recovers.
 
-use steadfast_types::NodeId;
+use steadfast_consensus::Role;
+use steadfast_node::RequestBody;
+use steadfast_state::command::Command;
 use steadfast_types::time::Duration;
+use steadfast_types::{NodeId, Revision};
 
 use super::Cluster;
 use super::event::{Event, FAULTS, Fault};
+use super::machine::Machine;
 use crate::disk::DiskFaults;
-use crate::network::{NetworkFaults, PARTITIONS, between};
+use crate::network::{NetworkFaults, PARTITIONS, Partition, between};
 use crate::swarm::Recurring;
-use crate::world::micros;
+use crate::workload::OperationNumber;
+use crate::world::{Time, micros};
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +25,38 @@ pub(super) enum Stop {
     /// The machine has lost its power already, between two operations on its disk.
     PowerFailed,
 }
+
+/// A fault that lasts while the rest of the cluster, a majority, must go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LastingFault {
+    /// A node is down.
+    Down,
+    /// A node stands still.
+    Paused,
+    /// A node's disk stands still.
+    StuckDisk,
+    /// Nobody reaches a node, and it reaches nobody.
+    Isolated,
+    /// A node hears everyone, and nobody hears it.
+    Mute,
+    /// Everyone hears a node, and it hears nobody.
+    Deaf,
+    /// Each node reaches its neighbours in a row alone.
+    Chain,
+}
+
+pub(super) const LASTING_FAULTS: [LastingFault; 7] = [
+    LastingFault::Down,
+    LastingFault::Paused,
+    LastingFault::StuckDisk,
+    LastingFault::Isolated,
+    LastingFault::Mute,
+    LastingFault::Deaf,
+    LastingFault::Chain,
+];
+
+/// Longer than progress may take.
+pub(super) const LASTING: Duration = Duration::from_secs(6);
 
 /// A machine loses its power at most so many disk operations after that was decided.
 const OPERATIONS_UNTIL_POWER_FAILURE: u64 = 40;
@@ -51,6 +88,8 @@ impl Cluster {
             Fault::SlowDisk => self.swarm.slow_disks,
             Fault::FullDisk => self.swarm.full_disks,
             Fault::Corruption => self.swarm.corruption,
+            Fault::HandOver => self.swarm.hand_overs,
+            Fault::Compaction => self.swarm.compactions,
         }
     }
 
@@ -77,6 +116,8 @@ impl Cluster {
                 self.queue.after(lasts, Event::RoomOnDisk { node });
             }
             Fault::Corruption => self.corrupt(),
+            Fault::HandOver => self.hand_over(),
+            Fault::Compaction => self.compact(node),
         }
     }
 
@@ -131,6 +172,51 @@ impl Cluster {
         }
     }
 
+    /// Strikes a node, most often the leader. Gives the nodes that must make progress all the same.
+    pub(super) fn begin_lasting(&mut self, fault: LastingFault) -> Vec<NodeId> {
+        let now = self.queue.now();
+        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
+        let victim = leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())]);
+        self.trace.note(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
+        match fault {
+            LastingFault::Down => self.keep_down(victim),
+            LastingFault::Paused => self.pause(victim, LASTING),
+            LastingFault::StuckDisk => self.machine(victim).stuck_until = now + LASTING,
+            LastingFault::Isolated => self.network.partition(Partition::Isolate, &nodes, victim, &mut self.faults_rng),
+            LastingFault::Mute => self.network.cut(|from, _| from == victim, &nodes),
+            LastingFault::Deaf => self.network.cut(|_, to| to == victim, &nodes),
+            LastingFault::Chain => {
+                self.network.partition(Partition::Chain, &nodes, victim, &mut self.faults_rng);
+                return nodes;
+            }
+        }
+        nodes.into_iter().filter(|node| *node != victim).collect()
+    }
+
+    /// Ends what [`Cluster::begin_lasting`] began.
+    pub(super) fn end_lasting(&mut self) {
+        for machine in self.machines.values_mut() {
+            machine.stuck_until = Time::default();
+        }
+        self.heal();
+    }
+
+    /// Stops a process that only the next healing starts again.
+    fn keep_down(&mut self, node: NodeId) {
+        if self.machine(node).process.is_some() {
+            self.trace.text(self.queue.now(), || format!("{node} stays down"));
+            self.machine(node).disk.kill();
+            self.machine(node).end_process();
+            self.disconnect_peers(node, Stop::Kill);
+        }
+    }
+
+    fn leader(&self) -> Option<NodeId> {
+        let leads = |machine: &Machine| machine.node().is_some_and(|node| node.status().consensus.role == Role::Leader);
+        self.machines.values().find(|machine| leads(machine)).map(|machine| machine.id)
+    }
+
     fn partition(&mut self, victim: NodeId, lasts: Duration) {
         let shape = PARTITIONS[self.faults_rng.usize(0..PARTITIONS.len())];
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
@@ -177,6 +263,24 @@ impl Cluster {
     fn set_disk(&mut self, node: NodeId, full: bool) {
         let sync_failure = self.swarm.sync_failure;
         self.machine(node).disk.set_faults(DiskFaults { sync_failure, full });
+    }
+
+    /// The leader, if there is one, is told to hand over.
+    fn hand_over(&mut self) {
+        let now = self.queue.now();
+        let Some(leader) = self.leader() else { return };
+        let machine = self.machine(leader);
+        if machine.paused_until <= now {
+            machine.node_mut().expect("it leads").hand_over_leadership();
+            self.wake(leader, now);
+        }
+    }
+
+    /// Somebody compacts the history, up to a revision that this node knows.
+    fn compact(&mut self, node: NodeId) {
+        let Some(revision) = self.machines[&node].node().map(|node| node.reader().revision()) else { return };
+        let revision = Revision(self.faults_rng.i64(0..=revision.0));
+        self.ask(node, OperationNumber::NOBODY, RequestBody::Propose(Command::Compact { revision }), Duration::from_secs(1));
     }
 
     /// Damages a sector of one of the first nodes, fewer than half of all: more than that can't be survived.

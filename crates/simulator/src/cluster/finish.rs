@@ -7,6 +7,7 @@ use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
+use super::faults::{LASTING, LASTING_FAULTS, LastingFault};
 use super::{Cluster, ELECTION_TIMEOUT};
 use crate::checkers::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use crate::checkers::{Violation, durability, linearizability};
@@ -26,6 +27,9 @@ impl Cluster {
         self.run_until(Time::default() + self.swarm.duration)?;
         self.heal();
         self.make_progress()?;
+        self.become_equal()?;
+        self.make_progress_despite()?;
+        self.make_progress()?;
         let contents = self.become_equal()?;
         let history = self.history()?;
         durability::check(&history)?;
@@ -36,15 +40,39 @@ impl Cluster {
 
     /// A write through each node must succeed in time.
     fn make_progress(&mut self) -> Result<(), Violation> {
-        let deadline = self.now() + ELECTION_TIMEOUT * PROGRESS_ELECTION_TIMEOUTS;
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        self.make_progress_through(nodes, None)
+    }
+
+    /// One fault lasts; a write through the nodes that it leaves alone must succeed all the same.
+    fn make_progress_despite(&mut self) -> Result<(), Violation> {
+        if self.swarm.nodes < 3 {
+            return Ok(());
+        }
+        let fault = LASTING_FAULTS[self.faults_rng.usize(0..LASTING_FAULTS.len())];
+        let spared = self.begin_lasting(fault);
+        let needed = if fault == LastingFault::Chain { 1 } else { spared.len() };
+        let end = self.now() + LASTING;
+        self.make_progress_through(spared, Some((fault, needed)))?;
+        if fault == LastingFault::Paused {
+            self.run_until(end)?;
+        }
+        self.end_lasting();
+        Ok(())
+    }
+
+    /// In time, a write through each of `nodes` must succeed; through as many as are needed, if a fault lasts.
+    fn make_progress_through(&mut self, nodes: Vec<NodeId>, lasting: Option<(LastingFault, usize)>) -> Result<(), Violation> {
+        let deadline = self.now() + ELECTION_TIMEOUT * PROGRESS_ELECTION_TIMEOUTS;
+        let may_fail = lasting.map_or(0, |(_, needed)| nodes.len() - needed);
         let mut open: BTreeMap<NodeId, Option<OperationNumber>> = nodes.into_iter().map(|node| (node, None)).collect();
-        while !open.is_empty() {
+        while open.len() > may_fail {
             if self.now() >= deadline {
                 let nodes: Vec<&NodeId> = open.keys().collect();
+                let despite = lasting.map_or_else(String::new, |(fault, _)| format!(" despite {fault:?}"));
                 return Err(Violation::new(
                     "progress",
-                    format!("no write through {nodes:?} within {PROGRESS_ELECTION_TIMEOUTS} election timeouts"),
+                    format!("no write through {nodes:?} within {PROGRESS_ELECTION_TIMEOUTS} election timeouts{despite}"),
                 ));
             }
             for (node, probe) in &mut open {

@@ -30,6 +30,8 @@ pub(super) struct Machine {
     pub(super) life: u64,
     /// Until then the process stands still.
     pub(super) paused_until: Time,
+    /// Until then no sync comes to its end.
+    pub(super) stuck_until: Time,
     /// Until then syncs are slow.
     pub(super) slow_until: Time,
     pub(super) drift_ppm: i64,
@@ -40,6 +42,8 @@ pub(super) struct Machine {
     log_segment_bytes: u64,
     log_retention_bytes: u64,
     memtable_bytes: usize,
+    append_bytes: usize,
+    recent_entry_bytes: usize,
     lease_reads: bool,
 }
 
@@ -77,12 +81,15 @@ impl Machine {
             process: None,
             life: 0,
             paused_until: Time::default(),
+            stuck_until: Time::default(),
             slow_until: Time::default(),
             drift_ppm,
             earlier_failures: 0,
             log_segment_bytes: rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
             memtable_bytes: rng.usize(2_000..50_000),
+            append_bytes: rng.usize(1..20_000),
+            recent_entry_bytes: rng.usize(0..20_000),
             lease_reads,
             rng,
         }
@@ -145,6 +152,13 @@ impl Machine {
         }
     }
 
+    pub(super) fn node_mut(&mut self) -> Option<&mut Node<OperationNumber, SimulatedDisk>> {
+        match &mut self.process.as_mut()?.role {
+            Role::Running(node, _) => Some(node),
+            Role::Repairing(_) => None,
+        }
+    }
+
     /// How long a write and sync of the log takes now.
     pub(super) fn sync_time(&mut self, now: Time, usual: (Duration, Duration)) -> Duration {
         let longest = if now < self.slow_until { Duration::from_secs(3) } else { usual.1 };
@@ -160,6 +174,8 @@ impl Machine {
             election_timeout: ELECTION_TIMEOUT,
             lease_reads: self.lease_reads,
             request_timeout: Duration::from_secs(5),
+            append_bytes: self.append_bytes,
+            recent_entry_bytes: self.recent_entry_bytes,
             log_retention_bytes: self.log_retention_bytes,
             log: LogOptions { segment_bytes: self.log_segment_bytes },
             tables: TablesOptions {

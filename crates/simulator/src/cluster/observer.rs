@@ -30,7 +30,11 @@ impl Observer {
     pub(super) fn started(&mut self, machine: &Machine) -> Result<(), Violation> {
         if let Some(node) = machine.node() {
             let status = node.status().consensus;
-            self.promises.started(machine.id, status.term, status.last.index);
+            if status.suspect {
+                self.promises.started_suspect(machine.id, status.term, status.last.index);
+            } else {
+                self.promises.started(machine.id, status.term, status.last.index)?;
+            }
         }
         self.applied(machine)
     }
@@ -52,8 +56,10 @@ impl Observer {
             }
         }
         for command in &outputs.log {
-            if let LogCommand::Write(write) = command {
-                self.promises.written(machine.id, write);
+            match command {
+                LogCommand::Write(write) => self.promises.written(machine.id, write),
+                LogCommand::Reset { position, .. } => self.promises.reset(machine.id, *position),
+                LogCommand::Compact { .. } => {}
             }
         }
         for (to, frame) in &outputs.frames {

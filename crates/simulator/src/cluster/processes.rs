@@ -14,6 +14,9 @@ use crate::network::between;
 use crate::panics::caught;
 use crate::world::Time;
 
+/// How often a stuck disk is asked whether it moves again.
+const STUCK_DISK_CHECK: Duration = Duration::from_millis(10);
+
 impl Cluster {
     pub(super) fn on_start(&mut self, node: NodeId) -> Result<(), Violation> {
         let now = self.queue.now();
@@ -94,6 +97,10 @@ impl Cluster {
         }
         match step {
             Step::Turn => self.on_turn(node),
+            Step::WriteLog if machine.stuck_until > now => {
+                self.step_after(node, STUCK_DISK_CHECK, Step::WriteLog);
+                Ok(())
+            }
             Step::WriteLog => self.on_write_log(node),
             Step::LogDone(done) => {
                 self.input(node, Input::LogDone(done));
