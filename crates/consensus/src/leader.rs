@@ -49,9 +49,9 @@ impl Leadership {
 
     /// What was last sent to `peer` may be lost.
     pub(crate) fn disconnected(&mut self, peer: NodeId) {
-        if let Some(progress) = self.progress.get_mut(&peer)
-            && progress.mode == Mode::Replicate
-        {
+        let Some(progress) = self.progress.get_mut(&peer) else { return };
+        progress.connected = false;
+        if progress.mode == Mode::Replicate {
             progress.probe_from(progress.matched.next());
         }
     }
@@ -65,7 +65,7 @@ impl Leadership {
         let status = |(&id, progress): (&NodeId, &Progress)| FollowerStatus {
             id,
             matched: progress.matched,
-            active: progress.is_active(now, timeout),
+            active: progress.connected && progress.is_active(now, timeout),
             snapshot: progress.mode == Mode::Snapshot,
         };
         self.progress.iter().map(status).collect()
@@ -192,6 +192,7 @@ impl Raft {
         let RoleState::Leader(leadership) = &mut self.role else { return None };
         let progress = leadership.progress.get_mut(&from)?;
         progress.last_active = self.now;
+        progress.connected = true;
         Some(progress)
     }
 

@@ -47,6 +47,8 @@ pub(crate) struct Progress {
     pub(crate) fetching: Option<LogIndex>,
     /// When the follower last answered anything.
     pub(crate) last_active: Instant,
+    /// Whether it has answered in this term, and since its connection last broke.
+    pub(crate) connected: bool,
     /// The commit index that it was last told.
     pub(crate) told_commit: LogIndex,
     /// It is to be asked how far it is, although there is nothing to send.
@@ -68,6 +70,7 @@ impl Progress {
             inflight_bytes: 0,
             fetching: None,
             last_active: now,
+            connected: false,
             told_commit: LogIndex(0),
             prompt: false,
             mark: None,

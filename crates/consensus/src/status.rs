@@ -39,7 +39,7 @@ pub struct FollowerStatus {
     pub id: NodeId,
     /// The highest index known to be durable there.
     pub matched: LogIndex,
-    /// Whether it answered within the last election timeout.
+    /// Whether it answered in this term, within the last election timeout, and since its connection last broke.
     pub active: bool,
     /// Whether it waits for a snapshot.
     pub snapshot: bool,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use steadfast_consensus::Role;
 use steadfast_state::command::{Command, Member, Put};
 use steadfast_storage::disk::MemoryDisk;
@@ -42,6 +43,8 @@ pub(crate) struct Cluster {
     next: u64,
     size: u64,
     memtable_bytes: usize,
+    /// Changes what a node is sent.
+    pub(crate) tamper: fn(NodeId, &mut PeerMessage),
 }
 
 fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
@@ -77,7 +80,8 @@ impl Cluster {
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
-        let mut cluster = Cluster { machines, answers: vec![], notices: vec![], now, lives: 0, next: 0, size, memtable_bytes };
+        let mut cluster =
+            Cluster { machines, answers: vec![], notices: vec![], now, lives: 0, next: 0, size, memtable_bytes, tamper: |_, _| () };
         for id in 1..=size {
             cluster.start(NodeId(id), MemoryDisk::new());
         }
@@ -99,7 +103,7 @@ impl Cluster {
     pub(crate) fn join(&mut self, id: NodeId) {
         self.lives += 1;
         let disk = MemoryDisk::new();
-        let opened = open(&disk, options(id, self.lives, self.memtable_bytes), Bootstrap::default(), self.now).expect("an empty disk");
+        let opened = open(&disk, options(id, self.lives, self.memtable_bytes), bootstrap(self.size), self.now).expect("an empty disk");
         self.machines.insert(id, Machine { disk, up: Up::from(opened), inputs: vec![] });
     }
 
@@ -158,7 +162,9 @@ impl Cluster {
         self.notices.extend(out.notices.into_iter().map(|notice| (id, notice)));
         self.answers.extend(out.answers);
         for (to, frame) in out.frames {
-            let message = PeerMessage::from_wire(frame.clone()).expect("nodes send well formed frames");
+            let mut message = PeerMessage::from_wire(frame).expect("nodes send well formed frames");
+            (self.tamper)(to, &mut message);
+            let frame: Bytes = message.to_wire().into();
             for _ in 0..network(id, to, &message) {
                 if let Some(machine) = self.machines.get_mut(&to) {
                     machine.inputs.push(Input::Frame { from: id, frame: frame.clone() });

@@ -1,10 +1,16 @@
 //! The leader's judgement of a membership change: what it means for the configuration, or why not.
+//!
+//! A new voter has nothing yet and may never start, so it does not count in the quorum at once: consensus knows it as a learner until it has
+//! caught up, and then the leader makes it a voter by itself ([`awaited`]). To everyone else it is a member that will vote.
 
 use steadfast_consensus::Status;
 use steadfast_state::command::{Command, Member};
 use steadfast_types::{Configuration, NodeId};
 
 use crate::{MembershipChange, Refusal};
+
+/// A new voter counts once it misses no more than so many entries.
+const CAUGHT_UP: u64 = 64;
 
 /// The configuration to move to, and the command that goes with it.
 ///
@@ -28,15 +34,10 @@ pub(crate) fn plan(
             if members.iter().any(|m| m.peer_urls.iter().any(|url| peer_urls.contains(url))) {
                 return Err(Refusal::PeerUrlExists);
             }
-            let was_alone = target.voters.len() == 1;
-            let added = if *learner { target.learners.insert(*id) } else { target.voters.insert(*id) };
-            if !added || (*learner && target.voters.contains(id)) {
+            if target.contains(*id) {
                 return Err(Refusal::MemberExists);
             }
-            // A voter that has not started counts as down; only a cluster of one can't grow otherwise.
-            if !*learner && !was_alone && !survives(&target, status, me) {
-                return Err(Refusal::NotEnoughMembers);
-            }
+            target.learners.insert(*id);
             Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })
         }
         MembershipChange::Remove(id) => {
@@ -52,7 +53,8 @@ pub(crate) fn plan(
             if !target.contains(*id) {
                 return Err(Refusal::MemberNotFound);
             }
-            if !target.learners.remove(id) {
+            let will_vote = members.iter().any(|member| member.id == *id && !member.learner);
+            if will_vote || !target.learners.remove(id) {
                 return Err(Refusal::MemberNotLearner);
             }
             if !in_sync(*id, status) {
@@ -63,6 +65,20 @@ pub(crate) fn plan(
         }
     };
     Ok((target, command))
+}
+
+/// The configuration in which a new voter that has caught up counts as one, if there is such a voter.
+pub(crate) fn awaited(members: &[Member], status: &Status, me: NodeId) -> Option<Configuration> {
+    let caught_up = |id: NodeId| status.followers.iter().any(|f| f.id == id && f.active && f.matched.0 + CAUGHT_UP >= status.last.index.0);
+    let will_vote = |id: &&NodeId| members.iter().any(|member| member.id == **id && !member.learner);
+    if status.configuration.is_joint() {
+        return None;
+    }
+    let id = *status.configuration.learners.iter().filter(will_vote).find(|id| caught_up(**id))?;
+    let mut target = status.configuration.clone();
+    target.learners.remove(&id);
+    target.voters.insert(id);
+    survives(&target, status, me).then_some(target)
 }
 
 /// Whether the live voters are a majority of the target's.

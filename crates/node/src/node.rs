@@ -75,9 +75,19 @@ pub struct Node<S, D: Disk> {
     pub(crate) log_start: LogPosition,
     pub(crate) log_bytes: u64,
     pub(crate) compaction_asked: LogPosition,
-    pub(crate) hashes_compared: (Instant, LogIndex),
+    pub(crate) compared: Compared,
     pub(crate) next_timer: Instant,
     pub(crate) out: Outputs<S, D>,
+}
+
+/// The last comparison of the replicas' hashes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Compared {
+    pub(crate) at: Instant,
+    /// What was applied then.
+    pub(crate) applied: LogIndex,
+    /// One more is to follow, even if nothing else is applied.
+    pub(crate) again: bool,
 }
 
 /// Who waits for a confirmed read index.
@@ -172,7 +182,7 @@ impl<S, D: Disk> Node<S, D> {
             log_start: parts.log_start,
             log_bytes: parts.log_bytes,
             compaction_asked: parts.log_start,
-            hashes_compared: (now, applied.index),
+            compared: Compared { at: now, applied: applied.index, again: false },
             next_timer: now,
             out: Outputs::default(),
             options: parts.options,

@@ -1,13 +1,13 @@
 //! What happens by itself: deadlines, repeats, the end of leases, comparisons of hashes.
 
 use steadfast_consensus::Role;
-use steadfast_state::command::{Command, Origin, Proposal};
+use steadfast_state::command::{Batch, Command, Origin, Proposal};
 use steadfast_types::disk::Disk;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
 
 use crate::Refusal;
-use crate::node::{Caller, LeaseCaller, Node, Waiter};
+use crate::node::{Caller, Compared, LeaseCaller, Node, Waiter};
 
 /// How often the leader asks all replicas to compare their hashes, if anything was applied.
 const COMPARE_HASHES_EVERY: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ impl<S, D: Disk> Node<S, D> {
             self.forward(leader, term, again);
         }
         self.give_up_stuck_snapshots();
+        self.count_awaited_voters();
         self.compare_hashes();
         self.give_way_if_held_back();
         self.next_timer = now + self.options.heartbeat_interval;
@@ -52,6 +53,19 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
+    /// New voters that have caught up count from now on.
+    fn count_awaited_voters(&mut self) {
+        let learners = &self.raft.configuration().learners;
+        let knows_members = self.state.applied().index >= self.configuration_at && self.last_applied_term == self.raft.term();
+        if learners.is_empty() || !self.raft.is_established_leader() || !knows_members {
+            return;
+        }
+        if let Some(target) = crate::membership::awaited(&self.members(), &self.raft.status(), self.options.id) {
+            // What stands in the way now will not for ever; the next time is soon.
+            let _ = self.raft.propose_configuration(target, Batch::default().to_wire().into());
+        }
+    }
+
     /// A leader that can't apply can't propose either: after an election timeout it lets another lead, if there is one to.
     fn give_way_if_held_back(&mut self) {
         if self.raft.role() != Role::Leader || !self.must_hold_back() {
@@ -67,16 +81,23 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     pub(crate) fn compare_hashes(&mut self) {
-        let (at, index) = self.hashes_compared;
+        let applied = self.state.applied().index;
+        let Compared { at, applied: before, again } = self.compared;
         if !self.raft.is_established_leader() || self.now.since(at) < COMPARE_HASHES_EVERY {
             return;
         }
-        let Some((checked, hash)) = self.state.remembered_hash() else { return };
-        self.hashes_compared = (self.now, checked);
-        if checked > index {
-            let command = Command::CompareHash { index: checked, hash };
-            self.intake.enter_term(self.raft.term());
-            self.intake.push(Proposal { origin: Origin::default(), command }.to_wire().into());
+        // The comparison is an entry itself, and remembers the hash for the next one: so once more if nothing else has come, and then no more.
+        let is_idle = applied.0 <= before.0 + 1;
+        self.compared = Compared { at: self.now, applied, again: !is_idle };
+        if is_idle && !again {
+            return;
         }
+        let (index, hash) = self.state.remembered_hash().unwrap_or_default();
+        let command = Command::CompareHash { index, hash };
+        self.intake.enter_term(self.raft.term());
+        self.intake.push(Proposal { origin: Origin::default(), command }.to_wire().into());
     }
 }
+
+#[cfg(test)]
+mod tests;

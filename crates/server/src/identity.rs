@@ -89,7 +89,7 @@ pub enum IdentityError {
     /// It belongs to a node at another address.
     #[error(
         "{path} belongs to the node whose peer address is {found}, not {wanted}; start with --advertise-peer {found}, or first tell the \
-         running cluster of the move (`steadfast member update`)"
+         running cluster of the move (`etcdctl member update`)"
     )]
     OtherAddress {
         /// The directory.

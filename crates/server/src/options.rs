@@ -290,14 +290,14 @@ impl ServerOptions {
 
     fn check_sizes(&self) -> Result<(), OptionsError> {
         const MIB: usize = 1024 * 1024;
+        const MOST: usize = 64 * 1024 * MIB;
         for (option, bytes) in [("memtable-bytes", self.memtable_bytes), ("block-cache-bytes", self.block_cache_bytes)] {
-            if bytes < MIB {
-                return Err(wrong(
-                    option,
-                    format!("{bytes} is less than 1 MiB"),
-                    format!("the default is {}", default_table_memory_bytes()),
-                ));
-            }
+            let bound = match bytes {
+                ..MIB => "less than 1 MiB",
+                MIB..=MOST => continue,
+                _ => "more than 64 GiB",
+            };
+            return Err(wrong(option, format!("{bytes} is {bound}"), format!("the default is {}", default_table_memory_bytes())));
         }
         Ok(())
     }

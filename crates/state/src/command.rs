@@ -101,7 +101,7 @@ pub enum Command {
         /// The claimant's random number: a repeated claim of the same node is granted again, another one's never.
         nonce: u64,
     },
-    /// Every replica compares its own running hash at `index` with this one (the leader's).
+    /// Every replica compares its own running hash at `index` with this one (the leader's), and remembers the hash at this entry for the next time.
     CompareHash {
         /// The applied index the hash belongs to.
         index: LogIndex,

@@ -1,8 +1,8 @@
 //! The running hash over all rows ever written: replicas compare it, to find that one of them went its own way.
 //!
 //! 1. The hash after an entry depends on every row that this entry and all before it wrote, in order, and on nothing else.
-//! 2. At every entry whose index is a multiple of [`HASH_INTERVAL`] it is remembered, the latest [`REMEMBERED`] times, so that a replica can
-//!    still compare when the leader's question has come through the log.
+//! 2. At every entry whose index is a multiple of [`HASH_INTERVAL`], and at every entry that asks for a comparison, it is remembered, the latest
+//!    [`REMEMBERED`] times, so that a replica can still compare when the leader's question has come through the log.
 //!
 //! It proves that replicas *computed* the same; it does not re-read rows, so decay on the disk is for storage's checksums to find.
 

@@ -183,7 +183,7 @@ impl<T: Tables> State<T> {
         transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
         let summary = transition.summary();
         self.configuration = configuration;
-        self.finish(LogPosition::default(), summary);
+        self.finish(LogPosition::default(), summary, false);
     }
 
     /// Applies the next entry.
@@ -213,8 +213,9 @@ impl<T: Tables> State<T> {
         if let Some(configuration) = configuration {
             self.configuration = configuration.clone();
         }
+        let is_marked = !comparisons.is_empty() || entry.index.0.is_multiple_of(HASH_INTERVAL);
         comparisons.into_iter().for_each(|(index, theirs)| self.compare_hash(entry.index, index, theirs));
-        self.finish(entry.position(), summary);
+        self.finish(entry.position(), summary, is_marked);
         Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed })
     }
 
@@ -289,9 +290,9 @@ impl<T: Tables> State<T> {
         }
     }
 
-    fn finish(&mut self, position: LogPosition, summary: Summary) {
+    fn finish(&mut self, position: LogPosition, summary: Summary, is_marked: bool) {
         let version = position.index.0;
-        if version.is_multiple_of(HASH_INTERVAL) && version > 0 {
+        if is_marked {
             self.remembered.remember(position.index, summary.hash);
             self.tables.insert(META, META_HASHES, version, Some(self.remembered.marks().to_wire().into()));
         }
