@@ -25,7 +25,7 @@ struct Outstanding {
 pub(crate) struct Outbox {
     pub(crate) messages: Vec<(NodeId, Message)>,
     pub(crate) fetch: Vec<FetchEntries>,
-    pub(crate) snapshot_wanted: Vec<NodeId>,
+    pub(crate) snapshot_wanted: Vec<(NodeId, LogIndex)>,
     pub(crate) read_ready: Option<ReadReady>,
     held: VecDeque<(WriteSequence, NodeId, Message)>,
     truncate_from: Option<LogIndex>,

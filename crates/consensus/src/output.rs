@@ -95,8 +95,8 @@ pub struct Outputs {
     pub read_ready: Option<ReadReady>,
     /// Entries to read back.
     pub fetch: Vec<FetchEntries>,
-    /// Followers that need a snapshot.
-    pub snapshot_wanted: Vec<NodeId>,
+    /// Followers that need a snapshot, and the entry that it must cover at least.
+    pub snapshot_wanted: Vec<(NodeId, LogIndex)>,
     /// Role, term and leader, if any of them changed.
     pub role: Option<RoleChange>,
     /// The configuration in force, if it changed, and the entry it came with.

@@ -91,7 +91,7 @@ impl Sender<'_> {
     fn want_snapshot(&mut self, to: NodeId, progress: &mut Progress) {
         progress.probe_from(progress.next);
         progress.mode = Mode::Snapshot;
-        self.outbox.snapshot_wanted.push(to);
+        self.outbox.snapshot_wanted.push((to, progress.next));
     }
 
     /// Whether entries read back from disk are this log's, from `from` on.

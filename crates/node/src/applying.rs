@@ -55,8 +55,8 @@ impl<S, D: Disk> Node<S, D> {
             let reader = self.log_reader.clone();
             self.out.jobs.push(Job(Kind::Fetch { follower: fetch.follower, from: fetch.from, max_bytes: fetch.max_bytes, reader }));
         }
-        for follower in snapshot_wanted {
-            self.begin_snapshot(follower);
+        for (follower, at_least) in snapshot_wanted {
+            self.begin_snapshot(follower, at_least);
         }
         self.update_leadership();
         anything

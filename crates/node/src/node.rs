@@ -355,7 +355,7 @@ impl<S, D: Disk> Node<S, D> {
                 let reader = self.log_reader.clone();
                 self.out.jobs.push(Job(Kind::ReadForRepair { to: from, from: first, anchor, reader }));
             }
-            PeerMessage::SnapshotRequest { at_least } => self.on_snapshot_request(from, at_least),
+            PeerMessage::SnapshotRequest { at_least } => self.begin_snapshot(from, at_least),
             PeerMessage::SnapshotUnknown { transfer } => self.on_snapshot_unknown(from, transfer),
             PeerMessage::SnapshotDamaged { transfer } => self.on_snapshot_damaged(from, transfer),
             // Only a repairing node asks, and it is not running.

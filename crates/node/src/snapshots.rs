@@ -14,14 +14,17 @@ use crate::snapshot_send::Sending;
 use crate::{LogCommand, Notice, PeerMessage, Refusal};
 
 impl<S, D: Disk> Node<S, D> {
-    pub(crate) fn begin_snapshot(&mut self, to: NodeId) {
+    /// Hands over the durable tables, if they hold the entry `at_least`. If only the memory does, that is made durable first: consensus and a
+    /// repairing node ask again.
+    pub(crate) fn begin_snapshot(&mut self, to: NodeId, at_least: LogIndex) {
         if self.sending.contains_key(&to) {
             return;
         }
         let checkpoint = self.state.tables().checkpoint();
-        if checkpoint.applied() < self.log_start || checkpoint.applied().index == LogIndex(0) {
-            // Nothing is durable in the tables yet: make it so, and let consensus or the peer ask again.
-            self.state.tables_mut().flush_now();
+        if checkpoint.applied().index < at_least.max(self.log_start.index).max(LogIndex(1)) {
+            if self.state.applied().index >= at_least {
+                self.state.tables_mut().flush_now();
+            }
             self.raft.snapshot_sent(to, None);
             return;
         }
@@ -29,15 +32,6 @@ impl<S, D: Disk> Node<S, D> {
         let (position, bytes) = (sending.position, sending.total_bytes());
         self.out.notices.push(Notice::SnapshotSending { to, position, bytes });
         self.sending.insert(to, sending);
-    }
-
-    /// A repairing node asks. If only the memory holds what it needs, that is made durable first; it asks again.
-    pub(crate) fn on_snapshot_request(&mut self, to: NodeId, at_least: LogIndex) {
-        if self.state.tables().checkpoint().applied().index >= at_least {
-            self.begin_snapshot(to);
-        } else if self.state.applied().index >= at_least {
-            self.state.tables_mut().flush_now();
-        }
     }
 
     /// The receiver has restarted, or given up.

@@ -4,11 +4,14 @@
 //! hand with the command that `cluster.json` holds. A node that dies stays down, so that what follows can be watched.
 //!
 //! The nodes end with the cluster: each child's standard input is a pipe from this process, and a node that was started this way stops, as on
-//! SIGTERM, when the pipe closes, which the kernel sees to even if this process is killed. A node started by hand has no such pipe.
+//! SIGTERM, when the pipe closes, which the kernel sees to even if this process is killed. A node started by hand has no such pipe: it is
+//! found by its command line when the cluster is stopped, and outlives a `dev` that is killed.
 //!
 //! Left out: TLS, other hosts, and starting dead nodes again.
 
+mod by_hand;
 mod directory;
+mod identities;
 mod plan;
 mod processes;
 mod ready;
@@ -18,11 +21,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind};
 use tokio::time::Instant;
 
 use crate::endpoints::Endpoint;
 use crate::{show, status};
+use by_hand::ByHand;
 use directory::Directory;
 use plan::{NodePlan, Plan};
 use processes::{Ended, Processes};
@@ -34,6 +39,11 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A node that has not stopped this long after SIGTERM is killed.
 const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Signals that come this soon after the first are the same request: a supervisor signals the process and its group, a closing terminal hangs
+/// up what it has just interrupted.
+const SAME_REQUEST: Duration = Duration::from_secs(2);
+/// A node killed with SIGKILL has ended by then, unless this user may not kill it.
+const KILL_WAIT: Duration = Duration::from_secs(2);
 
 /// What `steadfast dev` takes.
 #[derive(Args, Debug)]
@@ -71,6 +81,7 @@ async fn cluster(args: &DevArgs) -> Result<()> {
     let mut stop = StopSignals::listen()?;
     let directory = Directory::open(&args.data_dir, args.nodes, args.port_offset)?;
     let plan = Plan::new(directory.path(), directory.layout(), &std::env::current_exe()?)?;
+    identities::check(&plan)?;
     plan.check_ports(directory.is_fresh())?;
     directory.prepare(&plan)?;
     let mut processes = Processes::start(&plan)?;
@@ -185,46 +196,75 @@ async fn introduce(plan: &Plan, processes: &Processes, missing: &[(usize, String
     show::say(plan::what_to_try(plan, &show::program(), leader));
 }
 
-/// Ends what still runs: SIGTERM to each, a bounded wait, then SIGKILL. A second signal shortens the wait.
+/// Ends what still runs, also what was started by hand: SIGTERM to each, a bounded wait, then SIGKILL. A second signal shortens the wait.
 async fn stop_all(plan: &Plan, processes: &mut Processes, stop: &mut StopSignals) {
-    if processes.running().is_empty() {
+    let by_hand = by_hand::find(plan, &processes.ended());
+    let children = processes.running().into_iter().map(|node| plan.nodes[node].name.clone());
+    let names: Vec<String> = children.chain(by_hand.iter().map(|process| by_hand_name(plan, process))).collect();
+    if names.is_empty() {
         return;
     }
-    let names: Vec<&str> = processes.running().into_iter().map(|node| plan.nodes[node].name.as_str()).collect();
     show::say(format!("\nStopping {}.", names.join(", ")));
-    processes.signal_running(rustix::process::Signal::TERM);
-    let all_ended = async {
-        while !processes.running().is_empty() {
-            processes.next_ended().await;
-        }
+    processes.signal_running(Signal::TERM);
+    by_hand.iter().for_each(|process| process.signal(Signal::TERM));
+    let why_killed = tokio::select! {
+        () = all_ended(processes, &by_hand) => return,
+        () = tokio::time::sleep(STOP_WAIT) => "did not stop in time and is killed",
+        () = stop.insists() => "is killed at your second signal",
     };
-    tokio::select! {
-        () = all_ended => {}
-        () = tokio::time::sleep(STOP_WAIT) => {}
-        () = stop.next() => {}
-    }
-    for node in processes.running() {
-        show::say(format!("{} did not stop in time and is killed.", plan.nodes[node].name));
-    }
-    processes.signal_running(rustix::process::Signal::KILL);
+    kill_all(plan, processes, &by_hand, why_killed).await;
+}
+
+async fn all_ended(processes: &mut Processes, by_hand: &[ByHand]) {
     while !processes.running().is_empty() {
         processes.next_ended().await;
     }
+    for process in by_hand {
+        process.ended().await;
+    }
+}
+
+async fn kill_all(plan: &Plan, processes: &mut Processes, by_hand: &[ByHand], why: &str) {
+    for node in processes.running() {
+        show::say(format!("{} {why}.", plan.nodes[node].name));
+    }
+    processes.signal_running(Signal::KILL);
+    for process in by_hand {
+        if process.runs() {
+            show::say(format!("{} {why}.", by_hand_name(plan, process)));
+            process.signal(Signal::KILL);
+        }
+    }
+    while !processes.running().is_empty() {
+        processes.next_ended().await;
+    }
+    for process in by_hand {
+        if tokio::time::timeout(KILL_WAIT, process.ended()).await.is_err() {
+            show::say(format!("{} still runs: end it as the user who started it.", by_hand_name(plan, process)));
+        }
+    }
+}
+
+fn by_hand_name(plan: &Plan, process: &ByHand) -> String {
+    format!("{} (started by hand, process {})", plan.nodes[process.node].name, process.pid)
 }
 
 /// The signals that end the cluster.
 struct StopSignals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
+    hangup: unix::Signal,
+    /// When the first one came.
+    first: Option<Instant>,
 }
 
 impl StopSignals {
     fn listen() -> Result<Self> {
         Ok(StopSignals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            terminate: unix::signal(SignalKind::terminate())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+            first: None,
         })
     }
 
@@ -233,6 +273,18 @@ impl StopSignals {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
+        }
+        self.first.get_or_insert_with(Instant::now);
+    }
+
+    /// Returns at a signal that is not the first request to stop, nor a part of it.
+    async fn insists(&mut self) {
+        loop {
+            let first = self.first;
+            self.next().await;
+            if first.is_some_and(|first| first.elapsed() >= SAME_REQUEST) {
+                return;
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ enum Action {
     },
     /// Remove a node for good
     Remove {
-        /// Its name or id
+        /// Its name or id; a node that has not started yet has only an id
         member: String,
         #[command(flatten)]
         cluster: Cluster,
@@ -142,6 +142,9 @@ pub(crate) fn find(members: &[Member], wanted: &str) -> Result<u64> {
     let named: Vec<&Member> = members.iter().filter(|member| !wanted.is_empty() && member.name == wanted).collect();
     match named.as_slice() {
         [member] => Ok(member.id),
+        [] if members.iter().any(|member| member.name.is_empty()) => bail!(
+            "no member has the name or id {wanted:?}: one that has not started yet has no name, give its id (`steadfast member list` shows it)"
+        ),
         [] => bail!("no member has the name or id {wanted:?}: `steadfast member list` shows them"),
         _ => bail!("{} members have the name {wanted:?}: give the id of one", named.len()),
     }
@@ -230,6 +233,9 @@ mod tests {
         assert_eq!(find(&members, "n1").expect("by name"), 0xa1);
         assert!(find(&members, "n2").expect_err("two").to_string().contains("2 members have the name"));
         assert!(find(&members, "").expect_err("none").to_string().contains("no member has"));
+        let unstarted = find(&members, "n4").expect_err("not started").to_string();
+        assert!(unstarted.contains("has not started yet has no name, give its id (`steadfast member list` shows it)"), "{unstarted}");
+        assert!(!find(&members[..3], "n4").expect_err("none").to_string().contains("not started"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `steadfast status`: every node of a cluster and how it is, as the nodes themselves tell it.
 //!
 //! The endpoints given are asked all at once; then the members that they name and that were not among them. What an unreachable node would
-//! say stays open, but for what its leader knows of it. Pure from [`Report::new`] on.
+//! say stays open: a new leader does not know it either. Pure from [`Report::new`] on.
 
 mod report;
 
@@ -26,7 +26,7 @@ const ANSWER_WAIT: Duration = Duration::from_millis(1500);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Any one reachable node is enough to find the others. LAG counts the log entries that a node is behind
-its leader; DISK is its log and its tables.
+its leader, by its own word; DISK is its log and its tables.
 
 Exit status: 0 if a majority of the voters answers and agrees on a leader, else 1.
 

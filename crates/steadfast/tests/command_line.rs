@@ -4,6 +4,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::{Command, Output};
 
+use steadfast_server::genesis::{Founder, Genesis};
+use steadfast_server::identity::{Directory, Membership};
+use steadfast_types::NodeId;
+
 /// Runs the program without the environment's settings.
 fn steadfast(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
@@ -113,20 +117,25 @@ fn a_settings_file_is_checked_whole() {
     assert!(error.contains("exclude each other"), "{error}");
 }
 
-#[test]
-fn a_taken_port_is_named_before_anything_starts() {
-    let (taken, port) = loop {
+/// A port offset at which the first node can't serve clients, for as long as the listener lives: nothing is ever started there.
+fn taken_offset() -> (TcpListener, u16) {
+    loop {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("bound").port();
-        // As the first node's etcd port, and so that the last port stays below 65536.
+        // So that the last port stays below 65536.
         if (2379..60_000).contains(&port) {
-            break (listener, port);
+            return (listener, port - 2379);
         }
-    };
+    }
+}
+
+#[test]
+fn a_taken_port_is_named_before_anything_starts() {
+    let (taken, offset) = taken_offset();
+    let port = offset + 2379;
     let scratch = scratch();
     let directory = scratch.path().join("data");
-    let offset = (port - 2379).to_string();
-    let error = failure(1, &["dev", "--data-dir", directory.to_str().expect("UTF-8"), "--port-offset", &offset]);
+    let error = failure(1, &["dev", "--data-dir", directory.to_str().expect("UTF-8"), "--port-offset", &offset.to_string()]);
     assert!(error.contains(&format!("127.0.0.1:{port}, the etcd API of n1")), "{error}");
     assert!(error.contains("--port-offset"), "{error}");
     assert!(!directory.join("n1").exists() && !directory.join("dev.json").exists());
@@ -144,4 +153,50 @@ fn directories_that_do_not_fit_are_refused() {
     assert!(failure(1, &["dev", "--data-dir", path]).contains("newer Steadfast (format 9"));
     let file = scratch.path().join("dev.json");
     assert!(failure(1, &["dev", "--data-dir", file.to_str().expect("UTF-8")]).contains("choose another with --data-dir"));
+}
+
+/// The directory of a `dev` cluster of three, with a node's name and its cluster's token in each of `n1`, `n2`, `n3`.
+fn dev_directory(offset: u16, nodes: [(&str, &str); 3]) -> tempfile::TempDir {
+    let scratch = scratch();
+    fs::write(scratch.path().join("dev.json"), format!(r#"{{"format":1,"nodes":3,"port_offset":{offset}}}"#)).expect("writes");
+    let founder = Founder { name: "n1".into(), address: "127.0.0.1:1".into(), node: NodeId(1) };
+    for (k, (name, token)) in (1..).zip(nodes) {
+        let address = format!("127.0.0.1:{}", offset + 2370 + 10 * k);
+        let path = scratch.path().join(format!("n{k}"));
+        let mut directory = Directory::open(&path, name, &address).expect("a new directory");
+        let membership = Membership::of_founder(Genesis::new(token, [founder.clone()]));
+        directory.settle(NodeId(u64::from(k)), membership).expect("writes");
+    }
+    scratch
+}
+
+#[test]
+fn directories_of_nodes_that_do_not_fit_are_refused_before_any_node_starts() {
+    let (_taken, offset) = taken_offset();
+    let start = |scratch: &tempfile::TempDir| {
+        let error = failure(1, &["dev", "--data-dir", scratch.path().to_str().expect("UTF-8")]);
+        assert!(!scratch.path().join("logs").exists(), "nothing was started: {error}");
+        error
+    };
+    let sound = dev_directory(offset, [("n1", "a"), ("n2", "a"), ("n3", "a")]);
+    assert!(start(&sound).contains("cannot listen on"), "the directories are not what is wrong");
+
+    let error = start(&dev_directory(offset, [("n1", "a"), ("n1", "a"), ("n3", "a")]));
+    assert!(error.contains("/n2 holds the data of node n1, not of n2: put each node's directory back under its own name"), "{error}");
+
+    let error = start(&dev_directory(offset, [("n1", "a"), ("n2", "a"), ("n3", "b")]));
+    assert!(error.contains("/n3 belongs to another cluster (") && error.contains(") than n1 and n2 ("), "{error}");
+    assert!(error.contains("put the n3 of that cluster back, or choose another --data-dir"), "{error}");
+
+    fs::write(sound.path().join("n2/IDENTITY"), "steadfast identity 2 00000000\n{}\n").expect("writes");
+    let error = start(&sound);
+    assert!(error.contains("/n2/IDENTITY was written by a newer Steadfast (format 2, this one knows 1)"), "{error}");
+
+    let moved = dev_directory(offset - 1, [("n1", "a"), ("n2", "a"), ("n3", "a")]);
+    fs::write(moved.path().join("dev.json"), format!(r#"{{"format":1,"nodes":3,"port_offset":{offset}}}"#)).expect("writes");
+    assert!(start(&moved).contains("/n1 is of another cluster, whose n1 has the peer address"), "{}", start(&moved));
+
+    let held = dev_directory(offset, [("n1", "a"), ("n2", "a"), ("n3", "a")]);
+    let _node = Directory::open(&held.path().join("n3"), "n3", &format!("127.0.0.1:{}", offset + 2400)).expect("opens");
+    assert!(start(&held).contains("/n3 is in use by another process"), "{}", start(&held));
 }

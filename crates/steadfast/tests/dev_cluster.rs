@@ -92,15 +92,24 @@ impl Dev {
         })
     }
 
-    fn signal(&self, node: usize, signal: Signal) {
-        send(u32::try_from(self.nodes[node]["pid"].as_u64().expect("a number")).expect("a process id"), signal);
+    fn pid(&self, node: usize) -> u32 {
+        u32::try_from(self.nodes[node]["pid"].as_u64().expect("a number")).expect("a process id")
     }
 
-    /// Ends it as Ctrl-C does, and returns what it printed.
-    fn stop(mut self) -> String {
+    fn signal(&self, node: usize, signal: Signal) {
+        send(self.pid(node), signal);
+    }
+
+    /// Ends it as Ctrl-C does, and returns what it printed. `meanwhile` happens once it says that it stops.
+    fn stop(mut self, meanwhile: impl FnOnce(&Dev)) -> String {
         send(self.process.id(), Signal::INT);
-        let stdout = self.process.stdout.take().expect("a pipe");
-        let printed = BufReader::new(stdout).lines().map_while(Result::ok).collect::<Vec<_>>().join("\n");
+        let mut lines = BufReader::new(self.process.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let mut printed = String::new();
+        while !printed.contains("\nStopping ") {
+            printed += &format!("{}\n", lines.next().expect("it says that it stops"));
+        }
+        meanwhile(&self);
+        lines.for_each(|line| printed += &format!("{line}\n"));
         let status = self.process.wait().expect("a child");
         assert!(status.success(), "{status}:\n{printed}");
         printed
@@ -145,15 +154,17 @@ fn a_cluster_lives_through_a_dead_leader_and_a_restart() {
     let killed = a_dead_leader_is_replaced(&dev);
     let mut restarted = the_printed_command_starts_it_again(&dev, killed);
 
-    let printed = dev.stop();
+    let printed = a_signal_that_comes_twice_is_one_request(dev, (killed + 1) % 3);
     assert!(printed.contains("3 of 3 nodes serve"), "{printed}");
     assert!(printed.contains("was killed by SIGKILL. Start it again with: "), "{printed}");
-    send(restarted.id(), Signal::TERM);
-    restarted.wait().expect("a child");
+    let by_hand = format!("n{} (started by hand, process {})", killed + 1, restarted.id());
+    assert!(printed.contains(&by_hand), "{printed}");
+    assert!(restarted.wait().expect("a child").success(), "it stops as the others do");
 
     let again = Dev::start(&directory, offset);
     assert_eq!(again.good(&["kv", "get", "greeting"]), "hello again");
-    a_parent_that_is_killed_takes_its_nodes_along(again);
+    a_second_request_kills(again);
+    a_parent_that_is_killed_takes_its_nodes_along(Dev::start(&directory, offset));
 }
 
 fn keys_are_kept(dev: &Dev) {
@@ -218,6 +229,31 @@ fn the_printed_command_starts_it_again(dev: &Dev, node: usize) -> Child {
     let child = steadfast(&argv[1..]).stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     eventually("all nodes up", || (dev.status()["voters_reachable"] == 3).then_some(()));
     child
+}
+
+/// One node can't stop until the second signal has been dealt with.
+fn a_signal_that_comes_twice_is_one_request(dev: Dev, slow: usize) -> String {
+    dev.signal(slow, Signal::STOP);
+    let printed = dev.stop(|dev| {
+        for _ in 0..10 {
+            send(dev.process.id(), Signal::TERM);
+            std::thread::park_timeout(Duration::from_millis(30));
+        }
+        dev.signal(slow, Signal::CONT);
+    });
+    assert!(!printed.contains("is killed"), "{printed}");
+    printed
+}
+
+fn a_second_request_kills(dev: Dev) {
+    dev.signal(2, Signal::STOP);
+    let printed = dev.stop(|dev| {
+        eventually("the end of the node that can't stop", || {
+            send(dev.process.id(), Signal::INT);
+            (!Path::new(&format!("/proc/{}", dev.pid(2))).exists()).then_some(())
+        });
+    });
+    assert!(printed.ends_with("n3 is killed at your second signal.\n"), "{printed}");
 }
 
 fn a_parent_that_is_killed_takes_its_nodes_along(mut dev: Dev) {

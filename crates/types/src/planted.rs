@@ -1,7 +1,7 @@
 //! Bugs that can be planted, to see that the simulator notices them: each is a place where the code is right and [`is_planted`] makes it wrong.
 //!
 //! They exist only in a build with the compiler flag `--cfg planted`, which no feature of any crate can set; one such build holds them all, and
-//! [`plant`] chooses. Without the flag [`is_planted`] is the constant `false`, and nothing of them is left. `cargo xtask planted` runs the
+//! `plant` chooses. Without the flag [`is_planted`] is the constant `false`, and nothing of them is left. `cargo xtask planted` runs the
 //! simulator against each.
 
 /// A bug. Numbers up to 38 are those of bugs that other systems shipped; from 101 on they are our own.

@@ -275,7 +275,7 @@ impl Cluster {
             assert_eq!(leader, id, "two leaders in term {}", change.term);
         }
         self.fetches.extend(outputs.fetch.into_iter().map(|fetch| (id, fetch)));
-        self.snapshots.extend(outputs.snapshot_wanted.into_iter().map(|to| (id, to)));
+        self.snapshots.extend(outputs.snapshot_wanted.into_iter().map(|(to, _)| (id, to)));
         self.check_leader_completeness(id);
     }
 

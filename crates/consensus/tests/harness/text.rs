@@ -70,7 +70,7 @@ pub(crate) fn outputs(id: NodeId, outputs: &Outputs) -> Vec<String> {
     lines.extend((!outputs.committed.is_empty()).then(|| format!("{id} commits [{}]", entries(&outputs.committed))));
     lines.extend(outputs.read_ready.map(|ready| format!("{id} may read {} at {}", ready.number.0, ready.index)));
     lines.extend(outputs.fetch.iter().map(|fetch| format!("{id} fetches from {} for {}", fetch.from, fetch.follower)));
-    lines.extend(outputs.snapshot_wanted.iter().map(|to| format!("{id} wants a snapshot for {to}")));
+    lines.extend(outputs.snapshot_wanted.iter().map(|(to, _)| format!("{id} wants a snapshot for {to}")));
     lines
 }
 

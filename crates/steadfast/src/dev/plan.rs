@@ -180,9 +180,18 @@ pub(super) fn what_to_try(plan: &Plan, program: &str, leader: Option<(String, u3
   etcdctl --endpoints={endpoints} get greeting\n"
     );
     if let Some((name, pid)) = leader {
-        text += &format!("  kill -9 {pid}    # {name}, the leader: the others elect a new one, and nothing is lost\n");
+        text += &format!("  kill -9 {pid}    # {name}, {}\n", what_its_end_means(plan.nodes.len()));
     }
     text + "\nCtrl-C stops all nodes; the data stays."
+}
+
+/// What follows when the leader of so many nodes is killed.
+fn what_its_end_means(nodes: usize) -> &'static str {
+    match nodes {
+        1 => "the only node: nothing is served until you start it again; its data stays",
+        2 => "the leader: the other alone is no majority, and serves again once both run; the data stays",
+        _ => "the leader: the others elect a new one, and nothing is lost",
+    }
 }
 
 #[cfg(test)]
@@ -263,5 +272,14 @@ mod tests {
         assert!(text.contains("not serving"), "{text}");
         let text = what_to_try(&plan, "steadfast", Some(("n1".into(), 4_194_301)));
         assert!(text.contains("kill -9 4194301 "), "{text}");
+    }
+
+    #[test]
+    fn what_a_killed_leader_means_depends_on_how_many_remain() {
+        let text = |nodes| what_to_try(&plan(nodes, 0), "steadfast", Some(("n1".into(), 42)));
+        assert!(!text(1).contains("elect") && !text(2).contains("elect"));
+        assert!(text(1).contains("kill -9 42    # n1, the only node: nothing is served until"), "{}", text(1));
+        assert!(text(2).contains("the other alone is no majority"), "{}", text(2));
+        assert!(text(3).contains("the others elect a new one"), "{}", text(3));
     }
 }

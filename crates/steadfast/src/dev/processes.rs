@@ -66,6 +66,11 @@ impl Processes {
         (0..self.nodes.len()).filter(|&k| self.nodes[k].running).collect()
     }
 
+    /// The nodes that have ended.
+    pub(super) fn ended(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&k| !self.nodes[k].running).collect()
+    }
+
     /// The next node to end; never returns when none runs. May be dropped and called again: nothing is lost.
     pub(super) async fn next_ended(&mut self) -> Ended {
         match self.waiting.join_next().await {

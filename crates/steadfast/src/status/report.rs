@@ -24,7 +24,8 @@ struct Node {
     member: Option<Member>,
     address: String,
     status: Result<StatusResponse, String>,
-    /// How many log entries it is behind the leader.
+    /// How many log entries it is behind the leader. Only its own word counts: of a node that has not answered it, a leader knows no more
+    /// than that it may lack everything.
     lag: Option<u64>,
 }
 
@@ -86,14 +87,6 @@ impl Report {
     }
 }
 
-/// How far a member is behind: by its own word, else by what the leader knows to be on its disk.
-fn lag(leader: &StatusResponse, member: u64, own: Option<&StatusResponse>) -> Option<u64> {
-    match own {
-        Some(own) => Some(leader.commit_index.saturating_sub(own.applied_index)),
-        None => Some(leader.followers.iter().find(|follower| follower.id == member)?.lag_entries),
-    }
-}
-
 fn one_cluster(answers: &[Answer]) -> Result<()> {
     let of = |answer: &Answer| answer.status.as_ref().ok().map(|status| (answer.endpoint.clone(), status.cluster_id));
     let mut known = answers.iter().filter_map(of);
@@ -108,7 +101,7 @@ fn one_cluster(answers: &[Answer]) -> Result<()> {
 impl Node {
     fn of_member(member: &Member, answers: &[Answer], leader: Option<&StatusResponse>) -> Self {
         let own = answers.iter().find(|answer| answer.status.as_ref().is_ok_and(|status| status.node_id == member.id));
-        let address = member.client_urls.first().map_or("", |url| url.trim_start_matches("http://").trim_end_matches('/'));
+        let address = member.client_urls.first().map_or("", |url| without_scheme(url));
         let tried = answers.iter().find(|answer| !address.is_empty() && answer.endpoint.to_string() == address);
         let status = match (own, tried) {
             (Some(own), _) => own.status.clone(),
@@ -118,7 +111,7 @@ impl Node {
             (None, None) => Err("was not asked".into()),
         };
         let address = own.map_or(address.to_string(), |own| own.endpoint.to_string());
-        let lag = leader.and_then(|leader| lag(leader, member.id, status.as_ref().ok()));
+        let lag = leader.zip(status.as_ref().ok()).map(|(leader, own)| leader.commit_index.saturating_sub(own.applied_index));
         Node { member: Some(member.clone()), address, status, lag }
     }
 
@@ -136,6 +129,18 @@ impl Node {
 
     fn name(&self) -> &str {
         self.member.as_ref().map(|member| member.name.as_str()).filter(|name| !name.is_empty()).unwrap_or("?")
+    }
+
+    /// What a note calls it: its name, else where it was asked, else its id and where it is expected.
+    fn designation(&self) -> String {
+        match &self.member {
+            Some(member) if !member.name.is_empty() => member.name.clone(),
+            Some(member) if self.address.is_empty() => {
+                let peers: Vec<&str> = member.peer_urls.iter().map(|url| without_scheme(url)).collect();
+                format!("member {:x} (peer {})", member.id, peers.join(","))
+            }
+            Some(_) | None => self.address.clone(),
+        }
     }
 
     fn role(&self) -> &'static str {
@@ -164,7 +169,7 @@ impl Node {
     }
 
     fn notes(&self) -> Vec<String> {
-        let who = if self.name() == "?" { self.address.as_str() } else { self.name() };
+        let who = self.designation();
         match &self.status {
             Ok(status) => status.errors.iter().map(|error| format!("{who}: {error}")).collect(),
             Err(reason) => vec![format!("{who}: {reason}")],
@@ -193,6 +198,10 @@ impl Node {
         }
         json
     }
+}
+
+fn without_scheme(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
 }
 
 fn told_json(status: &StatusResponse) -> Value {
@@ -261,9 +270,26 @@ mod tests {
         let row = text.lines().find(|line| line.starts_with("n3")).expect("a row");
         assert_eq!(
             row.split_whitespace().collect::<Vec<_>>(),
-            ["n3", "1111222233334443", "down", "-", "-", "-", "-", "70", "-", "127.0.0.1:2399"]
+            ["n3", "1111222233334443", "down", "-", "-", "-", "-", "-", "-", "127.0.0.1:2399"]
         );
         assert!(text.ends_with("\n\nn3: connection refused"), "{text}");
+    }
+
+    #[test]
+    fn a_member_that_has_not_started_is_called_by_its_id() {
+        let mut leader = good(1, Role::Leader);
+        let new = Member { id: 0xabcd, peer_urls: vec!["http://127.0.0.1:2410".into()], learner: true, ..Member::default() };
+        leader.status.as_mut().expect("good").members.push(new);
+        let text = Report::new(&[leader, good(2, Role::Follower), good(3, Role::Follower)]).expect("one cluster").text();
+        assert!(text.ends_with("\n\nmember abcd (peer 127.0.0.1:2410): has not started yet"), "{text}");
+    }
+
+    #[test]
+    fn the_lag_is_the_nodes_own_word() {
+        let mut behind = good(2, Role::Follower);
+        behind.status.as_mut().expect("good").applied_index -= 5;
+        let json = Report::new(&[good(1, Role::Leader), behind, down(2399)]).expect("one cluster").json();
+        assert_eq!((&json["nodes"][1]["lag"], &json["nodes"][2]["lag"]), (&json!(5), &Value::Null));
     }
 
     #[test]

@@ -15,6 +15,9 @@ type Kv = pb::kv_client::KvClient<Channel>;
 /// A write is given up, with its outcome unknown, after so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A cluster that serves does it within this time, even on a busy machine.
+const PROMPT: Duration = Duration::from_secs(5);
+
 /// A running load.
 pub struct Load {
     runtime: tokio::runtime::Runtime,
@@ -95,6 +98,16 @@ async fn write(
         }
     }
     done
+}
+
+/// One write through this node, which must be acknowledged soon.
+pub fn put_promptly(endpoint: &str, key: &str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let put = async {
+        let request = pb::PutRequest { key: key.to_owned().into(), value: "1".into(), ..Default::default() };
+        connect(endpoint).await.expect("a connection").put(request).await.expect("a put");
+    };
+    runtime.block_on(async { tokio::time::timeout(PROMPT, put).await }).unwrap_or_else(|_| panic!("{endpoint} does not serve a put"));
 }
 
 fn value(number: u64, bytes: usize) -> String {

@@ -49,15 +49,21 @@ pub struct Node {
     pub admin: String,
     pub data_dir: PathBuf,
     pub argv: Vec<String>,
-    pid: u32,
-    /// Set once it was started again by hand.
+    environment: Environment,
+    /// `None` while it is known not to run: the number may be another's by then.
+    pid: Option<u32>,
+    /// Set once it was started by hand.
     process: Option<Child>,
 }
 
-/// A running `steadfast dev`; it and its nodes end with the value.
+/// Settings that the nodes get beside their command line.
+pub type Environment = &'static [(&'static str, &'static str)];
+
+/// A running `steadfast dev`, or nodes started by hand; all of them end with the value.
 pub struct Cluster {
     pub directory: tempfile::TempDir,
     pub nodes: Vec<Node>,
+    environment: Environment,
     offset: u16,
     dev: Option<Child>,
 }
@@ -65,10 +71,79 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a new cluster of `size` nodes.
     pub fn start(size: usize) -> Self {
-        let directory = tempfile::tempdir().expect("a scratch directory");
-        let mut cluster = Cluster { directory, nodes: Vec::new(), offset: free_offset(), dev: None };
+        Self::start_with(size, &[])
+    }
+
+    /// The same, with settings.
+    pub fn start_with(size: usize, environment: Environment) -> Self {
+        let mut cluster = Self::empty(environment);
         cluster.start_dev(size);
         cluster
+    }
+
+    /// A cluster of one node, started by hand.
+    pub fn alone() -> Self {
+        let mut cluster = Self::empty(&[]);
+        let [_, peer, _] = cluster.addresses(1);
+        let mut first = cluster.node_by_hand(1, &["--initial-cluster", &format!("n1={peer}")]);
+        first.start_again();
+        cluster.nodes.push(first);
+        cluster.leader();
+        cluster
+    }
+
+    fn empty(environment: Environment) -> Self {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let cluster = Cluster { directory, nodes: Vec::new(), environment, offset: free_offset(), dev: None };
+        fs::create_dir_all(cluster.path()).expect("a scratch directory");
+        cluster
+    }
+
+    /// A node that is to be started by hand; it is not yet one of `nodes`.
+    fn node_by_hand(&self, k: u16, flags: &[&str]) -> Node {
+        let (name, [etcd, peer, admin]) = (format!("n{k}"), self.addresses(k));
+        let data_dir = self.path().join(&name);
+        let own = ["--name", &name, "--data-dir", data_dir.to_str().expect("UTF-8")];
+        let listen = ["--listen-client", &etcd, "--listen-peer", &peer, "--listen-admin", &admin];
+        let argv = [&[PROGRAM, "serve"], &own[..], &listen[..], flags].concat().into_iter().map(String::from).collect();
+        Node { name, etcd, peer, admin, data_dir, argv, environment: self.environment, pid: None, process: None }
+    }
+
+    /// Adds the voter `n{k}`, which has not started. Asks the members that are there before it.
+    pub fn add_voter(&self, k: u16) {
+        let [_, peer, _] = self.addresses(k);
+        let mut command = steadfast(&["member", "add", &format!("n{k}"), "--peer", &peer, "--endpoints", &self.endpoints().join(",")]);
+        let added = command.output().expect("it runs");
+        assert!(added.status.success(), "`member add` failed: {}", String::from_utf8_lossy(&added.stderr));
+    }
+
+    /// Starts the node `n{k}`, which was added before, and makes it the last of `nodes`.
+    pub fn join(&mut self, k: u16) {
+        let peers: Vec<&str> = self.nodes.iter().map(|node| node.peer.as_str()).collect();
+        let mut node = self.node_by_hand(k, &["--join", &peers.join(",")]);
+        node.start_again();
+        self.nodes.push(node);
+    }
+
+    /// Waits until this node itself says that it votes.
+    pub fn await_vote(&self, at: usize) {
+        let name = &self.nodes[at].name;
+        eventually(&format!("{name} becoming a voter"), || {
+            let role = self.status_of(name)?["role"].as_str()?.to_owned();
+            ["follower", "candidate", "leader"].contains(&role.as_str()).then_some(())
+        });
+    }
+
+    /// Waits until this node has applied nearly all that the others have, under load too.
+    pub fn await_catch_up(&self, at: usize) {
+        let name = &self.nodes[at].name;
+        eventually(&format!("{name} catching up"), || {
+            let status = self.status();
+            let applied = |node: &Value| node["applied"].as_u64();
+            let most = status["nodes"].as_array()?.iter().filter_map(applied).max()?;
+            let own = applied(status["nodes"].as_array()?.iter().find(|node| node["name"] == **name)?)?;
+            (own > 0 && own + 1000 > most).then_some(())
+        });
     }
 
     pub fn path(&self) -> PathBuf {
@@ -79,7 +154,8 @@ impl Cluster {
         let path = self.path();
         let arguments =
             ["dev", "--nodes", &size.to_string(), "--data-dir", path.to_str().expect("UTF-8"), "--port-offset", &self.offset.to_string()];
-        let mut dev = steadfast(&arguments).stdout(Stdio::null()).spawn().expect("the program starts");
+        let mut dev =
+            steadfast(&arguments).envs(self.environment.iter().copied()).stdout(Stdio::null()).spawn().expect("the program starts");
         let pid = dev.id();
         let text = eventually("a cluster of this run", || {
             assert_eq!(dev.try_wait().expect("a child"), None, "`steadfast dev` ended early");
@@ -88,7 +164,7 @@ impl Cluster {
         });
         self.dev = Some(dev);
         let cluster: Value = serde_json::from_str(&text).expect("JSON");
-        self.nodes = cluster["nodes"].as_array().expect("a list").iter().map(Node::described).collect();
+        self.nodes = cluster["nodes"].as_array().expect("a list").iter().map(|node| Node::described(node, self.environment)).collect();
     }
 
     /// Every process at once, as a power failure ends them; then the cluster again, from its directory.
@@ -98,13 +174,17 @@ impl Cluster {
         self.start_dev(size);
     }
 
+    /// The nodes first, and none is waited for before all have their signal: one that saw `dev` end would stop in order.
     fn kill_everything(&mut self) {
+        for node in &self.nodes {
+            node.send_kill();
+        }
         if let Some(mut dev) = self.dev.take() {
-            dev.kill().expect("it runs");
+            dev.kill().expect("it was not waited for");
             dev.wait().expect("a child");
         }
         for node in &mut self.nodes {
-            node.kill_if_alive();
+            node.await_end();
         }
     }
 
@@ -114,13 +194,30 @@ impl Cluster {
 
     /// Where one more node can listen: for clients, peers and the admin port.
     pub fn spare_addresses(&self) -> [String; 3] {
-        [2379, 2380, 7070].map(|base| format!("127.0.0.1:{}", base + 40 + self.offset))
+        self.addresses(5)
+    }
+
+    /// Where the node `n{k}` listens, 1 to 5.
+    fn addresses(&self, k: u16) -> [String; 3] {
+        [2379, 2380, 7070].map(|base| format!("127.0.0.1:{}", base + 10 * (k - 1) + self.offset))
     }
 
     /// The program's own view of the cluster.
     pub fn status(&self) -> Value {
         let output = steadfast(&["status", "--json", "--endpoints", &self.endpoints().join(",")]).output().expect("the program starts");
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// What it says of the node with this name.
+    pub fn status_of(&self, name: &str) -> Option<Value> {
+        self.status()["nodes"].as_array()?.iter().find(|node| node["name"] == name).cloned()
+    }
+
+    /// Everything that a node has logged, under `dev` and then by hand.
+    pub fn log_of(&self, at: usize) -> String {
+        let node = &self.nodes[at];
+        let files = [self.path().join("logs").join(format!("{}.log", node.name)), node.own_log()];
+        files.iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect()
     }
 
     /// The place in `nodes` of the leader, once there is one.
@@ -151,9 +248,8 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for node in &self.nodes {
-                let log = self.path().join("logs").join(format!("{}.log", node.name));
-                let text = fs::read_to_string(log).unwrap_or_default();
+            for (at, node) in self.nodes.iter().enumerate() {
+                let text = self.log_of(at);
                 let lines: Vec<&str> = text.lines().collect();
                 eprintln!("--- the end of {}'s log\n{}", node.name, lines[lines.len().saturating_sub(30)..].join("\n"));
             }
@@ -163,7 +259,7 @@ impl Drop for Cluster {
 }
 
 impl Node {
-    fn described(value: &Value) -> Self {
+    fn described(value: &Value, environment: Environment) -> Self {
         let text = |field: &str| value[field].as_str().unwrap_or_else(|| panic!("{field} in {value}")).to_owned();
         Node {
             name: text("name"),
@@ -172,17 +268,18 @@ impl Node {
             admin: text("admin"),
             data_dir: PathBuf::from(text("data_dir")),
             argv: value["argv"].as_array().expect("a list").iter().map(|word| word.as_str().expect("text").to_owned()).collect(),
-            pid: u32::try_from(value["pid"].as_u64().expect("a number")).expect("a process id"),
+            environment,
+            pid: Some(u32::try_from(value["pid"].as_u64().expect("a number")).expect("a process id")),
             process: None,
         }
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.process_id(), signal).expect("it runs");
+        kill_process(self.process_id().expect("it was started"), signal).expect("it runs");
     }
 
-    fn process_id(&self) -> Pid {
-        i32::try_from(self.pid).ok().and_then(Pid::from_raw).expect("a process id")
+    fn process_id(&self) -> Option<Pid> {
+        self.pid.map(|pid| i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id"))
     }
 
     pub fn is_running(&self) -> bool {
@@ -198,7 +295,7 @@ impl Node {
 
     /// What the system says of its memory (Linux, proc(5)).
     fn memory_line(&self, field: &str) -> Option<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
         status.lines().find(|line| line.starts_with(field)).map(str::to_owned)
     }
 
@@ -214,24 +311,35 @@ impl Node {
             process.wait().expect("a child");
         }
         eventually("the end of a process", || TcpListener::bind(&self.etcd).is_ok().then_some(()));
+        self.pid = None;
     }
 
-    fn kill_if_alive(&mut self) {
-        // It may have ended before, which is as good.
-        let _ = kill_process(self.process_id(), Signal::KILL);
-        if let Some(mut process) = self.process.take() {
-            let _ = process.wait();
+    fn send_kill(&self) {
+        if let Some(id) = self.process_id() {
+            // It may have ended before, which is as good.
+            let _ = kill_process(id, Signal::KILL);
         }
-        eventually("the end of a process", || TcpListener::bind(&self.etcd).is_ok().then_some(()));
+    }
+
+    /// Its messages, once it is started by hand.
+    fn own_log(&self) -> PathBuf {
+        self.data_dir.with_extension("by-hand.log")
+    }
+
+    /// Whether it has files of a snapshot, of the first that it ever takes over: their names are in a range of their own.
+    pub fn receives_snapshot(&self) -> bool {
+        let files = fs::read_dir(self.data_dir.join("store")).into_iter().flatten().flatten();
+        let id = |name: &str| u64::from_str_radix(name.get(name.len().checked_sub(16)?..)?, 16).ok();
+        files.filter_map(|file| id(file.file_name().to_str()?)).any(|id| id >> 40 > 0)
     }
 
     /// Starts it by the command that `cluster.json` gives, with its messages in a file beside its directory.
     pub fn start_again(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.data_dir.with_extension("by-hand.log")).expect("a log file");
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.own_log()).expect("a log file");
         let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).stdout(log.try_clone().expect("a handle")).stderr(log);
+        command.args(&self.argv[1..]).envs(self.environment.iter().copied()).stdout(log.try_clone().expect("a handle")).stderr(log);
         let process = command.spawn().expect("the program starts");
-        self.pid = process.id();
+        self.pid = Some(process.id());
         self.process = Some(process);
     }
 }
