@@ -47,6 +47,9 @@ pub(crate) struct Cluster {
     pub(crate) tamper: fn(NodeId, &mut PeerMessage),
 }
 
+/// Blocks of tables that a node keeps in memory, bytes.
+pub(crate) const CACHE_BYTES: usize = 32 * 1024;
+
 fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
     Options {
         id,
@@ -60,7 +63,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
         recent_entry_bytes: 1 << 20,
         log_retention_bytes: 4096,
         log: LogOptions { segment_bytes: 16 * 1024 },
-        tables: TablesOptions { memtable_bytes, ..TablesOptions::default() },
+        tables: TablesOptions { memtable_bytes, cache_bytes: CACHE_BYTES, block_bytes: 512, ..TablesOptions::default() },
         events: false,
         lost_tables: None,
     }

@@ -311,13 +311,17 @@ fn write_log<E: Surroundings>(
             Ok(done) => {
                 let took = began();
                 surroundings.synced(took, count);
-                if took > SLOW_SYNC {
-                    tracing::warn!(took_ms = took.as_millis(), commands = count, "slow sync of the log");
-                }
+                tell_if_slow(took, count);
                 inbox.push(Item::Input(Input::LogDone(done)));
             }
             Err(error) => return inbox.push(Item::Fault(format!("writing the log: {error}"))),
         }
+    }
+}
+
+fn tell_if_slow(took: Duration, commands: usize) {
+    if took > SLOW_SYNC {
+        tracing::warn!(took_ms = took.as_millis(), commands, "slow sync of the log");
     }
 }
 
@@ -340,4 +344,39 @@ fn sort(items: impl Iterator<Item = Item>) -> Result<Vec<Input<Slot, FileDisk>>,
 
 fn fault(notices: &[Notice]) -> Option<String> {
     notices.iter().find_map(|notice| if let Notice::Fault(reason) = notice { Some(reason.clone()) } else { None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("a lock").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_slow_sync_is_told_in_one_line() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tell_if_slow(SLOW_SYNC, 3);
+            tell_if_slow(Duration::from_millis(1234), 7);
+        });
+        let text = String::from_utf8(lines.0.lock().expect("a lock").clone()).expect("text");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("WARN") && text.contains("slow sync of the log took_ms=1234 commands=7"), "{text}");
+    }
 }

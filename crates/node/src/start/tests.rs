@@ -1,10 +1,11 @@
 //! Each loss that a node can come up with, and its way back.
 
+use steadfast_state::command::{KeySpan, Range};
 use steadfast_storage::disk::MemoryDisk;
 use steadfast_types::disk::Disk;
 
 use super::*;
-use crate::hand::{Cluster, Up};
+use crate::hand::{CACHE_BYTES, Cluster, Up};
 
 const LAST: NodeId = NodeId(3);
 
@@ -135,4 +136,40 @@ fn the_terms_in_a_hole_are_not_known() {
     let at_end = Hole { from: LogIndex(8), end: LogIndex(10), anchor: last };
     assert_eq!(loss(true, LogPosition::new(Term(1), LogIndex(7)), &contents).holes, [at_end]);
     assert!(!loss(true, last, &contents).is_any(), "nothing follows what is applied");
+}
+
+/// What the tables lack is replayed: at most what they may hold in memory, however much there is.
+#[test]
+fn a_restart_replays_no_more_when_there_is_more_data() {
+    let memtable = 2048;
+    for keys in [50, 500] {
+        let mut cluster = Cluster::with_memtable(1, memtable);
+        assert!(cluster.converges(500, &mut |_, _, _| 1));
+        cluster.write(NodeId(1), keys, 150);
+        cluster.run(20);
+        let before = cluster.node(NodeId(1)).status();
+        let disk = cluster.stop(NodeId(1));
+        let Up::Running((node, _)) = cluster.start(NodeId(1), disk) else { panic!("it does not run") };
+        let after = node.status();
+        let replayed = before.applied.index.0 - after.applied.index.0;
+        assert!(before.applied.index.0 > keys as u64 && replayed <= 2 * memtable as u64 / 150, "{replayed} of {keys}");
+        assert!(after.log_bytes <= 4 * 16 * 1024, "{} bytes of log for {keys} keys", after.log_bytes);
+    }
+}
+
+#[test]
+fn data_may_be_larger_than_memory() {
+    let (memtable, keys, bytes) = (4096, 1000, 1000);
+    let mut cluster = Cluster::with_memtable(1, memtable);
+    assert!(cluster.converges(500, &mut |_, _, _| 1));
+    cluster.write(NodeId(1), keys, bytes);
+    for at in (0..keys).rev() {
+        let span = KeySpan { key: format!("key {at}").into(), range_end: "".into() };
+        let found = cluster.node(NodeId(1)).reader().range(&Range { keys: span, ..Range::default() }).expect("readable").result.kvs;
+        assert!(found.len() == 1 && found[0].value[..] == vec![at as u8; bytes][..], "key {at}");
+    }
+    let tables = cluster.node(NodeId(1)).status().tables;
+    assert!(tables.disk_bytes > (keys * bytes) as u64, "{tables:?}");
+    let in_memory = tables.memtable_bytes as u64 + tables.cache_bytes;
+    assert!(tables.cache_bytes > 0 && in_memory <= (2 * memtable + CACHE_BYTES) as u64, "{in_memory} bytes in memory");
 }

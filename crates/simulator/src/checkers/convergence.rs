@@ -22,16 +22,21 @@ pub struct Replica {
     pub revision: Revision,
     /// Its state's hash.
     pub hash: u64,
+    /// Whether its votes are marked, since it may have lost what it acknowledged.
+    pub suspect: bool,
 }
 
-/// Checks that all replicas (of which there are `expected`) are equal.
+/// Checks that all replicas (of which there are `expected`) are equal, and none suspect.
 ///
 /// # Errors
-/// One is missing, or two differ.
+/// One is missing or suspect, or two differ.
 pub fn check(expected: usize, replicas: &BTreeMap<NodeId, Replica>) -> Result<(), Violation> {
     let violation = |message| Err(Violation::new("convergence", message));
     if replicas.len() != expected {
         return violation(format!("only {} of {expected} nodes run: {replicas:?}", replicas.len()));
+    }
+    if let Some((id, _)) = replicas.iter().find(|(_, replica)| replica.suspect) {
+        return violation(format!("{id} is still suspect: {replicas:?}"));
     }
     let mut all = replicas.values();
     let first = all.next();
@@ -43,12 +48,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_and_a_different_replica_are_found() {
-        let replica = Replica { applied: LogIndex(5), revision: Revision(3), hash: 7 };
+    fn a_missing_a_different_and_a_suspect_replica_are_found() {
+        let replica = Replica { applied: LogIndex(5), revision: Revision(3), hash: 7, suspect: false };
         let mut replicas = BTreeMap::from([(NodeId(1), replica), (NodeId(2), replica)]);
         check(2, &replicas).unwrap();
         check(3, &replicas).unwrap_err();
         replicas.insert(NodeId(3), Replica { hash: 8, ..replica });
+        check(3, &replicas).unwrap_err();
+        replicas.values_mut().for_each(|other| *other = Replica { suspect: true, ..replica });
         check(3, &replicas).unwrap_err();
     }
 }

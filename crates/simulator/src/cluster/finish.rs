@@ -121,8 +121,8 @@ impl Cluster {
         let running = self.machines.values().filter_map(|machine| Some((machine.id, machine.node()?)));
         running
             .map(|(id, node)| {
-                let state = node.state();
-                (id, Replica { applied: state.applied().index, revision: state.reader().revision(), hash: state.hash() })
+                let (state, suspect) = (node.state(), node.status().consensus.suspect);
+                (id, Replica { applied: state.applied().index, revision: state.reader().revision(), hash: state.hash(), suspect })
             })
             .collect()
     }
