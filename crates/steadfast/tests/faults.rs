@@ -132,7 +132,7 @@ const FILLING_BYTES: usize = 16 * 1024;
 /// Kills a follower, and writes until the logs of the others no longer have what it misses.
 fn leave_behind(cluster: &mut Cluster) -> (usize, Acknowledged) {
     let away = cluster.follower();
-    let missed = cluster.status_of(&cluster.nodes[away].name).expect("its status")["applied"].as_u64().expect("a number");
+    let missed = cluster.status_of(&cluster.nodes[away].name).expect("its status")["revision"].as_u64().expect("a number");
     cluster.nodes[away].kill();
     let filling = Load::start("fill", &cluster.endpoints(), 64, FILLING_BYTES);
     filling.await_progress(FILLING);
@@ -140,7 +140,7 @@ fn leave_behind(cluster: &mut Cluster) -> (usize, Acknowledged) {
     eventually("logs cut behind the node that is away", || {
         let status = cluster.status();
         let others = status["nodes"].as_array()?.iter().filter(|node| node["reachable"] == true);
-        let is_cut = |node: &Value| Some(node["applied"].as_u64()? > missed + FILLING && node["log_bytes"].as_u64()? < MOST_LOG_BYTES);
+        let is_cut = |node: &Value| Some(node["revision"].as_u64()? >= missed + FILLING && node["log_bytes"].as_u64()? < MOST_LOG_BYTES);
         others.map(is_cut).collect::<Option<Vec<bool>>>().is_some_and(|cut| cut.len() == 2 && cut.iter().all(|cut| *cut)).then_some(())
     });
     (away, filled)
