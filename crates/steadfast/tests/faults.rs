@@ -146,8 +146,8 @@ fn leave_behind(cluster: &mut Cluster) -> (usize, Acknowledged) {
     (away, filled)
 }
 
-/// A log of this size holds less than half of the filling.
-const MOST_LOG_BYTES: u64 = FILLING * FILLING_BYTES as u64 / 2;
+/// A log of this size, preallocated space included, does not hold the filling.
+const MOST_LOG_BYTES: u64 = FILLING * FILLING_BYTES as u64;
 
 /// Starts a node that was left behind, and waits until another sends it a new snapshot, and it has begun to write that.
 fn start_receiving(cluster: &mut Cluster, at: usize) {
