@@ -43,7 +43,11 @@ impl Sender<'_> {
     /// Asks whether the logs meet before `next`, sending along what is at hand.
     fn probe(&mut self, to: NodeId, progress: &mut Progress) {
         if progress.next <= self.log.start().index {
-            return self.want_snapshot(to, progress);
+            // One whose connection broke gets it when it has answered again: it may be down, and by then there may be a newer one.
+            if progress.connected {
+                self.want_snapshot(to, progress);
+            }
+            return;
         }
         let entries = self.log.read(progress.next, self.append_bytes);
         progress.mode = Mode::Probe { sent: Some(self.now) };
