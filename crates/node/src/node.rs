@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use steadfast_consensus::message::{Body, Message};
-use steadfast_consensus::{ProposeError, Raft, Status};
+use steadfast_consensus::{FollowerStatus, ProposeError, Raft, Status};
 use steadfast_state::{State, StateReader};
 use steadfast_storage::log::{LogError, LogReader};
 use steadfast_storage::tables::{JobError, LsmTables, Statistics};
@@ -35,8 +35,8 @@ use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, Notice, Outputs, PeerM
 /// After the disk was found full, nothing more is written to the tables for this long.
 pub(crate) const DISK_RETRY: steadfast_types::time::Duration = steadfast_types::time::Duration::from_secs(1);
 
-/// So many times its usual bytes may the log grow while a snapshot is under way that it continues.
-const KEPT_FOR_SNAPSHOTS: u64 = 8;
+/// So many times its usual bytes may the log grow for followers that need it, however small the state is.
+const KEPT_FOR_OTHERS: u64 = 8;
 
 type TablesReader<D> = <LsmTables<D> as Tables>::Reader;
 
@@ -420,15 +420,21 @@ impl<S, D: Disk> Node<S, D> {
             Err(JobError::Damaged(what)) => self.damaged(what),
             Err(error @ JobError::Disk(_)) => self.fault(format!("tables: {error}")),
         }
-        // A follower goes on by log where its snapshot ends; it may hold up the cut of the log, but not for ever.
         let durable = if is_planted(Bug::LogCutBeforeFlush) { self.state.applied() } else { self.state.tables().durable() };
-        let needed = self.sending.values().map(|sending| sending.position).min().unwrap_or(durable);
-        let may_keep = self.log_bytes < KEPT_FOR_SNAPSHOTS * self.options.log_retention_bytes;
-        let through = if may_keep { durable.min(needed) } else { durable };
-        if through > self.compaction_asked {
-            self.compaction_asked = through;
-            self.out.log.push(LogCommand::Compact { through, keep_bytes: self.options.log_retention_bytes });
+        if durable > self.compaction_asked && !self.keeps_log_for_others(durable) {
+            self.compaction_asked = durable;
+            self.out.log.push(LogCommand::Compact { through: durable, keep_bytes: self.options.log_retention_bytes });
         }
+    }
+
+    /// Whether the log waits to be cut at `durable`: a follower goes on by log where its snapshot ends, and needs what was written since. Once the
+    /// log is larger than the state, another snapshot is as good.
+    fn keeps_log_for_others(&self, durable: LogPosition) -> bool {
+        let most = self.options.log_retention_bytes.saturating_mul(KEPT_FOR_OTHERS).max(self.state.tables().statistics().disk_bytes);
+        let is_behind = |follower: &FollowerStatus| {
+            follower.active && !follower.snapshot && (self.log_start.index..durable.index).contains(&follower.matched)
+        };
+        self.log_bytes < most && (!self.sending.is_empty() || self.raft.status().followers.iter().any(is_behind))
     }
 
     fn start_jobs(&mut self) {

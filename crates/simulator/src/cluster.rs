@@ -22,15 +22,15 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, NodeId, Rng};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::checkers::{Violation, shortened};
 use crate::network::{Network, between};
 use crate::swarm::Swarm;
-use crate::workload::Workload;
+use crate::workload::{Habits, Workload};
 use crate::world::{Queue, Time, Trace, TraceMode};
 use clients::Waiting;
 use event::Event;
 use machine::Machine;
 use observer::Observer;
+use steadfast_proof::{Violation, shortened};
 
 pub use machine::ELECTION_TIMEOUT;
 
@@ -96,7 +96,7 @@ impl Cluster {
             faults_rng: rng.fork(),
             clients_rng: rng.fork(),
             machines,
-            workload: Workload::new(rng.fork(), swarm.keys),
+            workload: Workload::new(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
             waiting: Waiting::default(),
             observer: Observer::default(),
             bootstrap,
@@ -155,7 +155,7 @@ impl Cluster {
             Event::Frame { from, to, frame } => self.on_frame(from, to, frame),
             Event::Disconnected { node, peer } => self.input(node, Input::PeerDisconnected(peer)),
             Event::Start { node } => return self.on_start(node),
-            Event::Process { node, life, step } => return self.on_step(node, life, step),
+            Event::Process { node, life, step } => return self.on_step(node, life, *step),
             Event::Fault(fault) => self.on_fault(fault),
             Event::Reconnect => {
                 self.trace.note(self.queue.now(), &[20], || "partitions end".to_owned());

@@ -8,7 +8,6 @@ pub mod checkers;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
-pub mod history;
 pub mod network;
 mod panics;
 pub mod run;

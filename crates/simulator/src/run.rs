@@ -4,11 +4,11 @@ use std::fmt;
 
 use steadfast_types::Rng;
 
-use crate::checkers::Violation;
 use crate::cluster::{Cluster, Counts};
-use crate::history::{Answer, History};
 use crate::swarm::Swarm;
 use crate::world::TraceMode;
+use steadfast_proof::Violation;
+use steadfast_proof::history::{Answer, History};
 
 /// What a run gave.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Report {
 pub struct Summary {
     /// Requests.
     pub operations: usize,
-    /// Requests that were done.
+    /// Requests that were answered otherwise than by a refusal.
     pub done: usize,
     /// Requests whose fate the client does not know.
     pub unknown: usize,
@@ -45,7 +45,7 @@ impl Summary {
         let answers = || history.operations.iter().map(|operation| &operation.answer);
         Summary {
             operations: history.operations.len(),
-            done: answers().filter(|answer| matches!(answer, Some((_, Answer::Done { .. })))).count(),
+            done: answers().filter(|answer| matches!(answer, Some((_, answer)) if *answer != Answer::Refused)).count(),
             unknown: answers().filter(|answer| answer.is_none()).count(),
             changes: history.changes.len(),
         }

@@ -28,6 +28,10 @@ pub struct Swarm {
     pub clients: usize,
     /// How many keys they share.
     pub keys: usize,
+    /// Whether clients read, write and delete several keys at once too.
+    pub wide: bool,
+    /// Whether clients use leases.
+    pub leases: bool,
     /// How long a client thinks between two requests, at most.
     pub think: Duration,
     /// How long faults go on, before everything heals.
@@ -72,6 +76,8 @@ impl Swarm {
             nodes,
             clients: rng.usize(2..=8),
             keys: rng.usize(1..=6),
+            wide: rng.bool(),
+            leases: rng.u8(0..3) == 0,
             think: millis(rng, 5, 200),
             duration: Duration::from_millis(rng.u64(4_000..12_000)),
             network: network(rng),
@@ -141,11 +147,10 @@ impl fmt::Display for Swarm {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
             }
         }
-        if self.lease_reads {
-            write!(f, " lease-reads")?;
-        }
-        if self.corruption_of_tables {
-            write!(f, " of-tables-too")?;
+        let flags =
+            [("wide", self.wide), ("leases", self.leases), ("lease-reads", self.lease_reads), ("of-tables-too", self.corruption_of_tables)];
+        for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
+            write!(f, " {name}")?;
         }
         write!(f, " drift={}ppm sync={:?}..{:?} sync-failure={:.4}", self.drift_ppm, self.sync.0, self.sync.1, self.sync_failure)
     }

@@ -1,20 +1,25 @@
 //! Clients: what they ask, and what an answer means for the history.
 //!
 //! Each client has one request under way at a time and gives up on it after a while, not knowing what became of it. Keys are few, so that
-//! requests meet; every value is unique.
+//! requests meet; every value is unique. Keys under leases are apart from the others and only ever written under theirs, so that their end has
+//! one cause.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use steadfast_node::{Answer as NodeAnswer, Refusal};
+use steadfast_node::{Answer as NodeAnswer, LeaseTtl, Refusal, RequestBody};
+use steadfast_proof::Violation;
+use steadfast_proof::history::{Answer, Lease, Operation, Request, Seen, Span, Step, Transaction, Version};
+use steadfast_proof::time::Time;
 use steadfast_state::command::{
-    Command, Compare, DeleteRange, KeySpan, KeyValue, Operand, Operation as Step, Outcome, Put, Range, RangeResult, Relation, Txn,
+    Command, CommandError, Compare, DeleteRange, KeySpan, KeyValue, Operand, Operation as CommandStep, Outcome, Put, Range, RangeResult,
+    Relation, Txn, TxnResult,
 };
-use steadfast_types::{Revision, Rng};
+use steadfast_types::time::Duration;
+use steadfast_types::{LeaseId, Revision, Rng};
 
-use crate::checkers::Violation;
-use crate::history::{Action, Answer, Operation, Seen};
-use crate::world::Time;
+/// Keys under one lease.
+const LEASED_KEYS: usize = 2;
 
 /// Names a request: its place in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,85 +30,193 @@ impl OperationNumber {
     pub const NOBODY: OperationNumber = OperationNumber(usize::MAX);
 }
 
+/// What clients do in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Habits {
+    /// How many keys they share.
+    pub keys: usize,
+    /// Whether they read, write and delete several keys at once too.
+    pub wide: bool,
+    /// Whether they use leases.
+    pub leases: bool,
+}
+
 /// All clients and everything they did.
 #[derive(Debug)]
 pub struct Workload {
     rng: Rng,
-    keys: usize,
+    habits: Habits,
     operations: Vec<Operation>,
     /// The revision each client saw last of each key, to compare with.
     known: BTreeMap<(usize, Bytes), Revision>,
+    /// The leases that were asked for.
+    leases: Vec<Lease>,
+    /// Counts the values.
+    values: usize,
 }
 
 impl Workload {
-    /// Clients that share `keys` keys.
-    pub fn new(rng: Rng, keys: usize) -> Self {
-        Workload { rng, keys, operations: Vec::new(), known: BTreeMap::new() }
+    /// Clients with these habits.
+    pub fn new(rng: Rng, habits: Habits) -> Self {
+        Workload { rng, habits, operations: Vec::new(), known: BTreeMap::new(), leases: Vec::new(), values: 0 }
     }
 
     /// A client asks something at random.
     pub fn invoke(&mut self, client: usize, now: Time) -> OperationNumber {
-        let key = key(self.rng.usize(0..self.keys));
-        let value = self.unique_value(client);
-        let action = match self.rng.u8(0..10) {
-            0..3 => Action::Get { key },
-            3..6 => Action::Put { key, value },
-            6..7 => Action::Delete { key },
-            _ => {
-                let expected = self.known.get(&(client, key.clone())).copied().unwrap_or_default();
-                Action::CompareAndPut { key, expected, value }
-            }
+        let request = match self.rng.u8(0..4) {
+            0 if self.habits.leases => self.about_leases(client),
+            1 if self.habits.wide => Request::Transaction(self.wide(client)),
+            _ => Request::Transaction(self.narrow(client)),
         };
-        self.begin(client, action, now)
+        self.begin(client, request, now)
     }
 
     /// A client writes a key, to see whether that works.
     pub fn probe(&mut self, client: usize, now: Time) -> OperationNumber {
-        let action = Action::Put { key: key(0), value: self.unique_value(client) };
-        self.begin(client, action, now)
+        let put = self.put(client, key(0), 0);
+        self.begin(client, Request::Transaction(Transaction::of(put)), now)
     }
 
-    /// The command that does a request; `None`: a read, which needs none.
-    pub fn command(&self, number: OperationNumber) -> Option<Command> {
-        match self.operations[number.0].action.clone() {
-            Action::Get { .. } => None,
-            Action::Put { key, value } => Some(Command::Put(Put { key, value, prev_kv: true, ..Put::default() })),
-            Action::Delete { key } => Some(Command::DeleteRange(DeleteRange { keys: one(key), prev_kv: true })),
-            Action::CompareAndPut { key, expected, value } => Some(Command::Txn(Txn {
-                compare: vec![Compare { keys: one(key.clone()), relation: Relation::Equal, operand: Operand::ModRevision(expected) }],
-                success: vec![Step::Put(Put { key: key.clone(), value, prev_kv: true, ..Put::default() })],
-                failure: vec![Step::Range(Range { keys: one(key), ..Range::default() })],
+    /// About one key.
+    fn narrow(&mut self, client: usize) -> Transaction {
+        let key = self.any_key();
+        match self.rng.u8(0..10) {
+            0..3 => Transaction::of(Step::Read(Span::one(key))),
+            3..6 => Transaction::of(self.put(client, key, 0)),
+            6..7 => Transaction::of(Step::Delete(Span::one(key))),
+            _ => {
+                let (expected, value) = (self.expected(client, &key), self.unique_value(client));
+                Transaction::compare_and_put(key, expected, value)
+            }
+        }
+    }
+
+    /// About several keys.
+    fn wide(&mut self, client: usize) -> Transaction {
+        let (one, other) = (self.rng.usize(0..self.habits.keys), self.rng.usize(0..self.habits.keys));
+        let some = Span { first: key(one.min(other)), end: Some(key(one.max(other) + 1)) };
+        let all = Span { first: "".into(), end: Some("z".into()) };
+        match self.rng.u8(0..6) {
+            0 => Transaction::of(Step::Read(some)),
+            1 => Transaction::of(Step::Read(all)),
+            2 => Transaction::of(Step::Delete(some)),
+            _ => {
+                let conditions = vec![(key(one), self.expected(client, &key(one)))];
+                let mut then = vec![self.put(client, key(one), 0)];
+                match self.rng.bool() {
+                    true if one != other => then.push(self.put(client, key(other), 0)),
+                    // A transaction writes no key twice.
+                    false if one < other => {
+                        let rest = Span { first: key(one + 1), end: Some(key(other + 1)) };
+                        then.push(Step::Delete(rest));
+                    }
+                    _ => {}
+                }
+                then.push(Step::Read(some.clone()));
+                Transaction { conditions, then, otherwise: vec![Step::Read(some)] }
+            }
+        }
+    }
+
+    fn about_leases(&mut self, client: usize) -> Request {
+        let recent = self.leases.len().saturating_sub(4)..self.leases.len();
+        if recent.is_empty() || self.rng.u8(0..5) == 0 {
+            let lease = 1000 + self.leases.len() as Lease;
+            self.leases.push(lease);
+            return Request::Grant { lease, ttl: Duration::from_secs(self.rng.u64(1..5)) };
+        }
+        let lease = self.leases[self.rng.usize(recent)];
+        match self.rng.u8(0..10) {
+            0..5 => Request::KeepAlive { lease },
+            5..9 => {
+                let key = format!("leased-{lease}-{}", self.rng.usize(0..LEASED_KEYS)).into();
+                Request::Transaction(Transaction::of(self.put(client, key, lease)))
+            }
+            _ => Request::Revoke { lease },
+        }
+    }
+
+    fn any_key(&mut self) -> Bytes {
+        key(self.rng.usize(0..self.habits.keys))
+    }
+
+    fn expected(&self, client: usize, key: &Bytes) -> Revision {
+        self.known.get(&(client, key.clone())).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, client: usize, key: Bytes, lease: Lease) -> Step {
+        Step::Put { key, value: self.unique_value(client), lease }
+    }
+
+    /// How a node is asked. Reads are done with the local state once the node lets them.
+    pub fn body(&self, number: OperationNumber) -> RequestBody {
+        match &self.operations[number.0].request {
+            Request::Transaction(transaction) if transaction.conditions.is_empty() && transaction.then.len() == 1 => {
+                match &transaction.then[0] {
+                    Step::Read(_) => RequestBody::Linearize,
+                    Step::Put { key, value, lease } => RequestBody::Propose(Command::Put(put_command(key, value, *lease))),
+                    Step::Delete(span) => RequestBody::Propose(Command::DeleteRange(DeleteRange { keys: keys(span), prev_kv: true })),
+                }
+            }
+            Request::Transaction(transaction) => RequestBody::Propose(Command::Txn(Txn {
+                compare: transaction.conditions.iter().map(comparison).collect(),
+                success: transaction.then.iter().map(command_step).collect(),
+                failure: transaction.otherwise.iter().map(command_step).collect(),
             })),
+            Request::Grant { lease, ttl } => RequestBody::Propose(Command::LeaseGrant { id: LeaseId(*lease), ttl_s: ttl.as_secs() as i64 }),
+            Request::KeepAlive { lease } => RequestBody::KeepAlive(LeaseId(*lease)),
+            Request::Revoke { lease } => RequestBody::Propose(Command::LeaseRevoke { id: LeaseId(*lease) }),
         }
     }
 
     /// What a request reads.
     pub fn range(&self, number: OperationNumber) -> Range {
-        Range { keys: one(self.operations[number.0].action.key().clone()), ..Range::default() }
+        let Request::Transaction(transaction) = &self.operations[number.0].request else { unreachable!("only reads are read") };
+        let Some(Step::Read(span)) = transaction.then.first() else { unreachable!("only reads are read") };
+        Range { keys: keys(span), ..Range::default() }
     }
 
-    /// The answer to a write came. Gives what it means, `None` if that is unknown.
+    /// The answer to a request came. Gives what it means, `None` if that is unknown.
     ///
     /// # Errors
     /// No such answer is right for the request, whatever else happened.
     pub fn interpret(&self, number: OperationNumber, answer: NodeAnswer) -> Result<Option<Answer>, Violation> {
         let operation = &self.operations[number.0];
-        match answer {
-            NodeAnswer::Applied(response) => match response.result {
-                Ok(outcome) => done(response.revision, outcome).map(Some).ok_or_else(|| strange(operation)),
-                Err(error) => Err(Violation::new("answers", format!("{operation:?} was refused: {error}"))),
+        let strange = || Violation::new("answers", format!("{operation:?} got the answer of another kind of request"));
+        match (answer, &operation.request) {
+            (NodeAnswer::Refused(refusal), _) => Ok(nothing_done(refusal).then_some(Answer::Refused)),
+            (NodeAnswer::Lease(LeaseTtl { remaining_s }), Request::KeepAlive { .. }) => {
+                let alive = |seconds| Answer::Alive(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+                Ok(Some(remaining_s.map_or(Answer::LeaseNotFound, alive)))
+            }
+            (NodeAnswer::Applied(response), request) => match (response.result, request) {
+                (Ok(outcome), Request::Transaction(transaction)) => {
+                    done(transaction, response.revision, outcome).map(Some).ok_or_else(strange)
+                }
+                (Ok(Outcome::LeaseGranted { id, ttl_s }), Request::Grant { lease, .. }) if id.0 == *lease => {
+                    Ok(Some(Answer::Alive(Duration::from_secs(u64::try_from(ttl_s).unwrap_or(0)))))
+                }
+                (Ok(Outcome::Done), Request::Revoke { .. }) => Ok(Some(Answer::Revoked { revision: response.revision })),
+                (Err(CommandError::LeaseNotFound), request) if concerns_lease(request) => Ok(Some(Answer::LeaseNotFound)),
+                (Err(error), _) => Err(Violation::new("answers", format!("{operation:?} was refused: {error}"))),
+                (Ok(_), _) => Err(strange()),
             },
-            NodeAnswer::Refused(refusal) => Ok(nothing_done(refusal).then_some(Answer::Refused)),
-            NodeAnswer::Readable | NodeAnswer::Lease(_) | NodeAnswer::Done => Err(strange(operation)),
+            (NodeAnswer::Readable | NodeAnswer::Lease(_) | NodeAnswer::Done, _) => Err(strange()),
         }
     }
 
     /// A request's answer reached its client. Whether the client still waited for it.
     pub fn answered(&mut self, number: OperationNumber, now: Time, answer: Answer) {
         let operation = &mut self.operations[number.0];
-        if let Answer::Done { revision, changed, seen } = &answer {
-            let newest = if *changed { *revision } else { revision_of(seen) };
-            self.known.insert((operation.client, operation.action.key().clone()), newest);
+        if let (Answer::Done { revision, succeeded, seen, .. }, Request::Transaction(transaction)) = (&answer, &operation.request) {
+            for (key, version) in seen.iter().flatten().flatten() {
+                self.known.insert((operation.client, key.clone()), version.revision);
+            }
+            for step in if *succeeded { &transaction.then } else { &transaction.otherwise } {
+                if let Step::Put { key, .. } = step {
+                    self.known.insert((operation.client, key.clone()), *revision);
+                }
+            }
         }
         operation.answer = Some((now, answer));
     }
@@ -118,15 +231,16 @@ impl Workload {
         &self.operations
     }
 
-    fn begin(&mut self, client: usize, action: Action, invoked: Time) -> OperationNumber {
-        self.operations.push(Operation { client, action, invoked, answer: None });
+    fn begin(&mut self, client: usize, request: Request, invoked: Time) -> OperationNumber {
+        self.operations.push(Operation { client, request, invoked, answer: None });
         OperationNumber(self.operations.len() - 1)
     }
 
-    /// A value no other request has, sometimes large enough for several sectors.
+    /// A value that no other request has, sometimes large enough for several sectors.
     fn unique_value(&mut self, client: usize) -> Bytes {
+        self.values += 1;
         let filler = if self.rng.u8(0..8) == 0 { self.rng.usize(0..6_000) } else { self.rng.usize(0..40) };
-        format!("{client}-{}-{}", self.operations.len(), "x".repeat(filler)).into()
+        format!("{client}-{}-{}", self.values, "x".repeat(filler)).into()
     }
 }
 
@@ -135,39 +249,71 @@ pub fn key(number: usize) -> Bytes {
     format!("key-{number}").into()
 }
 
-fn one(key: Bytes) -> KeySpan {
-    KeySpan { key, range_end: Bytes::new() }
+fn keys(span: &Span) -> KeySpan {
+    // An empty first key of a range is etcd's smallest key.
+    let key = if span.first.is_empty() { Bytes::from_static(&[0]) } else { span.first.clone() };
+    KeySpan { key, range_end: span.end.clone().unwrap_or_default() }
 }
 
-/// What a range over one key saw.
-pub fn seen(result: &RangeResult) -> Seen {
-    seen_key(result.kvs.first())
+fn put_command(key: &Bytes, value: &Bytes, lease: Lease) -> Put {
+    Put { key: key.clone(), value: value.clone(), lease: LeaseId(lease), prev_kv: true, ..Put::default() }
 }
 
-fn seen_key(kv: Option<&KeyValue>) -> Seen {
-    kv.map_or(Seen::Absent, |kv| Seen::Present(kv.mod_revision, kv.value.clone()))
+fn comparison((key, expected): &(Bytes, Revision)) -> Compare {
+    Compare { keys: keys(&Span::one(key.clone())), relation: Relation::Equal, operand: Operand::ModRevision(*expected) }
 }
 
-fn revision_of(seen: &Seen) -> Revision {
-    match seen {
-        Seen::Present(revision, _) => *revision,
-        Seen::Absent | Seen::Unknown => Revision(0),
+fn command_step(step: &Step) -> CommandStep {
+    match step {
+        Step::Read(span) => CommandStep::Range(Range { keys: keys(span), ..Range::default() }),
+        Step::Put { key, value, lease } => CommandStep::Put(put_command(key, value, *lease)),
+        Step::Delete(span) => CommandStep::DeleteRange(DeleteRange { keys: keys(span), prev_kv: true }),
     }
 }
 
-/// What an outcome means; `None` if no request of this workload has such an outcome.
-fn done(revision: Revision, outcome: Outcome) -> Option<Answer> {
-    let (changed, seen) = match outcome {
-        Outcome::Put { prev_kv } => (true, seen_key(prev_kv.as_ref())),
-        Outcome::Deleted { deleted, prev_kvs } => (deleted > 0, seen_key(prev_kvs.first())),
-        Outcome::Txn(result) => match (result.succeeded, result.responses.into_iter().next()?) {
-            (true, Outcome::Put { prev_kv }) => (true, seen_key(prev_kv.as_ref())),
-            (false, Outcome::Range(range)) => (false, seen(&range)),
-            _ => return None,
-        },
-        Outcome::Done | Outcome::Range(_) | Outcome::LeaseGranted { .. } | Outcome::Claimed(_) => return None,
+fn concerns_lease(request: &Request) -> bool {
+    match request {
+        Request::Transaction(transaction) => transaction.steps().any(|step| matches!(step, Step::Put { lease, .. } if *lease != 0)),
+        Request::Revoke { .. } => true,
+        Request::Grant { .. } | Request::KeepAlive { .. } => false,
+    }
+}
+
+/// What a range saw.
+pub fn seen(result: &RangeResult) -> Seen {
+    result.kvs.iter().map(seen_key).collect()
+}
+
+fn seen_key(kv: &KeyValue) -> (Bytes, Version) {
+    (kv.key.clone(), Version { revision: kv.mod_revision, value: kv.value.clone() })
+}
+
+/// What an outcome of a transaction means; `None` if it has no such outcome.
+fn done(transaction: &Transaction, revision: Revision, outcome: Outcome) -> Option<Answer> {
+    let (succeeded, outcomes) = match outcome {
+        Outcome::Txn(TxnResult { succeeded, responses }) => (succeeded, responses),
+        outcome => (true, vec![outcome]),
     };
-    Some(Answer::Done { revision, changed, seen })
+    let steps = if succeeded { &transaction.then } else { &transaction.otherwise };
+    if steps.len() != outcomes.len() {
+        return None;
+    }
+    let (mut changed, mut all) = (false, Vec::new());
+    for (step, outcome) in steps.iter().zip(&outcomes) {
+        all.push(Some(match (step, outcome) {
+            (Step::Put { .. }, Outcome::Put { prev_kv }) => {
+                changed = true;
+                prev_kv.iter().map(seen_key).collect()
+            }
+            (Step::Delete(_), Outcome::Deleted { deleted, prev_kvs }) => {
+                changed |= *deleted > 0;
+                prev_kvs.iter().map(seen_key).collect()
+            }
+            (Step::Read(_), Outcome::Range(range)) => seen(range),
+            _ => return None,
+        }));
+    }
+    Some(Answer::Done { revision, changed, succeeded, seen: all })
 }
 
 /// Whether a refusal says for certain that nothing was done.
@@ -185,8 +331,4 @@ fn nothing_done(refusal: Refusal) -> bool {
         | Refusal::NotEnoughMembers
         | Refusal::BadTransferee => true,
     }
-}
-
-fn strange(operation: &Operation) -> Violation {
-    Violation::new("answers", format!("{operation:?} got the answer of another kind of request"))
 }

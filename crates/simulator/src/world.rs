@@ -3,38 +3,12 @@
 //! Events happen in order of (time, the order they were scheduled in), so that a run depends on its seed alone.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::ops::Add;
 
 use steadfast_types::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::checkers::shortened;
-
-/// A moment of the simulated world, in microseconds since its beginning. No node sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Time(pub u64);
-
-impl Time {
-    /// How long before `self` `earlier` was.
-    #[must_use]
-    pub fn since(self, earlier: Time) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl Add<Duration> for Time {
-    type Output = Time;
-    fn add(self, duration: Duration) -> Time {
-        Time(self.0 + micros(duration))
-    }
-}
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:3}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000)
-    }
-}
+use steadfast_proof::shortened;
+pub use steadfast_proof::time::Time;
 
 /// A duration in whole microseconds.
 pub(crate) fn micros(duration: Duration) -> u64 {

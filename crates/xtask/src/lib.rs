@@ -17,7 +17,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
     ("server", &["types", "consensus", "state", "storage", "node", "etcd-api"]),
-    ("simulator", &["types", "consensus", "state", "storage", "node"]),
+    ("proof", &["types"]),
+    ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
     ("steadfast", &["types", "state", "etcd-api", "server"]),
     ("xtask", &[]),
 ];

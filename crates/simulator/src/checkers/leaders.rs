@@ -6,7 +6,7 @@ use steadfast_consensus::Message;
 use steadfast_consensus::message::Body;
 use steadfast_types::{NodeId, Term};
 
-use super::Violation;
+use steadfast_proof::Violation;
 
 /// Who acted as the leader of each term.
 #[derive(Debug, Default)]

@@ -13,7 +13,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Entry, LogIndex, LogPosition, NodeId, Term};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Violation;
+use steadfast_proof::Violation;
 
 const CHECKER: &str = "log agreement";
 

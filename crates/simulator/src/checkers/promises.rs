@@ -9,7 +9,7 @@ use steadfast_consensus::message::Body;
 use steadfast_consensus::{LogWrite, Message, WriteSequence};
 use steadfast_types::{HardState, LogIndex, LogPosition, NodeId, Term};
 
-use super::Violation;
+use steadfast_proof::Violation;
 
 const CHECKER: &str = "durable before sent";
 

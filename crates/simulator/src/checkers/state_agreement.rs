@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use steadfast_types::{LogIndex, NodeId, Revision};
 
-use super::Violation;
-use crate::history::Change;
+use steadfast_proof::Violation;
+use steadfast_proof::history::{Change, Revised};
+use steadfast_proof::time::Time;
 
 const CHECKER: &str = "state agreement";
 
@@ -15,7 +16,7 @@ const CHECKER: &str = "state agreement";
 #[derive(Debug, Default)]
 pub struct StateAgreement {
     hashes: BTreeMap<LogIndex, (u64, NodeId)>,
-    changes: BTreeMap<Revision, (Vec<Change>, NodeId)>,
+    changes: BTreeMap<Revision, (Revised, NodeId)>,
 }
 
 impl StateAgreement {
@@ -31,26 +32,26 @@ impl StateAgreement {
         Err(Violation::new(CHECKER, format!("at applied index {applied} the hash is {first:016x} on {by} and {hash:016x} on {node}")))
     }
 
-    /// `node` reports the changes of a revision, all of them.
+    /// `node` reports at `now` the changes of a revision, all of them.
     ///
     /// # Errors
     /// They differ from what was reported before.
-    pub fn changed(&mut self, node: NodeId, revision: Revision, changes: Vec<Change>) -> Result<(), Violation> {
+    pub fn changed(&mut self, now: Time, node: NodeId, revision: Revision, changes: Vec<Change>) -> Result<(), Violation> {
         match self.changes.get(&revision) {
             None => {
-                self.changes.insert(revision, (changes, node));
+                self.changes.insert(revision, (Revised { seen: now, changes }, node));
                 Ok(())
             }
-            Some((known, _)) if *known == changes => Ok(()),
+            Some((known, _)) if known.changes == changes => Ok(()),
             Some((known, by)) => {
-                Err(Violation::new(CHECKER, format!("revision {revision} is {known:?} on {by} and {changes:?} on {node}")))
+                Err(Violation::new(CHECKER, format!("revision {revision} is {:?} on {by} and {changes:?} on {node}", known.changes)))
             }
         }
     }
 
     /// All changes by revision.
-    pub fn into_changes(self) -> BTreeMap<Revision, Vec<Change>> {
-        self.changes.into_iter().map(|(revision, (changes, _))| (revision, changes)).collect()
+    pub fn into_changes(self) -> BTreeMap<Revision, Revised> {
+        self.changes.into_iter().map(|(revision, (revised, _))| (revision, revised)).collect()
     }
 }
 
@@ -67,10 +68,10 @@ mod tests {
         agreement.applied(b, LogIndex(5), 1).unwrap();
         agreement.applied(a, LogIndex(6), 3).unwrap_err();
 
-        let change = |value: &'static str| vec![Change { key: "k".into(), value: Some(value.into()) }];
-        agreement.changed(a, Revision(2), change("x")).unwrap();
-        agreement.changed(b, Revision(2), change("x")).unwrap();
-        agreement.changed(b, Revision(2), change("y")).unwrap_err();
-        assert_eq!(agreement.into_changes(), [(Revision(2), change("x"))].into());
+        let change = |value: &'static str| vec![Change { key: "k".into(), value: Some(value.into()), lease: 0 }];
+        agreement.changed(Time(1), a, Revision(2), change("x")).unwrap();
+        agreement.changed(Time(2), b, Revision(2), change("x")).unwrap();
+        agreement.changed(Time(2), b, Revision(2), change("y")).unwrap_err();
+        assert_eq!(agreement.into_changes(), [(Revision(2), Revised { seen: Time(1), changes: change("x") })].into());
     }
 }

@@ -8,10 +8,10 @@ use steadfast_types::time::Duration;
 
 use super::Cluster;
 use super::event::{Event, Step};
-use crate::checkers::Violation;
-use crate::history::Answer;
 use crate::network::between;
 use crate::workload::{OperationNumber, seen};
+use steadfast_proof::Violation;
+use steadfast_proof::history::Answer;
 
 /// What each client waits for, by client.
 pub(super) type Waiting = BTreeMap<usize, OperationNumber>;
@@ -32,7 +32,7 @@ impl Cluster {
         let now = self.queue.now();
         self.waiting.insert(self.workload.operation(number).client, number);
         self.trace.note(now, &[6, number.0 as u64, node.0], || {
-            format!("request {} to {node}: {:?}", number.0, self.workload.operation(number).action)
+            format!("request {} to {node}: {:?}", number.0, self.workload.operation(number).request)
         });
         let delay = self.client_delay();
         self.queue.after(delay, Event::Request { number, node });
@@ -44,7 +44,7 @@ impl Cluster {
     }
 
     pub(super) fn on_request(&mut self, number: OperationNumber, node: NodeId) {
-        let body = self.workload.command(number).map_or(RequestBody::Linearize, RequestBody::Propose);
+        let body = self.workload.body(number);
         let patience = Duration::from_millis(self.clients_rng.u64(200..4_000));
         if self.machines[&node].process.is_none() {
             // The connection is refused: nothing was done.
@@ -81,7 +81,8 @@ impl Cluster {
         let Some(reader) = self.machines[&node].node().map(|node| node.reader()) else { return Ok(()) };
         match reader.range(&self.workload.range(number)) {
             Ok(read) => {
-                let answer = Answer::Done { revision: read.revision, changed: false, seen: seen(&read.result) };
+                let answer =
+                    Answer::Done { revision: read.revision, changed: false, succeeded: true, seen: vec![Some(seen(&read.result))] };
                 self.reply(number, Some(answer));
                 Ok(())
             }

@@ -5,8 +5,8 @@ use steadfast_node::{Job, JobDone, LogDone};
 use steadfast_types::NodeId;
 
 use crate::disk::SimulatedDisk;
-use crate::history::Answer;
 use crate::workload::OperationNumber;
+use steadfast_proof::history::Answer;
 
 /// Something that happens at a scheduled time.
 pub(super) enum Event {
@@ -17,7 +17,7 @@ pub(super) enum Event {
     /// A machine starts its process.
     Start { node: NodeId },
     /// Something happens inside a process; nothing if that process is gone.
-    Process { node: NodeId, life: u64, step: Step },
+    Process { node: NodeId, life: u64, step: Box<Step> },
     /// A fault of a recurring kind strikes.
     Fault(Fault),
     /// All partitions end.

@@ -2,21 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
 use super::faults::{LASTING, LASTING_FAULTS, LastingFault};
 use super::{Cluster, ELECTION_TIMEOUT};
-use crate::checkers::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
-use crate::checkers::{Violation, durability, linearizability};
-use crate::history::{Answer, History, Seen};
-use crate::workload::OperationNumber;
+use crate::workload::{OperationNumber, seen};
 use crate::world::Time;
+use steadfast_proof::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
+use steadfast_proof::history::{Answer, History, Seen};
+use steadfast_proof::store::Store;
+use steadfast_proof::{Violation, durability, leases, linearizability};
+
+/// The longest life that a client asks for a lease.
+const LONGEST_TTL: Duration = Duration::from_secs(5);
+
+/// A lease that nobody keeps alive ends within so long after its time: a leader looks for such ones often, and their end must be replicated.
+const LEASE_GRACE: Duration = Duration::from_secs(2);
 
 /// The keys that each replica holds.
-type Contents = BTreeMap<NodeId, BTreeMap<Bytes, Seen>>;
+type Contents = BTreeMap<NodeId, Seen>;
 
 impl Cluster {
     /// Runs from the beginning to the end. Gives what clients saw and what the store did.
@@ -30,10 +36,18 @@ impl Cluster {
         self.become_equal()?;
         self.make_progress_despite()?;
         self.make_progress()?;
+        self.become_equal()?;
+        let settled = self.now();
+        if self.swarm.leases {
+            self.run_until(settled + LONGEST_TTL + LEASE_GRACE * 2)?;
+        }
         let contents = self.become_equal()?;
         let history = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
+        // Two nodes' clocks may drift apart, each by the most that was drawn.
+        leases::check(&history, f64::from(self.swarm.drift_ppm) / 1e6)?;
+        leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
         compare_contents(&contents, &history)?;
         Ok(history)
     }
@@ -112,7 +126,7 @@ impl Cluster {
         let mut contents = Contents::new();
         for (id, node) in self.machines.values().filter_map(|machine| Some((machine.id, machine.node()?))) {
             let read = node.reader().range(&everything).map_err(|error| Violation::new("contents", format!("{id}: {error}")))?;
-            contents.insert(id, read.result.kvs.into_iter().map(|kv| (kv.key, Seen::Present(kv.mod_revision, kv.value))).collect());
+            contents.insert(id, seen(&read.result));
         }
         Ok(contents)
     }
@@ -141,16 +155,13 @@ impl Cluster {
     }
 }
 
+fn newest(history: &History) -> Revision {
+    history.changes.keys().next_back().copied().unwrap_or_default()
+}
+
 /// Each replica must hold what the changes add up to.
 fn compare_contents(contents: &Contents, history: &History) -> Result<(), Violation> {
-    let mut expected = BTreeMap::new();
-    for (revision, changes) in &history.changes {
-        for change in changes {
-            let seen = change.value.clone().map(|value| Seen::Present(*revision, value));
-            expected.insert(change.key.clone(), seen);
-        }
-    }
-    let expected: BTreeMap<_, _> = expected.into_iter().filter_map(|(key, seen)| Some((key, seen?))).collect();
+    let expected = Store::new(&history.changes)?.all(newest(history));
     match contents.iter().find(|(_, found)| **found != expected) {
         Some((id, found)) => Err(Violation::new("contents", format!("{id} holds {found:?} instead of {expected:?}"))),
         None => Ok(()),

@@ -9,12 +9,13 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{NodeId, Revision};
 
 use super::machine::{Machine, SimulatedOutputs};
-use crate::checkers::Violation;
 use crate::checkers::leaders::Leaders;
 use crate::checkers::log_agreement::LogAgreement;
 use crate::checkers::promises::Promises;
 use crate::checkers::state_agreement::StateAgreement;
-use crate::history::Change;
+use steadfast_proof::Violation;
+use steadfast_proof::history::Change;
+use steadfast_proof::time::Time;
 
 /// The checkers that watch a run while it goes on.
 #[derive(Debug, Default)]
@@ -47,7 +48,7 @@ impl Observer {
     }
 
     /// A node's turn gave this.
-    pub(super) fn turned(&mut self, machine: &Machine, outputs: &mut SimulatedOutputs) -> Result<(), Violation> {
+    pub(super) fn turned(&mut self, now: Time, machine: &Machine, outputs: &mut SimulatedOutputs) -> Result<(), Violation> {
         for notice in &outputs.notices {
             match notice {
                 Notice::SnapshotInstalled(position) => self.promises.installed(machine.id, *position),
@@ -66,7 +67,7 @@ impl Observer {
             self.sent(machine.id, *to, frame)?;
         }
         for (_, events) in outputs.events.drain(..) {
-            self.changed(machine.id, events)?;
+            self.changed(now, machine.id, events)?;
         }
         self.applied(machine)
     }
@@ -80,16 +81,16 @@ impl Observer {
         self.promises.observe(from, to, &message)
     }
 
-    fn changed(&mut self, node: NodeId, events: Vec<Event>) -> Result<(), Violation> {
+    fn changed(&mut self, now: Time, node: NodeId, events: Vec<Event>) -> Result<(), Violation> {
         let mut by_revision: BTreeMap<Revision, Vec<Change>> = BTreeMap::new();
         for Event { kind, kv, .. } in events {
             let value = match kind {
                 EventKind::Put => Some(kv.value),
                 EventKind::Delete => None,
             };
-            by_revision.entry(kv.mod_revision).or_default().push(Change { key: kv.key, value });
+            by_revision.entry(kv.mod_revision).or_default().push(Change { key: kv.key, value, lease: kv.lease.0 });
         }
-        by_revision.into_iter().try_for_each(|(revision, changes)| self.state.changed(node, revision, changes))
+        by_revision.into_iter().try_for_each(|(revision, changes)| self.state.changed(now, node, revision, changes))
     }
 
     fn applied(&mut self, machine: &Machine) -> Result<(), Violation> {

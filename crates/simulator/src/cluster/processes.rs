@@ -8,11 +8,11 @@ use super::Cluster;
 use super::event::{Event, Step};
 use super::faults::Stop;
 use super::machine::{Process, Role, SimulatedInput, SimulatedOutputs};
-use crate::checkers::Violation;
 use crate::disk::SimulatedDisk;
 use crate::network::between;
 use crate::panics::caught;
 use crate::world::Time;
+use steadfast_proof::Violation;
 
 /// How often a stuck disk is asked whether it moves again.
 const STUCK_DISK_CHECK: Duration = Duration::from_millis(10);
@@ -65,7 +65,7 @@ impl Cluster {
         let Some(process) = &mut machine.process else { return };
         if process.turn_at.is_none_or(|scheduled| at < scheduled) {
             process.turn_at = Some(at);
-            self.queue.at(at, Event::Process { node, life, step: Step::Turn });
+            self.queue.at(at, Event::Process { node, life, step: Box::new(Step::Turn) });
         }
     }
 
@@ -81,7 +81,7 @@ impl Cluster {
 
     pub(super) fn step_after(&mut self, node: NodeId, delay: Duration, step: Step) {
         let life = self.machine(node).life;
-        self.queue.after(delay, Event::Process { node, life, step });
+        self.queue.after(delay, Event::Process { node, life, step: Box::new(step) });
     }
 
     pub(super) fn on_step(&mut self, node: NodeId, life: u64, step: Step) -> Result<(), Violation> {
@@ -92,7 +92,7 @@ impl Cluster {
         }
         if machine.paused_until > now {
             let until = machine.paused_until;
-            self.queue.at(until, Event::Process { node, life, step });
+            self.queue.at(until, Event::Process { node, life, step: Box::new(step) });
             return Ok(());
         }
         match step {
@@ -136,7 +136,7 @@ impl Cluster {
         }
         let mut outputs = outputs.map_err(|panic| Violation::new("panic", format!("{node} panics: {panic}")))?;
         self.note_turn(node, &outputs);
-        self.observer.turned(&self.machines[&node], &mut outputs)?;
+        self.observer.turned(now, &self.machines[&node], &mut outputs)?;
         self.carry_out(node, outputs)?;
         self.finish_repair(node)?;
         if let Some(next) = self.machine(node).process.as_ref().and_then(Process::next_turn) {

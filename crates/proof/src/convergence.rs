@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use steadfast_types::{LogIndex, NodeId, Revision};
 
-use super::Violation;
+use crate::Violation;
 
 /// Within how many election timeouts after healing a write through any node must succeed: one until the last leader is given up, up to two
 /// for the randomised wait, and a few for elections that fail because of what is still under way.
