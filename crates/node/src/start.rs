@@ -52,7 +52,7 @@ pub struct Options {
     pub lost_tables: Option<BTreeSet<NodeId>>,
 }
 
-/// The very first state of a cluster; the same on all its initial members. Empty for a node that joins later.
+/// The very first state of a cluster, before its log's first entry; the same on all its members, those that join later too.
 #[derive(Clone, Debug, Default)]
 pub struct Bootstrap {
     /// The initial voters.

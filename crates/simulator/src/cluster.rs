@@ -8,6 +8,7 @@ mod event;
 mod faults;
 mod finish;
 mod machine;
+mod members;
 mod observer;
 mod processes;
 
@@ -19,7 +20,7 @@ use steadfast_node::{Input, PeerMessage};
 use steadfast_state::command::Member;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Configuration, NodeId, Rng};
+use steadfast_types::{Configuration, LogIndex, NodeId, Rng};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::network::{Network, between};
@@ -29,6 +30,7 @@ use crate::world::{Queue, Time, Trace, TraceMode};
 use clients::Waiting;
 use event::Event;
 use machine::Machine;
+use members::Members;
 use observer::Observer;
 use steadfast_proof::{Violation, shortened};
 
@@ -48,6 +50,10 @@ pub struct Cluster {
     waiting: Waiting,
     observer: Observer,
     bootstrap: Bootstrap,
+    /// The members as of the furthest entry that anybody has applied.
+    members: (LogIndex, Members),
+    /// The highest id that a member was given.
+    last_id: NodeId,
     /// From then on nothing fails any more, and clients begin nothing new.
     healed: bool,
     counts: Counts,
@@ -72,6 +78,8 @@ pub struct Counts {
     pub disk_stops: u64,
     /// Sectors damaged.
     pub corruptions: u64,
+    /// Changes of members that were asked for.
+    pub member_changes: u64,
 }
 
 impl Cluster {
@@ -79,7 +87,6 @@ impl Cluster {
     pub fn new(swarm: Swarm, rng: &mut Rng, mode: TraceMode) -> Self {
         let ids: Vec<NodeId> = (1..=swarm.nodes as u64).map(NodeId).collect();
         let drift = i64::from(swarm.drift_ppm);
-        let machines = ids.iter().map(|id| (*id, Machine::new(*id, rng.i64(-drift..=drift), swarm.lease_reads, rng.fork()))).collect();
         let member = |id: &NodeId| Member {
             id: *id,
             name: format!("node-{id}"),
@@ -88,6 +95,8 @@ impl Cluster {
         };
         let bootstrap =
             Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
+        let mut machine = |id: &NodeId| Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), swarm.lease_reads, rng.fork());
+        let machines = ids.iter().map(|id| (*id, machine(id))).collect();
         let mut cluster = Cluster {
             queue: Queue::default(),
             trace: Trace::new(mode),
@@ -100,6 +109,8 @@ impl Cluster {
             waiting: Waiting::default(),
             observer: Observer::default(),
             bootstrap,
+            members: (LogIndex(0), ids.iter().map(|id| (*id, true)).collect()),
+            last_id: NodeId(swarm.nodes as u64),
             healed: false,
             counts: Counts::default(),
             swarm,
@@ -153,7 +164,8 @@ impl Cluster {
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Frame { from, to, frame } => self.on_frame(from, to, frame),
-            Event::Disconnected { node, peer } => self.input(node, Input::PeerDisconnected(peer)),
+            Event::Disconnected { node, peer } if self.machines.contains_key(&node) => self.input(node, Input::PeerDisconnected(peer)),
+            Event::Disconnected { .. } => {}
             Event::Start { node } => return self.on_start(node),
             Event::Process { node, life, step } => return self.on_step(node, life, *step),
             Event::Fault(fault) => self.on_fault(fault),
@@ -170,8 +182,14 @@ impl Cluster {
         Ok(())
     }
 
+    /// A machine that is there.
     fn machine(&mut self, node: NodeId) -> &mut Machine {
-        self.machines.get_mut(&node).expect("events name machines that exist")
+        self.machines.get_mut(&node).expect("a machine that is there")
+    }
+
+    /// All machines that are there now.
+    fn node_ids(&self) -> Vec<NodeId> {
+        self.machines.keys().copied().collect()
     }
 
     fn send(&mut self, from: NodeId, to: NodeId, frame: Bytes) {

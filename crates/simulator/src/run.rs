@@ -75,11 +75,15 @@ impl fmt::Display for Report {
             }
             Err(violation) => write!(f, "seed {}: VIOLATION {violation}; ", self.seed)?,
         }
-        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions } = self.counts;
+        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions, member_changes } = self.counts;
         write!(
             f,
             "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "
         )?;
-        write!(f, "{disk_stops} disk failures, {corruptions} rotten sectors; trace {:016x}", self.trace_hash)
+        write!(
+            f,
+            "{disk_stops} disk failures, {corruptions} rotten sectors, {member_changes} member changes; trace {:016x}",
+            self.trace_hash
+        )
     }
 }

@@ -64,6 +64,8 @@ pub struct Swarm {
     pub hand_overs: Option<Recurring>,
     /// The history is compacted.
     pub compactions: Option<Recurring>,
+    /// Members are added, promoted and removed.
+    pub member_changes: Option<Recurring>,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
 }
@@ -71,7 +73,8 @@ pub struct Swarm {
 impl Swarm {
     /// Draws a run's faults. `nodes`: how many, if not drawn too.
     pub fn draw(rng: &mut Rng, nodes: Option<usize>) -> Self {
-        let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1][rng.usize(0..5)]);
+        let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1, 2, 4, 7, 9][rng.usize(0..9)]);
+        let corruption = if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None };
         Swarm {
             nodes,
             clients: rng.usize(2..=8),
@@ -90,11 +93,13 @@ impl Swarm {
             sync_failure: probability(rng, 0.002),
             full_disks: if rng.bool() { recurring(rng, (1_000, 6_000), (100, 3_000)) } else { None },
             slow_disks: recurring(rng, (1_000, 8_000), (500, 4_000)),
-            corruption: if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None },
+            corruption,
             corruption_of_tables: rng.bool(),
             lease_reads: rng.u8(0..3) == 0,
             hand_overs: recurring(rng, (200, 5_000), (1, 1)),
             compactions: recurring(rng, (200, 3_000), (1, 1)),
+            // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
+            member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
         }
     }
 }
@@ -142,6 +147,7 @@ impl fmt::Display for Swarm {
             ("corruption", self.corruption),
             ("hand-overs", self.hand_overs),
             ("compactions", self.compactions),
+            ("member-changes", self.member_changes),
         ] {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;

@@ -50,6 +50,7 @@ fn calm(nodes: usize) -> Swarm {
         lease_reads: false,
         hand_overs: None,
         compactions: None,
+        member_changes: None,
     }
 }
 

@@ -77,6 +77,36 @@ fn a_checkpoint_makes_the_same_tables_elsewhere() {
     }
 }
 
+/// What came from a node that has itself received its tables, and goes on being written: nothing of it may have a name that is given again.
+#[test]
+fn tables_handed_on_from_node_to_node_can_be_written_on() {
+    for seed in 0..10 {
+        let mut random = Rng::with_seed(seed);
+        let Node { disk: _first, mut tables, mut history } = node(MemoryDisk::new(), 100, seed);
+        let mut index = 100;
+        for _ in 0..4 {
+            settle(&mut tables);
+            let disk = MemoryDisk::new();
+            let mut incoming = Incoming::begin(&disk).unwrap();
+            let checkpoint = tables.checkpoint();
+            transfer(&checkpoint, &mut incoming, &mut random);
+            incoming.finish().unwrap().install().unwrap();
+            // The log goes on where the checkpoint ends.
+            index = checkpoint.applied().index.0;
+            tables = LsmTables::open(&disk, small()).unwrap();
+            history.batches.truncate(usize::try_from(index).unwrap());
+            for _ in 0..random.u64(20..120) {
+                index += 1;
+                history.extend(&mut random).iter().for_each(|call| apply(&mut tables, call));
+                tables.commit(position(index));
+                settle(&mut tables);
+            }
+            check(&tables.reader(), &history.at(index), &mut random);
+        }
+        assert!(index > 100);
+    }
+}
+
 #[test]
 fn a_cut_transfer_resumes_where_it_stopped() {
     let sender = node(MemoryDisk::new(), 150, 1);

@@ -66,6 +66,8 @@ pub enum Bug {
     ManifestBeforeFiles = 110,
     /// A merge drops tombstones while older rows lie below.
     TombstoneDroppedEarly = 111,
+    /// Runs of tables that were received keep their sender's names.
+    RunNamesKept = 112,
 }
 
 #[cfg(planted)]
@@ -116,6 +118,7 @@ mod chosen {
         (Bug::LogCutBeforeFlush, "the log is cut before the tables are durable"),
         (Bug::ManifestBeforeFiles, "a manifest names files that are not synced"),
         (Bug::TombstoneDroppedEarly, "tombstones are dropped too early"),
+        (Bug::RunNamesKept, "received tables keep names that are given again"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

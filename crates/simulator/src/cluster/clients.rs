@@ -22,7 +22,8 @@ impl Cluster {
             return;
         }
         let number = self.workload.invoke(client, self.queue.now());
-        let node = NodeId(self.clients_rng.u64(1..=self.swarm.nodes as u64));
+        let nodes = self.node_ids();
+        let node = nodes[self.clients_rng.usize(0..nodes.len())];
         let patience = between(Duration::from_millis(300), Duration::from_millis(3_000), &mut self.clients_rng);
         self.begin(number, node, patience);
     }
@@ -46,7 +47,7 @@ impl Cluster {
     pub(super) fn on_request(&mut self, number: OperationNumber, node: NodeId) {
         let body = self.workload.body(number);
         let patience = Duration::from_millis(self.clients_rng.u64(200..4_000));
-        if self.machines[&node].process.is_none() {
+        if self.machines.get(&node).is_none_or(|machine| machine.process.is_none()) {
             // The connection is refused: nothing was done.
             let delay = self.client_delay();
             return self.queue.after(delay, Event::Answer { number, answer: Some(Answer::Refused) });
@@ -57,7 +58,7 @@ impl Cluster {
     /// A request comes in at a node, if its process runs.
     pub(super) fn ask(&mut self, node: NodeId, slot: OperationNumber, body: RequestBody, patience: Duration) {
         let now = self.queue.now();
-        let Some(process) = &self.machine(node).process else { return };
+        let Some(process) = self.machines.get(&node).and_then(|machine| machine.process.as_ref()) else { return };
         let deadline = process.clock.shows(now) + patience;
         self.input(node, Input::Request(Request { slot, deadline, body }));
     }

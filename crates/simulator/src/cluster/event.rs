@@ -62,9 +62,10 @@ pub(super) enum Fault {
     Corruption,
     HandOver,
     Compaction,
+    MemberChange,
 }
 
-pub(super) const FAULTS: [Fault; 9] = [
+pub(super) const FAULTS: [Fault; 10] = [
     Fault::Partition,
     Fault::Crash,
     Fault::Blackout,
@@ -74,4 +75,5 @@ pub(super) const FAULTS: [Fault; 9] = [
     Fault::Corruption,
     Fault::HandOver,
     Fault::Compaction,
+    Fault::MemberChange,
 ];

@@ -90,6 +90,7 @@ impl Cluster {
             Fault::Corruption => self.swarm.corruption,
             Fault::HandOver => self.swarm.hand_overs,
             Fault::Compaction => self.swarm.compactions,
+            Fault::MemberChange => self.swarm.member_changes,
         }
     }
 
@@ -118,18 +119,20 @@ impl Cluster {
             Fault::Corruption => self.corrupt(),
             Fault::HandOver => self.hand_over(),
             Fault::Compaction => self.compact(node),
+            Fault::MemberChange => self.change_members(node),
         }
     }
 
     /// Whom a fault strikes: often the leader, for most that can go wrong goes wrong there.
     fn victim(&mut self) -> NodeId {
-        let any = NodeId(self.faults_rng.u64(1..=self.swarm.nodes as u64));
-        let leader = self.observer.leaders.latest();
+        let nodes = self.node_ids();
+        let any = nodes[self.faults_rng.usize(0..nodes.len())];
+        let leader = self.observer.leaders.latest().filter(|leader| self.machines.contains_key(leader));
         if self.faults_rng.bool() { leader.unwrap_or(any) } else { any }
     }
 
     pub(super) fn on_room_on_disk(&mut self, node: NodeId) {
-        if !self.healed {
+        if !self.healed && self.machines.contains_key(&node) {
             self.set_disk(node, false);
         }
     }
@@ -175,7 +178,7 @@ impl Cluster {
     /// Strikes a node, most often the leader. Gives the nodes that must make progress all the same.
     pub(super) fn begin_lasting(&mut self, fault: LastingFault) -> Vec<NodeId> {
         let now = self.queue.now();
-        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        let nodes = self.node_ids();
         let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
         let victim = leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())]);
         self.trace.note(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
@@ -260,7 +263,7 @@ impl Cluster {
         machine.paused_until = machine.paused_until.max(until);
     }
 
-    fn set_disk(&mut self, node: NodeId, full: bool) {
+    pub(super) fn set_disk(&mut self, node: NodeId, full: bool) {
         let sync_failure = self.swarm.sync_failure;
         self.machine(node).disk.set_faults(DiskFaults { sync_failure, full });
     }
@@ -298,7 +301,7 @@ impl Cluster {
     }
 
     /// A process that ends is noticed by its peers at once, a machine without power late or never.
-    fn disconnect_peers(&mut self, node: NodeId, stop: Stop) {
+    pub(super) fn disconnect_peers(&mut self, node: NodeId, stop: Stop) {
         let slowest = if stop == Stop::Kill { Duration::from_millis(1) } else { Duration::from_millis(1_000) };
         let peers: Vec<NodeId> = self.machines.keys().copied().filter(|peer| *peer != node).collect();
         for peer in peers {

@@ -54,16 +54,23 @@ impl Cluster {
 
     /// A write through each node must succeed in time.
     fn make_progress(&mut self) -> Result<(), Violation> {
-        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        self.attend_members();
+        let nodes = self.members().into_keys().collect();
         self.make_progress_through(nodes, None)
     }
 
     /// One fault lasts; a write through the nodes that it leaves alone must succeed all the same.
     fn make_progress_despite(&mut self) -> Result<(), Violation> {
-        if self.swarm.nodes < 3 {
+        let members = self.members();
+        let voters = members.values().filter(|votes| **votes).count();
+        if voters < 3 {
             return Ok(());
         }
-        let fault = LASTING_FAULTS[self.faults_rng.usize(0..LASTING_FAULTS.len())];
+        let fault = match LASTING_FAULTS[self.faults_rng.usize(0..LASTING_FAULTS.len())] {
+            // In a longer row nobody reaches a majority.
+            LastingFault::Chain if voters > 5 || members.len() > voters => LastingFault::Isolated,
+            fault => fault,
+        };
         let spared = self.begin_lasting(fault);
         let needed = if fault == LastingFault::Chain { 1 } else { spared.len() };
         let end = self.now() + LASTING;
@@ -100,6 +107,12 @@ impl Cluster {
             }
             self.run_until(self.now() + Duration::from_millis(20))?;
             open.retain(|_, probe| !probe.is_some_and(|number| self.is_done(number)));
+            if lasting.is_none() {
+                // A change of members that was under way takes effect.
+                self.attend_members();
+                let members = self.members();
+                open.retain(|node, _| members.contains_key(node));
+            }
         }
         Ok(())
     }
@@ -112,7 +125,8 @@ impl Cluster {
     fn become_equal(&mut self) -> Result<Contents, Violation> {
         let deadline = self.now() + ELECTION_TIMEOUT * AGREEMENT_ELECTION_TIMEOUTS;
         loop {
-            let found = convergence::check(self.swarm.nodes, &self.replicas()).and_then(|()| self.contents());
+            self.attend_members();
+            let found = convergence::check(self.members().len(), &self.replicas()).and_then(|()| self.contents());
             if found.is_ok() || self.now() >= deadline {
                 return found;
             }

@@ -35,6 +35,7 @@ pub(super) struct Machine {
     /// Until then syncs are slow.
     pub(super) slow_until: Time,
     pub(super) drift_ppm: i64,
+    bootstrap: Bootstrap,
     /// The disk's failures in the lives of earlier processes.
     earlier_failures: u64,
     pub(super) rng: Rng,
@@ -74,7 +75,7 @@ impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
 }
 
 impl Machine {
-    pub(super) fn new(id: NodeId, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
+    pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
         Machine {
             id,
             disk: SimulatedDisk::new(rng.u64(..)),
@@ -84,6 +85,7 @@ impl Machine {
             stuck_until: Time::default(),
             slow_until: Time::default(),
             drift_ppm,
+            bootstrap,
             earlier_failures: 0,
             log_segment_bytes: rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
@@ -96,10 +98,10 @@ impl Machine {
     }
 
     /// Starts a process from what is on the disk.
-    pub(super) fn start(&mut self, now: Time, bootstrap: Bootstrap) -> Result<(), OpenError> {
+    pub(super) fn start(&mut self, now: Time) -> Result<(), OpenError> {
         let clock = Clock::new(now, Instant(self.rng.u64(0..1 << 40)), self.drift_ppm);
         let options = self.options();
-        let opened = start::open(&self.disk, options, bootstrap, clock.shows(now))?;
+        let opened = start::open(&self.disk, options, self.bootstrap.clone(), clock.shows(now))?;
         let role = opened.into();
         self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false });
         Ok(())

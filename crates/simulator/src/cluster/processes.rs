@@ -20,12 +20,11 @@ const STUCK_DISK_CHECK: Duration = Duration::from_millis(10);
 impl Cluster {
     pub(super) fn on_start(&mut self, node: NodeId) -> Result<(), Violation> {
         let now = self.queue.now();
-        let bootstrap = self.bootstrap.clone();
-        let machine = self.machine(node);
+        let Some(machine) = self.machines.get_mut(&node) else { return Ok(()) };
         if machine.process.is_some() {
             return Ok(());
         }
-        let opened = caught(|| machine.start(now, bootstrap));
+        let opened = caught(|| machine.start(now));
         if machine.disk.is_dead() {
             self.stop(node, Stop::PowerFailed, "power failed while starting");
             return Ok(());
@@ -86,10 +85,7 @@ impl Cluster {
 
     pub(super) fn on_step(&mut self, node: NodeId, life: u64, step: Step) -> Result<(), Violation> {
         let now = self.queue.now();
-        let machine = self.machine(node);
-        if machine.life != life {
-            return Ok(());
-        }
+        let Some(machine) = self.machines.get_mut(&node).filter(|machine| machine.life == life) else { return Ok(()) };
         if machine.paused_until > now {
             let until = machine.paused_until;
             self.queue.at(until, Event::Process { node, life, step: Box::new(step) });
@@ -138,6 +134,9 @@ impl Cluster {
         self.note_turn(node, &outputs);
         self.observer.turned(now, &self.machines[&node], &mut outputs)?;
         self.carry_out(node, outputs)?;
+        if !self.machines.contains_key(&node) {
+            return Ok(());
+        }
         self.finish_repair(node)?;
         if let Some(next) = self.machine(node).process.as_ref().and_then(Process::next_turn) {
             // A thread that wakes for a timer never does so at once.
@@ -203,8 +202,8 @@ impl Cluster {
         for (number, answer) in answers {
             self.answer(node, number, answer)?;
         }
-        for notice in notices {
-            self.on_notice(node, &notice)?;
+        for notice in &notices {
+            self.on_notice(node, notice)?;
         }
         Ok(())
     }
@@ -216,6 +215,7 @@ impl Cluster {
             Notice::TablesDamaged(_) if self.may_have_fault(node) => self.reopen(node)?,
             Notice::TablesDamaged(what) => return Err(Violation::new("fault", format!("{node} finds its tables damaged: {what}"))),
             Notice::SnapshotInstalled(_) => self.counts.snapshots += 1,
+            Notice::Removed => self.on_removed(node),
             _ => {}
         }
         Ok(())

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use steadfast_types::LogPosition;
 use steadfast_types::disk::{Disk, DiskFile};
+use steadfast_types::planted::{Bug, is_planted};
 
 use super::checkpoint::{MAGIC, PREAMBLE_BYTES};
 use super::error::IncomingError;
@@ -165,6 +166,11 @@ impl<D: Disk> Body<D> {
             file.id = files.next_id;
             files.next_id += 1;
             total = total.checked_add(file.length).ok_or_else(|| IncomingError::Damaged("its files are impossibly long".into()))?;
+        }
+        // Runs are named from the same numbers, and the sender's may be of this very range: it may have received its tables as well.
+        for run in manifest.tables.values_mut().flatten().filter(|_| !is_planted(Bug::RunNamesKept)) {
+            run.id = files.next_id;
+            files.next_id += 1;
         }
         manifest.next_file = files.next_id;
         let waiting = manifest.files().cloned().collect();

@@ -171,6 +171,7 @@ impl Version {
             let Some(first) = files.first() else { continue };
             let parts = files.iter().map(|file| Part { file: file.clone(), from: None });
             let runs = version.tables.entry(*table).or_default();
+            assert!(runs.iter().all(|run| run.id != run_id), "run {run_id} of table {table:?} was there before");
             match runs.first_mut() {
                 Some(run) if run.ends_before(&first.meta.first_key) => run.parts.extend(parts),
                 Some(_) | None => runs.insert(0, Run { id: run_id, parts: parts.collect() }),
