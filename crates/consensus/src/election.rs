@@ -140,6 +140,11 @@ impl Raft {
             return;
         }
         match self.may_campaign() {
+            // A disk that stands still: this node could not even vote for itself, and would only raise the others' terms again and again.
+            true if !self.outbox.is_durable(self.outbox.hard_state_sequence()) => {
+                self.leader = None;
+                self.back_off();
+            }
             true => self.ask_for_pre_votes(),
             false => {
                 self.leader = None;

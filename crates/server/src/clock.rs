@@ -1,25 +1,28 @@
-//! The real monotonic clock, as the cores see it. The one place that reads it.
+//! The real monotonic clock, as the cores see it. The one place that reads it. Nothing here or below reads the wall clock.
 #![allow(clippy::disallowed_methods, reason = "this is the place")]
 
 use std::time::{Duration, Instant as StdInstant};
 
 use steadfast_types::Instant;
 
+use crate::fault_table::Faults;
+
 /// Microseconds since this process began.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     began: StdInstant,
+    faults: Faults,
 }
 
 impl Clock {
-    /// A clock that begins at one second, so that "long ago" can be told from zero.
-    pub(crate) fn new() -> Self {
-        Clock { began: StdInstant::now() }
+    /// A clock that begins at one second, so that "long ago" can be told from zero, and jumps when faults say so.
+    pub(crate) fn new(faults: Faults) -> Self {
+        Clock { began: StdInstant::now(), faults }
     }
 
     /// The time now.
     pub(crate) fn now(self) -> Instant {
-        Instant(1_000_000 + u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX / 2))
+        Instant(1_000_000 + self.faults.clock_ahead_micros() + u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX / 2))
     }
 
     /// Measures from now until it is called.

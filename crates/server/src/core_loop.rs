@@ -47,6 +47,8 @@ pub(crate) trait Surroundings: Send + 'static {
     fn state_replaced(&self);
     /// A log line, or something to act on.
     fn notice(&self, notice: &Notice);
+    /// Before each sync of the log, on the writer's thread.
+    fn before_sync(&self);
     /// How long a sync took.
     fn synced(&self, took: Duration, commands: usize);
 }
@@ -307,6 +309,7 @@ fn write_log<E: Surroundings>(
         let batch: Vec<LogCommand> = std::iter::once(first).chain(commands.try_iter()).collect();
         let count = batch.len();
         let began = Clock::stopwatch();
+        surroundings.before_sync();
         match driver.run(batch) {
             Ok(done) => {
                 let took = began();

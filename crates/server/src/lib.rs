@@ -12,6 +12,7 @@ mod clients;
 mod clock;
 mod core_loop;
 pub mod errors;
+pub mod fault_table;
 pub mod formation;
 pub mod genesis;
 pub mod identity;

@@ -133,6 +133,9 @@ pub struct ServerOptions {
     /// Log kept behind the last checkpoint, bytes, so that a node that was away briefly catches up without a snapshot.
     #[serde(default = "default_log_retention_bytes")]
     pub log_retention_bytes: u64,
+    /// Let the admin port inject faults into this node (`fault_table`). For drills; never where strangers reach that port.
+    #[serde(default)]
+    pub faults: bool,
 }
 
 fn default_heartbeat_interval_ms() -> u64 {
@@ -170,6 +173,7 @@ impl ServerOptions {
             memtable_bytes: default_table_memory_bytes(),
             block_cache_bytes: default_table_memory_bytes(),
             log_retention_bytes: default_log_retention_bytes(),
+            faults: false,
         }
     }
 

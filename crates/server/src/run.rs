@@ -19,12 +19,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminStatus, Metrics};
+use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
 use crate::clients;
 use crate::clock::Clock;
 use crate::core_loop::{CoreThread, Ended, Item, Surroundings};
 use crate::errors::{StartError, listen};
+use crate::fault_table::Faults;
 use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle};
 use crate::identity::{Directory, Membership, random};
 use crate::inbox::Inbox;
@@ -140,7 +141,8 @@ impl Running {
         membership: Membership,
         (clients, peers, admin): (TcpListener, TcpListener, TcpListener),
     ) -> Result<Self, RunError> {
-        let (id, incarnation, clock) = (directory.identity().node, random(), Clock::new());
+        let faults = if options.faults { enable_faults() } else { Faults::default() };
+        let (id, incarnation, clock) = (directory.identity().node, random(), Clock::new(faults));
         let (core, metrics, watches) = (Inbox::new(), Metrics::new(), Watches::new());
         let published = Arc::new(Published::new(id));
         let store = options.data_dir.join(STORE);
@@ -155,7 +157,7 @@ impl Running {
         );
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
         let desk = FrontDesk::new(membership.clone(), backend.clone());
-        let transport = PeerTransport::start(peers, local, ToCore(core.clone()), desk, metrics.clone());
+        let transport = PeerTransport::start_with_faults(peers, local, ToCore(core.clone()), desk, metrics.clone(), faults);
         transport.add_contacts(membership.contacts.clone());
         let (members_changed, members_changes) = watch::channel(());
         let surroundings = Process {
@@ -163,6 +165,7 @@ impl Running {
             watches: watches.clone(),
             published: published.clone(),
             metrics: metrics.clone(),
+            faults,
             members_changed,
             last_leader: AtomicU64::new(0),
         };
@@ -176,6 +179,9 @@ impl Running {
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
         let service = EtcdService::new(backend.clone(), clients::http_routes(published.clone()));
         tokio::spawn(clients::serve(clients, service, stopping.clone()));
+        let known = published.clone();
+        let resolve = Box::new(move |word: &str| find_member(&known, word));
+        let desk = faults.table().map(|table| FaultDesk { table, resolve });
         let state = AdminView {
             backend,
             watches: watches.clone(),
@@ -183,7 +189,7 @@ impl Running {
             cluster: membership.cluster.to_string(),
             ready_index: OnceLock::new(),
         };
-        tokio::spawn(admin::serve(admin, move || state.status(), metrics, until(stopping)));
+        tokio::spawn(admin::serve(admin, move || state.status(), metrics, desk, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
         Ok(Running { path, core, ended, removed, transport, watches, stop })
@@ -209,6 +215,24 @@ impl Running {
             Some(Ok(())) | None => Ok(()),
         }
     }
+}
+
+fn enable_faults() -> Faults {
+    tracing::warn!(
+        "started with faults: whoever reaches the admin port can make this node lose messages, wait for its disk and jump in time"
+    );
+    Faults::enabled()
+}
+
+/// The member with this name, peer address or hexadecimal id.
+fn find_member(published: &Published, word: &str) -> Option<NodeId> {
+    let members = published.reader()?.members().ok()?;
+    let is = |member: &&Member| {
+        member.name == word
+            || member.peer_urls.iter().any(|url| peer_address(url) == peer_address(word))
+            || format!("{:x}", member.id.0) == word
+    };
+    members.iter().find(is).map(|member| member.id)
 }
 
 fn open_store(
@@ -297,6 +321,7 @@ struct Process {
     watches: Watches,
     published: Arc<Published>,
     metrics: Metrics,
+    faults: Faults,
     members_changed: watch::Sender<()>,
     last_leader: AtomicU64,
 }
@@ -308,6 +333,13 @@ impl Surroundings for Process {
 
     fn events(&self, revision: Revision, events: Vec<Event>) {
         self.watches.publish(revision, events);
+    }
+
+    fn before_sync(&self) {
+        if let Some(delay) = self.faults.sync_delay() {
+            // Nobody wakes this thread, so it is a sleep.
+            std::thread::park_timeout(delay);
+        }
     }
 
     fn synced(&self, took: Duration, _commands: usize) {

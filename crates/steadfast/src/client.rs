@@ -73,7 +73,7 @@ pub(crate) fn write_error(status: Status) -> anyhow::Error {
 }
 
 /// Whether the cluster said that it did not even try.
-fn is_refusal(status: &Status) -> bool {
+pub(crate) fn is_refusal(status: &Status) -> bool {
     matches!(status.message(), "etcdserver: no leader" | "etcdserver: too many requests")
 }
 

@@ -19,7 +19,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("server", &["types", "consensus", "state", "storage", "node", "etcd-api"]),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
-    ("steadfast", &["types", "state", "etcd-api", "server"]),
+    ("steadfast", &["types", "state", "proof", "etcd-api", "server"]),
     ("xtask", &[]),
 ];
 

@@ -1,13 +1,15 @@
 //! The admin port: health, status and metrics over HTTP.
 //!
 //! `/livez` answers while the process serves at all; `/readyz` while the node can serve clients; `/status` is JSON; `/metrics` is
-//! Prometheus' text form. Nothing here changes anything. Left out: authentication; give the port an address that only operators reach.
+//! Prometheus' text form. Nothing of these changes anything; `/faults` does, and is there only if the node was started to have faults injected. Left out: authentication; give the port an address that only operators reach.
 
 mod connections;
+mod faults;
 mod metrics;
 mod status;
 
 pub use connections::{ADMIN_CONNECTIONS, CONNECTION_LIFETIME};
+pub use faults::FaultDesk;
 pub use metrics::{Description, METRICS, Metrics, resident_bytes};
 pub use status::{AdminStatus, Check};
 
@@ -55,10 +57,12 @@ pub async fn serve(
     listener: TcpListener,
     state: impl AdminState,
     metrics: Metrics,
+    faults: Option<FaultDesk>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let admin = Arc::new(Admin { state: Box::new(state), metrics: metrics.clone() });
-    let serving = axum::serve(connections::Bounded::new(listener), routes(admin)).with_graceful_shutdown(stop);
+    let serving = axum::serve(connections::Bounded::new(listener), routes(admin).merge(faults.map_or_else(Router::new, faults::routes)))
+        .with_graceful_shutdown(stop);
     tokio::select! {
         served = async { serving.await } => served,
         never = tidy_up(metrics) => match never {},

@@ -10,8 +10,13 @@ use tokio::sync::oneshot;
 use super::*;
 
 async fn fetch(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    call(address, "GET", path, "").await
+}
+
+async fn call(address: std::net::SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
@@ -36,7 +41,7 @@ async fn health_status_and_metrics_are_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, state, Metrics::new(), async move { drop(stopped.await) }));
+    let server = tokio::spawn(serve(listener, state, Metrics::new(), None, async move { drop(stopped.await) }));
 
     assert_eq!(fetch(address, "/livez").await, (200, "ok\n".to_owned()));
     let (code, text) = fetch(address, "/readyz").await;
@@ -54,6 +59,32 @@ async fn health_status_and_metrics_are_served() {
     let (_, text) = fetch(address, "/metrics").await;
     assert!(text.contains("\nsteadfast_applied_index 8\n") && text.contains("\nsteadfast_leader 1\n"), "{text}");
     assert_eq!(fetch(address, "/nothing").await.0, 404);
+    assert_eq!(fetch(address, "/faults").await.0, 404, "only a node that was started for it has faults");
+
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn faults_are_set_shown_and_cleared() {
+    let faults = crate::fault_table::Faults::enabled();
+    let resolve = Box::new(|word: &str| (word == "n2").then_some(NodeId(2)));
+    let desk = FaultDesk { table: faults.table().unwrap(), resolve };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, AdminStatus::default, Metrics::new(), Some(desk), async move { drop(stopped.await) }));
+
+    let (code, text) = call(address, "PUT", "/faults", r#"{"drop_to":["n2"]}"#).await;
+    assert!(code == 200 && faults.drops_to(NodeId(2)), "{text}");
+    assert!(fetch(address, "/faults").await.1.contains(r#""drop_to":["n2"]"#));
+    let (code, text) = call(address, "PUT", "/faults", r#"{"dorp_to":["n2"]}"#).await;
+    assert!(code == 400 && text.contains("drop_from, drop_to, delay_ms") && text.contains("dorp_to"), "{text}");
+    assert_eq!(call(address, "PUT", "/faults", r#"{"drop_to":["n9"]}"#).await.0, 400);
+    assert!(faults.drops_to(NodeId(2)), "a refused table changes nothing");
+    assert_eq!(call(address, "PUT", "/faults", &" ".repeat(20_000)).await.0, 413);
+    assert_eq!(call(address, "DELETE", "/faults", "").await.0, 200);
+    assert!(!faults.drops_to(NodeId(2)));
 
     stop.send(()).unwrap();
     server.await.unwrap().unwrap();

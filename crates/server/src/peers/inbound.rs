@@ -170,6 +170,10 @@ async fn greet_back<E: PeerEvents>(shared: &Arc<Shared>, visitor: Visitor, event
         tracing::debug!(%from, "a malformed greeting");
         return;
     };
+    if shared.faults.drops_from(hello.from) {
+        // As if the greeting had never arrived.
+        return sleep(HANDSHAKE_TIMEOUT).await;
+    }
     if let Err(refusal) = admit(shared, &hello) {
         shared.metrics.peer_connections_refused.increment(1);
         if shared.complaints.first(hello.from, &refusal) {
@@ -287,14 +291,18 @@ async fn take_frames<E: PeerEvents>(
                 continue;
             }
         }
-        heard = Instant::now();
+        if !shared.faults.drops_from(node) {
+            heard = Instant::now();
+        }
     }
 }
 
 /// Hands on all frames that are wholly here, and answers signs of life.
 async fn hand_on<E: PeerEvents>(shared: &Shared, node: NodeId, stream: &mut FrameReader<TcpStream>, events: &E) -> Result<(), FrameError> {
     while let Some(frame) = stream.buffered()? {
-        if frame.is_empty() {
+        if shared.faults.drops_from(node) {
+            shared.count_dropped(1);
+        } else if frame.is_empty() {
             // If the socket takes no answer now, the next will do.
             let _ = stream.stream().try_write(&[0]);
         } else {

@@ -45,6 +45,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::admin::Metrics;
+use crate::fault_table::Faults;
 use complaints::Complaints;
 use inbound::Session;
 use roster::Roster;
@@ -110,6 +111,7 @@ pub struct PeerTransport {
 struct Shared {
     local: LocalPeer,
     metrics: Metrics,
+    faults: Faults,
     roster: Roster,
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
@@ -121,9 +123,22 @@ struct Shared {
 impl PeerTransport {
     /// Starts to accept peers; whom to dial comes by [`PeerTransport::add_contacts`] and [`PeerTransport::set_peers`]. Call it on a tokio runtime, which the transport then uses.
     pub fn start<E: PeerEvents, R: Reception>(listener: TcpListener, local: LocalPeer, events: E, reception: R, metrics: Metrics) -> Self {
+        Self::start_with_faults(listener, local, events, reception, metrics, Faults::default())
+    }
+
+    /// The same, on a network with faults.
+    pub fn start_with_faults<E: PeerEvents, R: Reception>(
+        listener: TcpListener,
+        local: LocalPeer,
+        events: E,
+        reception: R,
+        metrics: Metrics,
+        faults: Faults,
+    ) -> Self {
         let shared = Arc::new(Shared {
             local,
             metrics,
+            faults,
             roster: Roster::default(),
             sessions: Mutex::default(),
             complaints: Complaints::default(),

@@ -131,7 +131,7 @@ impl Dialer {
             Ok(stream) => {
                 let begin = Instant::now();
                 self.connected(address);
-                match carry(&self.shared, &self.peer, stream, self.stop.clone()).await {
+                match carry(&self.shared, (self.node, &self.peer), stream, self.stop.clone()).await {
                     Ok(()) => return ControlFlow::Break(()),
                     Err(reason) => tracing::info!(peer = %self.node, address, "lost the connection to the peer: {reason}"),
                 }
@@ -185,6 +185,10 @@ impl Dialer {
 }
 
 async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<TcpStream, HandshakeError> {
+    if shared.faults.drops_to(node) {
+        sleep(DIAL_TIMEOUT).await;
+        return Err(HandshakeError::TimedOut(DIAL_TIMEOUT));
+    }
     let stream = dial(address).await?;
     let local = &shared.local;
     let hello =
@@ -194,7 +198,7 @@ async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<TcpStre
 }
 
 /// Sends until the connection fails (an error) or the transport stops.
-async fn carry(shared: &Shared, peer: &Peer, stream: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
+async fn carry(shared: &Shared, peer: (NodeId, &Peer), stream: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
     let (read, write) = stream.into_split();
     tokio::select! {
         ended = send_all(shared, peer, write, stop) => ended,
@@ -215,8 +219,13 @@ async fn listen_for_life(mut read: OwnedReadHalf) -> io::Error {
     }
 }
 
-async fn send_all(shared: &Shared, peer: &Peer, write: OwnedWriteHalf, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let mut writer = Writer { shared, write, out: BytesMut::with_capacity(COALESCE_BYTES + COPY_BYTES) };
+async fn send_all(
+    shared: &Shared,
+    (node, peer): (NodeId, &Peer),
+    write: OwnedWriteHalf,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut writer = Writer { shared, node, write, out: BytesMut::with_capacity(COALESCE_BYTES + COPY_BYTES) };
     let mut frames = VecDeque::new();
     let mut signs = interval(SIGN_INTERVAL);
     signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -226,6 +235,9 @@ async fn send_all(shared: &Shared, peer: &Peer, write: OwnedWriteHalf, mut stop:
             () = peer.queue.take_all(&mut frames) => {}
             _ = signs.tick() => put_frame(&mut writer.out, &[]),
             () = stopped(&mut stop) => break,
+        }
+        if let Some(delay) = shared.faults.delay() {
+            sleep(delay).await;
         }
         writer.send(&mut frames).await?;
     }
@@ -240,6 +252,7 @@ async fn send_all(shared: &Shared, peer: &Peer, write: OwnedWriteHalf, mut stop:
 /// Brings frames to the socket in few writes.
 struct Writer<'a> {
     shared: &'a Shared,
+    node: NodeId,
     write: OwnedWriteHalf,
     out: BytesMut,
 }
@@ -247,6 +260,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn send(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
         let count = frames.len() as u64;
+        if self.shared.faults.drops_to(self.node) {
+            frames.clear();
+            self.out.clear();
+            self.shared.count_dropped(count);
+            return Ok(());
+        }
         for frame in frames.drain(..) {
             debug_assert!(frame.len() <= limits::PEER_FRAME_BYTES);
             if frame.len() >= COPY_BYTES {

@@ -1,12 +1,14 @@
 //! The end of a run: everything heals, the cluster must make progress, become equal, and still hold all that it acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
 use super::faults::{LASTING, LASTING_FAULTS, LastingFault};
+use super::machine::Machine;
+use super::members::Members;
 use super::{Cluster, ELECTION_TIMEOUT};
 use crate::workload::{OperationNumber, seen};
 use crate::world::Time;
@@ -126,12 +128,26 @@ impl Cluster {
         let deadline = self.now() + ELECTION_TIMEOUT * AGREEMENT_ELECTION_TIMEOUTS;
         loop {
             self.attend_members();
-            let found = convergence::check(self.members().len(), &self.replicas()).and_then(|()| self.contents());
+            let members = self.members();
+            let found = convergence::check(members.len(), &self.replicas());
+            let found = found.and_then(|()| self.voters_count(&members)).and_then(|()| self.contents());
             if found.is_ok() || self.now() >= deadline {
                 return found;
             }
             self.run_until(self.now() + Duration::from_millis(20))?;
         }
+    }
+
+    /// Every member that is to vote does, on every node.
+    fn voters_count(&self, members: &Members) -> Result<(), Violation> {
+        let wanted: BTreeSet<NodeId> = members.iter().filter(|(_, votes)| **votes).map(|(id, _)| *id).collect();
+        for node in self.machines.values().filter_map(Machine::node) {
+            let configuration = node.status().consensus.configuration;
+            if configuration.voters != wanted || configuration.is_joint() {
+                return Err(Violation::new("membership", format!("{} has {configuration:?}, and {members:?} are members", node.id())));
+            }
+        }
+        Ok(())
     }
 
     /// What each replica holds.

@@ -96,6 +96,7 @@ mod tests {
             block-cache-bytes = 16777216
             log-retention-bytes = 67108864
             log-format = "json"
+            faults = true
         "#;
         let keys: Vec<String> = text.parse::<toml::Table>().expect("valid").keys().cloned().collect();
         let mut known = known_keys();

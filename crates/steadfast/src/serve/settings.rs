@@ -65,6 +65,10 @@ pub(super) struct Settings {
     /// Log kept for nodes that were away, so that they catch up without a snapshot [default: 67108864]
     #[arg(long, env = "STEADFAST_LOG_RETENTION_BYTES", hide_env = true, value_name = "BYTES")]
     log_retention_bytes: Option<u64>,
+    /// Let the admin port inject faults into this node, for drills: lost messages, a slow disk, a jumping clock
+    #[arg(long, env = "STEADFAST_FAULTS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    faults: Option<bool>,
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "STEADFAST_LOG_FORMAT", hide_env = true, value_enum, hide_possible_values = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -130,6 +134,7 @@ impl Settings {
             memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
+            faults: self.faults.or(file.faults),
             log_format: self.log_format.or(file.log_format),
         })
     }
@@ -179,6 +184,7 @@ impl Settings {
             memtable_bytes: self.memtable_bytes.unwrap_or(defaults.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
+            faults: self.faults.unwrap_or(defaults.faults),
             ..defaults
         };
         options.validate().map_err(|error| UsageError(error.to_string()))?;
