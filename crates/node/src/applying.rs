@@ -11,8 +11,7 @@ use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Entry, LogIndex};
 
 use crate::jobs::{Job, Kind};
-use crate::message::CallAnswer;
-use crate::node::{LeaseCaller, Node, Waiter};
+use crate::node::{Node, Waiter};
 use crate::snapshot_receive::Receiving;
 use crate::{Answer, LogCommand, Notice, PeerMessage};
 
@@ -178,10 +177,7 @@ impl<S, D: Disk> Node<S, D> {
         for waiter in self.reads.applied(applied) {
             match waiter {
                 Waiter::Client(slot) => self.out.answers.push((slot, Answer::Readable)),
-                Waiter::Lease { caller: LeaseCaller::Local(slot), ttl } => self.out.answers.push((slot, Answer::Lease(ttl))),
-                Waiter::Lease { caller: LeaseCaller::Remote { node, number }, ttl } => {
-                    self.send(node, &PeerMessage::CallAnswer { number, answer: CallAnswer::Lease(ttl) });
-                }
+                Waiter::Lease { caller, question } => self.answer_lease(caller, question),
             }
         }
     }

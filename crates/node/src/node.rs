@@ -17,7 +17,7 @@ use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::Tables;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId, Rng, Term};
+use steadfast_types::{Entry, HardState, Instant, LeaseId, LogIndex, LogPosition, NodeId, Rng, Term};
 
 use crate::applying::HELD_BACK_BYTES;
 use crate::calls::Calls;
@@ -30,7 +30,7 @@ use crate::reads::Reads;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
 use crate::start::{self, Bootstrap, OpenError, Opened, Options};
-use crate::{Answer, Input, LeaseTtl, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
+use crate::{Answer, Input, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
 
 /// After the disk was found full, nothing more is written to the tables for this long.
 pub(crate) const DISK_RETRY: steadfast_types::time::Duration = steadfast_types::time::Duration::from_secs(1);
@@ -95,8 +95,15 @@ pub(crate) struct Compared {
 pub(crate) enum Waiter<S> {
     /// A client's read.
     Client(S),
-    /// An answer that only a true leader may give, to its own client or another node's call.
-    Lease { caller: LeaseCaller<S>, ttl: LeaseTtl },
+    /// A question that only a true leader may answer, once it has applied all that was committed before: its own client's, or another node's call.
+    Lease { caller: LeaseCaller<S>, question: LeaseQuestion },
+}
+
+/// What is asked of a lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum LeaseQuestion {
+    KeepAlive(LeaseId),
+    TimeToLive(LeaseId),
 }
 
 #[derive(Debug)]

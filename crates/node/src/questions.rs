@@ -7,7 +7,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{NodeId, Term, limits};
 
 use crate::message::{CallAnswer, Question};
-use crate::node::{Caller, LeaseCaller, Node, Waiter};
+use crate::node::{Caller, LeaseCaller, LeaseQuestion, Node, Waiter};
 use crate::{Answer, LeaseTtl, MembershipChange, PeerMessage, Refusal};
 
 impl<S, D: Disk> Node<S, D> {
@@ -15,15 +15,10 @@ impl<S, D: Disk> Node<S, D> {
         let patience = self.options.heartbeat_interval;
         for (number, question) in self.calls.due(self.now, patience) {
             match question {
-                Question::KeepAlive(id) | Question::TimeToLive(id) if self.leases.is_running() => {
-                    let ttl = self.lease_time(&question, id);
-                    if let Some(Caller::Client(slot)) = self.calls.answered(number) {
-                        let deadline = self.now + self.options.request_timeout;
-                        self.reads.add(Waiter::Lease { caller: LeaseCaller::Local(slot), ttl }, deadline);
-                    }
-                }
                 // Not established yet: asked again after `patience`.
-                Question::KeepAlive(_) | Question::TimeToLive(_) => {}
+                Question::KeepAlive(_) | Question::TimeToLive(_) if !self.leases.is_running() => {}
+                Question::KeepAlive(id) => self.answer_own_call(number, LeaseQuestion::KeepAlive(id)),
+                Question::TimeToLive(id) => self.answer_own_call(number, LeaseQuestion::TimeToLive(id)),
                 Question::ChangeMembership { origin, change } => match self.change_membership(origin, &change) {
                     Ok(()) => drop(self.calls.answered(number)),
                     Err(refusal) => self.on_call_answer(number, CallAnswer::Refused(refusal)),
@@ -32,13 +27,40 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
+    fn answer_own_call(&mut self, number: u64, question: LeaseQuestion) {
+        if let Some(Caller::Client(slot)) = self.calls.answered(number) {
+            self.await_lease(LeaseCaller::Local(slot), question);
+        }
+    }
+
+    /// A lease is renewed as soon as that is asked for, so that it does not end meanwhile; what is answered, [`Node::answer_lease`] finds out.
+    fn await_lease(&mut self, caller: LeaseCaller<S>, question: LeaseQuestion) {
+        self.lease_time(question);
+        self.reads.add(Waiter::Lease { caller, question }, self.now + self.options.request_timeout);
+    }
+
     /// Renews or looks at a lease.
-    pub(crate) fn lease_time(&mut self, question: &Question, id: steadfast_types::LeaseId) -> LeaseTtl {
+    fn lease_time(&mut self, question: LeaseQuestion) -> LeaseTtl {
         let remaining_s = match question {
-            Question::KeepAlive(_) => self.leases.renew(id, self.now),
-            Question::TimeToLive(_) | Question::ChangeMembership { .. } => self.leases.remaining_s(id, self.now),
+            LeaseQuestion::KeepAlive(id) => self.leases.renew(id, self.now),
+            LeaseQuestion::TimeToLive(id) => self.leases.remaining_s(id, self.now),
         };
         LeaseTtl { remaining_s }
+    }
+
+    /// Answers when this node has been confirmed as the leader and has applied all that was committed when it was asked: another node may have applied,
+    /// and answered, a grant or a revocation before. One that leads no more can't say.
+    pub(crate) fn answer_lease(&mut self, caller: LeaseCaller<S>, question: LeaseQuestion) {
+        let ttl = self.leases.is_running().then(|| self.lease_time(question));
+        match (caller, ttl) {
+            (LeaseCaller::Local(slot), Some(ttl)) => self.out.answers.push((slot, Answer::Lease(ttl))),
+            (LeaseCaller::Local(slot), None) => self.refuse(slot, Refusal::LeaderChanged),
+            (LeaseCaller::Remote { node, number }, Some(ttl)) => {
+                self.send(node, &PeerMessage::CallAnswer { number, answer: CallAnswer::Lease(ttl) });
+            }
+            // It asks the new leader.
+            (LeaseCaller::Remote { .. }, None) => {}
+        }
     }
 
     pub(crate) fn on_call(&mut self, from: NodeId, term: Term, number: u64, question: Question) {
@@ -48,13 +70,9 @@ impl<S, D: Disk> Node<S, D> {
         }
         self.intake.enter_term(term);
         match question {
-            Question::KeepAlive(id) | Question::TimeToLive(id) => {
-                if self.leases.is_running() {
-                    let ttl = self.lease_time(&question, id);
-                    let caller = LeaseCaller::Remote { node: from, number };
-                    self.reads.add(Waiter::Lease { caller, ttl }, self.now + self.options.request_timeout);
-                }
-            }
+            Question::KeepAlive(_) | Question::TimeToLive(_) if !self.leases.is_running() => {}
+            Question::KeepAlive(id) => self.await_lease(LeaseCaller::Remote { node: from, number }, LeaseQuestion::KeepAlive(id)),
+            Question::TimeToLive(id) => self.await_lease(LeaseCaller::Remote { node: from, number }, LeaseQuestion::TimeToLive(id)),
             // A doubled question must not be refused because of what the first one began.
             Question::ChangeMembership { origin, .. } if !self.intake.is_new_change(origin) => {}
             Question::ChangeMembership { origin, change } => {

@@ -5,6 +5,7 @@
 
 mod client;
 mod dev;
+mod drill;
 mod endpoints;
 mod kv;
 mod member;
@@ -56,6 +57,8 @@ enum Command {
     Member(member::MemberArgs),
     /// Hand leadership to another node
     MoveLeader(move_leader::MoveLeaderArgs),
+    /// Break a cluster on purpose while clients use it, and judge what they saw
+    Drill(drill::DrillArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
+        Command::Drill(args) => drill::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
