@@ -1,0 +1,161 @@
+//! `steadfast drill`: a live cluster is broken on purpose while clients use it, and what they saw is judged.
+//!
+//! Each drill is declared in a file (`drills/`): faults at their times, a load, and what is expected. A run starts a cluster of its own (or
+//! takes a given one), sends requests at their times, carries the faults out, heals, reads everything back, and asks the checkers of `proof`
+//! about the history of what clients asked and were told. The report says what was measured, and what it means.
+//!
+//! Left out: several machines; faults on them need somebody there.
+
+mod cluster;
+mod damage;
+mod declaration;
+mod faults;
+mod figures;
+mod http;
+mod limited_disk;
+mod load;
+mod page;
+mod process;
+mod progress;
+mod report;
+mod request;
+mod run;
+mod sampler;
+mod stopwatch;
+mod verdict;
+mod watcher;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::show;
+use crate::usage::UsageError;
+use cluster::Against;
+use declaration::Declaration;
+use report::Outcome;
+
+/// What `steadfast drill` takes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without --against, each drill starts a cluster of its own on free ports, in a temporary directory, and
+removes it. Each takes less than a minute. full-disk needs root, for a small file system.
+
+Exit status: 0 if every promise and expectation held, else 1.
+
+Examples:
+  steadfast drill list
+  steadfast drill                                          all of them, some minutes
+  steadfast drill kill-leader --html report.html
+  steadfast drill my-own.toml                              a drill of your own, declared like those in drills/
+  STEADFAST_FAULTS=true steadfast dev                      a cluster that lets itself be broken, and in another terminal:
+  steadfast drill partition-leader --against ./steadfast-data
+  steadfast drill no-fault --against 10.0.0.1:2379,10.0.0.2:2379 --minutes 5    while you pull the plugs yourself")]
+pub(crate) struct DrillArgs {
+    /// Which: names, or files that end in .toml; `list` shows them [default: all]
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// A running cluster instead of one of its own: the directory of a `steadfast dev`, or client addresses
+    #[arg(long, value_name = "DIR|ADDR,…", value_parser = Against::parse)]
+    against: Option<Against>,
+    /// Repeat each drill's faults for so long
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=240))]
+    minutes: Option<u64>,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the report as one page with timelines
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+/// Runs drills, or lists them.
+pub(crate) fn run(args: &DrillArgs) -> Result<()> {
+    if args.names.iter().any(|name| name == "list") {
+        if args.names.len() > 1 {
+            return Err(UsageError("list stands alone: leave the other names out".into()).into());
+        }
+        return Ok(show::print(list(&declaration::built_in()))?);
+    }
+    let drills = declaration::find(&args.names)?;
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run_all(args, &drills))
+}
+
+fn list(drills: &[Declaration]) -> String {
+    let row = |drill: &Declaration| {
+        let mut kinds: Vec<String> = Vec::new();
+        for kind in drill.faults.iter().map(|fault| fault.kind.to_string()) {
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        vec![drill.name.clone(), drill.seconds.to_string(), drill.faults.len().to_string(), kinds.join(", ")]
+    };
+    let table = show::table(&["DRILL", "SECONDS", "FAULTS", "KINDS"], &["SECONDS", "FAULTS"], drills.iter().map(row));
+    let purposes: String = drills.iter().map(|drill| format!("\n{}: {}", drill.name, drill.purpose)).collect();
+    format!("{table}\n{purposes}")
+}
+
+async fn run_all(args: &DrillArgs, drills: &[Declaration]) -> Result<()> {
+    let against = args.against.clone().unwrap_or(Against::Own);
+    let mut outcomes: Vec<(String, Outcome)> = Vec::new();
+    for drill in drills {
+        let rounds = args.minutes.map_or(1, |minutes| (minutes * 60).div_ceil(drill.seconds));
+        let outcome = match against.refuses(drill).await {
+            Some(reason) => Outcome::Refused(reason),
+            None => tokio::select! {
+                outcome = run::run(drill, &against, rounds) => {
+                    outcome.map_or_else(|error| Outcome::Failed(format!("{error:#}")), |report| Outcome::Run(Box::new(report)))
+                }
+                interrupted = tokio::signal::ctrl_c() => {
+                    interrupted?;
+                    bail!("interrupted; a cluster of the drill's own has ended");
+                }
+            },
+        };
+        match &outcome {
+            Outcome::Run(report) => show::print(report.text())?,
+            Outcome::Refused(reason) => show::print(format!("{}: not run: {reason}\n", drill.name))?,
+            Outcome::Failed(reason) => show::print(format!("{}: FAILED: {reason}\n", drill.name))?,
+        }
+        outcomes.push((drill.name.clone(), outcome));
+    }
+    write_reports(args, &outcomes)?;
+    conclude(&args.names, &outcomes)
+}
+
+fn write_reports(args: &DrillArgs, outcomes: &[(String, Outcome)]) -> Result<()> {
+    let write = |path: &PathBuf, text: String| std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
+    if let Some(path) = &args.json {
+        write(path, serde_json::to_string_pretty(&report::to_json(outcomes))? + "\n")?;
+    }
+    if let Some(path) = &args.html {
+        write(path, page::page(outcomes))?;
+    }
+    Ok(())
+}
+
+/// Says how all went. An error if one was bad, or one that was asked for by name could not be run.
+fn conclude(asked_for: &[String], outcomes: &[(String, Outcome)]) -> Result<()> {
+    if outcomes.len() > 1 {
+        show::print(report::summary(outcomes))?;
+    }
+    show::print("\nWhat the numbers mean:")?;
+    for (name, meaning) in report::MEANINGS {
+        show::print(format!("  {name}: {meaning}"))?;
+    }
+    let named = |is: &dyn Fn(&Outcome) -> bool| {
+        let names = outcomes.iter().filter(|(_, outcome)| is(outcome)).map(|(name, _)| name.as_str());
+        names.collect::<Vec<_>>()
+    };
+    let failed = named(&|outcome| !report::is_good(outcome));
+    if !failed.is_empty() {
+        bail!("{} of {} drills failed: {}", failed.len(), outcomes.len(), failed.join(", "));
+    }
+    let refused = named(&|outcome| matches!(outcome, Outcome::Refused(_)));
+    if refused.len() == outcomes.len() || (!asked_for.is_empty() && !refused.is_empty()) {
+        bail!("not run: {} (the reasons stand above)", refused.join(", "));
+    }
+    Ok(())
+}
