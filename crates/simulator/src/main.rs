@@ -37,6 +37,19 @@ enum Command {
         #[arg(long, value_parser = parse_bug)]
         planted: Option<Bug>,
     },
+    /// Plants a bug and runs seeds until a checker catches it; prints one line: its number, the checker, the seeds it took.
+    #[cfg(planted)]
+    Catch {
+        /// Its number.
+        #[arg(value_parser = parse_bug)]
+        bug: Bug,
+        /// How many seeds at most.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+    },
+    /// Lists the bugs that can be planted: number, tab, what it is.
+    #[cfg(planted)]
+    Bugs,
     /// Runs one seed again.
     Replay {
         /// Which seed.
@@ -73,11 +86,20 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command;
     #[cfg(planted)]
     {
-        let (Command::Run { planted, .. } | Command::Replay { planted, .. }) = &command;
-        planted.iter().for_each(|bug| steadfast_types::planted::plant(*bug));
+        if let Command::Run { planted, .. } | Command::Replay { planted, .. } = &command {
+            planted.iter().for_each(|bug| steadfast_types::planted::plant(*bug));
+        }
     }
     match command {
         Command::Run { seeds, nodes, keep_going, verbose, .. } => run_many(seeds, nodes, keep_going, verbose),
+        #[cfg(planted)]
+        Command::Catch { bug, seeds } => catch(bug, seeds),
+        #[cfg(planted)]
+        Command::Bugs => {
+            println!("{}", steadfast_types::planted::MARKER);
+            BUGS.iter().for_each(|(bug, what)| println!("{}\t{what}", *bug as u32));
+            ExitCode::SUCCESS
+        }
         Command::Replay { seed, nodes, trace, .. } => {
             let mode = if trace { TraceMode::Print } else { TraceMode::Record };
             let report = run(seed, nodes, mode);
@@ -85,6 +107,17 @@ fn main() -> ExitCode {
             ExitCode::from(u8::from(report.outcome.is_err()))
         }
     }
+}
+
+#[cfg(planted)]
+fn catch(bug: Bug, seeds: u64) -> ExitCode {
+    steadfast_types::planted::plant(bug);
+    let caught = (0..seeds).find_map(|seed| run(seed, None, TraceMode::Hash).outcome.err().map(|violation| (seed, violation.checker)));
+    match caught {
+        Some((seed, checker)) => println!("{}\tcaught\t{checker}\t{}", bug as u32, seed + 1),
+        None => println!("{}\tMISSED\t-\t{seeds}", bug as u32),
+    }
+    ExitCode::from(u8::from(caught.is_none()))
 }
 
 fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool, verbose: bool) -> ExitCode {

@@ -71,7 +71,7 @@ pub enum Bug {
 }
 
 #[cfg(planted)]
-pub use chosen::{BUGS, is_planted, plant};
+pub use chosen::{BUGS, MARKER, is_planted, plant};
 
 /// Whether `bug` is planted: never, in this build.
 #[cfg(not(planted))]
@@ -86,6 +86,9 @@ mod chosen {
     use core::sync::atomic::{AtomicU32, Ordering};
 
     use super::Bug;
+
+    /// Text that is in every program of such a build, and in no other.
+    pub const MARKER: &str = "this build can have bugs planted in it";
 
     /// All of them.
     pub const BUGS: &[(Bug, &str)] = &[

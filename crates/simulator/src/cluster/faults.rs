@@ -179,8 +179,7 @@ impl Cluster {
     pub(super) fn begin_lasting(&mut self, fault: LastingFault) -> Vec<NodeId> {
         let now = self.queue.now();
         let nodes = self.node_ids();
-        let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
-        let victim = leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())]);
+        let victim = self.lasting_victim(&nodes);
         self.trace.note(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
         match fault {
             LastingFault::Down => self.keep_down(victim),
@@ -195,6 +194,21 @@ impl Cluster {
             }
         }
         nodes.into_iter().filter(|node| *node != victim).collect()
+    }
+
+    /// Most often the leader. Damage that nobody has noticed yet may show at any time: so where disks rot it is one whose disk does, and the others,
+    /// a majority, are well.
+    fn lasting_victim(&mut self, nodes: &[NodeId]) -> NodeId {
+        if self.swarm.corruption.is_some() {
+            return NodeId(self.faults_rng.u64(1..=self.rotting()));
+        }
+        let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
+        leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())])
+    }
+
+    /// The disks of so many nodes, the first ones, may rot: fewer than half of all. More than that can't be survived.
+    fn rotting(&self) -> u64 {
+        (self.swarm.nodes as u64 - 1) / 2
     }
 
     /// Ends what [`Cluster::begin_lasting`] began.
@@ -286,13 +300,12 @@ impl Cluster {
         self.ask(node, OperationNumber::NOBODY, RequestBody::Propose(Command::Compact { revision }), Duration::from_secs(1));
     }
 
-    /// Damages a sector of one of the first nodes, fewer than half of all: more than that can't be survived.
+    /// Damages a sector of one of the nodes that may rot.
     fn corrupt(&mut self) {
-        let damaged = (self.swarm.nodes as u64 - 1) / 2;
-        if damaged == 0 {
+        if self.rotting() == 0 {
             return;
         }
-        let node = NodeId(self.faults_rng.u64(1..=damaged));
+        let node = NodeId(self.faults_rng.u64(1..=self.rotting()));
         let tables = self.swarm.corruption_of_tables;
         if let Some((name, sector)) = self.machine(node).disk.corrupt_any(|name| tables || name.starts_with("log")) {
             self.counts.corruptions += 1;

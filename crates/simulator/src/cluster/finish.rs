@@ -69,8 +69,8 @@ impl Cluster {
             return Ok(());
         }
         let fault = match LASTING_FAULTS[self.faults_rng.usize(0..LASTING_FAULTS.len())] {
-            // In a longer row nobody reaches a majority.
-            LastingFault::Chain if voters > 5 || members.len() > voters => LastingFault::Isolated,
+            // In a longer row nobody reaches a majority; nor in one with a node that finds itself damaged now, and whose vote counts less.
+            LastingFault::Chain if voters > 5 || members.len() > voters || self.swarm.corruption.is_some() => LastingFault::Isolated,
             fault => fault,
         };
         let spared = self.begin_lasting(fault);

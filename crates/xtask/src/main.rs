@@ -1,0 +1,23 @@
+//! `cargo xtask planted`: whether the simulator catches each bug that can be planted.
+
+mod planted;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask planted [--seeds N] [BUG…]
+
+Builds the simulator with its planted bugs (into target/planted, apart from everything else), plants one after the other, and runs seeds until a checker
+catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((command, rest)) if command == "planted" => planted::run(rest),
+        _ => Err(USAGE.to_owned()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
