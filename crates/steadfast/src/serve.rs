@@ -56,7 +56,22 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
     if std::env::var_os(PARENT_PIPE).is_some() {
         std::thread::Builder::new().name("parent-pipe".into()).spawn(stop_with_parent)?;
     }
+    #[cfg(planted)]
+    plant()?;
     Ok(steadfast_server::run(settings.into_options()?)?)
+}
+
+/// In a build with bugs to choose from (`steadfast_types::planted`), plants the one whose number is in the environment: so a drill can be seen to
+/// find it. In any other build there is neither this nor any bug.
+#[cfg(planted)]
+fn plant() -> Result<()> {
+    use steadfast_types::planted::{BUGS, plant};
+    let Ok(number) = std::env::var("STEADFAST_PLANT") else { return Ok(()) };
+    let chosen = BUGS.iter().find(|(bug, _)| (*bug as u32).to_string() == number);
+    let (bug, what) = chosen.ok_or_else(|| crate::usage::UsageError(format!("STEADFAST_PLANT={number}: no bug has this number")))?;
+    tracing::warn!(number, what, "a bug is planted");
+    plant(*bug);
+    Ok(())
 }
 
 /// Waits for the end of standard input, then stops this process as SIGTERM would.

@@ -13,12 +13,15 @@ use steadfast_types::NodeId;
 
 use crate::fault_table::{FaultError, FaultRequest, FaultTable, TABLE_BYTES};
 
+/// Finds the member of a name, peer address or id.
+pub type Resolve = Box<dyn Fn(&str) -> Option<NodeId> + Send + Sync>;
+
 /// The fault table, and who its peers are.
 pub struct FaultDesk {
     /// What is injected.
     pub table: &'static FaultTable,
     /// The member of a name, peer address or id.
-    pub resolve: Box<dyn Fn(&str) -> Option<NodeId> + Send + Sync>,
+    pub resolve: Resolve,
 }
 
 /// The route.

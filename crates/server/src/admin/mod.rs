@@ -9,7 +9,7 @@ mod metrics;
 mod status;
 
 pub use connections::{ADMIN_CONNECTIONS, CONNECTION_LIFETIME};
-pub use faults::FaultDesk;
+pub use faults::{FaultDesk, Resolve};
 pub use metrics::{Description, METRICS, Metrics, resident_bytes};
 pub use status::{AdminStatus, Check};
 

@@ -307,9 +307,8 @@ impl Injector<'_> {
         until_done("the removal of the lost member", async || {
             let mut client = membership(&others).await?;
             let members = client.member_list(MemberListRequest { linearizable: true }).await?.into_inner().members;
-            match members.iter().find(|member| member.peer_ur_ls.contains(&peer)) {
-                Some(member) => drop(client.member_remove(MemberRemoveRequest { id: member.id }).await?),
-                None => {}
+            if let Some(member) = members.iter().find(|member| member.peer_ur_ls.contains(&peer)) {
+                client.member_remove(MemberRemoveRequest { id: member.id }).await?;
             }
             Ok(())
         })

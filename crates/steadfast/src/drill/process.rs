@@ -62,7 +62,7 @@ impl Process {
         let mut command = Command::new(program);
         // What this process was told about a node would contradict the command line.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STEADFAST_")) {
-            if name != "STEADFAST_LOG" {
+            if name != "STEADFAST_LOG" && name != "STEADFAST_PLANT" {
                 command.env_remove(name);
             }
         }

@@ -172,7 +172,7 @@ pub(super) fn five_nines(figures: &Figures) -> Option<String> {
     Some(if cost.lost_ms_per_fault == 0.0 {
         "no request failed: these faults cost nothing that this load could see, however often they come".into()
     } else {
-        format!("a fault cost {lost} of service: one in {} or more would leave 99.999 %", long_duration(cost.seconds_between_faults))
+        format!("a fault cost {lost} of service: one every {}, or rarer, would leave 99.999 %", long_duration(cost.seconds_between_faults))
     })
 }
 
@@ -346,7 +346,7 @@ pub(super) mod tests {
             "1000 in 10 s: 900 good, 60 bad, 40 unknown",
             "90.00 % by request (88.00 % to 92.00 %",
             "1.50 s for the worst client, 3",
-            "one in 27.8 hours",
+            "one every 27.8 hours, or rarer",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

@@ -12,16 +12,19 @@ use steadfast_types::Revision;
 
 use super::watcher::span;
 
+/// What a node says, by its name, or why it says nothing.
+pub(super) type Said<T> = (String, Result<T, String>);
+
 /// Everything that is known at the end.
 pub(super) struct Evidence {
     /// All requests, by time of invocation.
     pub(super) operations: Vec<steadfast_proof::history::Operation>,
     /// What the watch was told that was live all the time.
     pub(super) live: Watch,
-    /// What each node tells of the whole time when all is healed, by the node's name, or why it does not.
-    pub(super) replicas: Vec<(String, Result<Watch, String>)>,
+    /// What each node tells of the whole time when all is healed.
+    pub(super) replicas: Vec<Said<Watch>>,
     /// What each node says is there, and the revision it says so of.
-    pub(super) contents: Vec<(String, Result<(Revision, Seen), String>)>,
+    pub(super) contents: Vec<Said<(Revision, Seen)>>,
     /// The last revision of the drill, which is everyone's.
     pub(super) last: Revision,
     /// Where the drill's keys are.
@@ -79,7 +82,7 @@ fn changes(watch: &Watch) -> BTreeMap<Revision, Revised> {
     changes
 }
 
-fn agree(replicas: &[(String, Result<Watch, String>)], expected: &BTreeMap<Revision, Revised>) -> Option<String> {
+fn agree(replicas: &[Said<Watch>], expected: &BTreeMap<Revision, Revised>) -> Option<String> {
     for (name, watch) in replicas {
         let told = match watch {
             Ok(watch) => changes(watch),
@@ -93,7 +96,7 @@ fn agree(replicas: &[(String, Result<Watch, String>)], expected: &BTreeMap<Revis
     None
 }
 
-fn read_back(contents: &[(String, Result<(Revision, Seen), String>)], history: &History, prefix: &str) -> Option<String> {
+fn read_back(contents: &[Said<(Revision, Seen)>], history: &History, prefix: &str) -> Option<String> {
     let store = match Store::new(&history.changes) {
         Ok(store) => store,
         Err(violation) => return Some(violation.message),
