@@ -46,13 +46,14 @@ pub(super) enum Life {
 }
 
 impl Process {
-    /// The process of this id, if it has this command line.
+    /// The process with this command line: the one of this id, or one that was started since.
     pub(super) fn find(pid: i32, argv: &[String]) -> Result<Self> {
         let line: Vec<u8> = argv.iter().flat_map(|word| word.bytes().chain([0])).collect();
-        if !has_line(pid, &line) {
-            bail!("process {pid} does not run `{}`: start all nodes of the cluster before a drill", argv.join(" "));
+        let others = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        match std::iter::once(pid).chain(others).find(|pid| has_line(*pid, &line)) {
+            Some(pid) => Ok(Process::Found { pid, line }),
+            None => bail!("no process runs `{}`: start all nodes of the cluster before a drill", argv.join(" ")),
         }
-        Ok(Process::Found { pid, line })
     }
 
     /// Starts a node, with its messages in a file.
@@ -117,4 +118,21 @@ impl Process {
 /// Whether the process runs and has this command line; that of one that has ended is empty even before its parent has been told.
 fn has_line(pid: i32, line: &[u8]) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_is_found_by_its_command_line_alone() {
+        let argv = ["sleep".to_string(), format!("700.{:09}", std::process::id())];
+        Process::find(1, &argv).expect_err("nothing runs yet");
+        let mut child = Command::new(&argv[0]).arg(&argv[1]).spawn().expect("starts");
+        let mut found = Process::find(1, &argv).expect("it runs");
+        assert!(found.runs());
+        found.signal(Signal::KILL).expect("it is ours");
+        found.ended().await.expect("it ends");
+        assert!(!found.runs() && !child.wait().expect("a child").success());
+    }
 }
