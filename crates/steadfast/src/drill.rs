@@ -70,6 +70,9 @@ pub(crate) struct DrillArgs {
     html: Option<PathBuf>,
 }
 
+/// Requests that one drill keeps, at most: the checkers want all of them in memory, about a KiB each.
+const MOST_REQUESTS: u64 = 4_000_000;
+
 /// Runs drills, or lists them.
 pub(crate) fn run(args: &DrillArgs) -> Result<()> {
     if args.names.iter().any(|name| name == "list") {
@@ -79,7 +82,25 @@ pub(crate) fn run(args: &DrillArgs) -> Result<()> {
         return Ok(show::print(list(&declaration::built_in()))?);
     }
     let drills = declaration::find(&args.names)?;
+    drills.iter().try_for_each(|drill| check_size(drill, rounds(args, drill)))?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run_all(args, &drills))
+}
+
+/// How often the drill's faults are repeated.
+fn rounds(args: &DrillArgs, drill: &Declaration) -> u64 {
+    args.minutes.map_or(1, |minutes| (minutes * 60).div_ceil(drill.seconds))
+}
+
+fn check_size(drill: &Declaration, rounds: u64) -> Result<(), UsageError> {
+    let requests = drill.load.rate * drill.seconds * rounds;
+    if requests > MOST_REQUESTS {
+        let remedy = "give fewer --minutes, or declare a smaller load.rate";
+        return Err(UsageError(format!(
+            "{} would send {requests} requests, and at most {MOST_REQUESTS} can be checked: {remedy}",
+            drill.name
+        )));
+    }
+    Ok(())
 }
 
 fn list(drills: &[Declaration]) -> String {
@@ -101,7 +122,7 @@ async fn run_all(args: &DrillArgs, drills: &[Declaration]) -> Result<()> {
     let against = args.against.clone().unwrap_or(Against::Own);
     let mut outcomes: Vec<(String, Outcome)> = Vec::new();
     for drill in drills {
-        let rounds = args.minutes.map_or(1, |minutes| (minutes * 60).div_ceil(drill.seconds));
+        let rounds = rounds(args, drill);
         let outcome = match against.refuses(drill).await {
             Some(reason) => Outcome::Refused(reason),
             None => tokio::select! {
@@ -141,9 +162,9 @@ fn conclude(asked_for: &[String], outcomes: &[(String, Outcome)]) -> Result<()> 
     if outcomes.len() > 1 {
         show::print(report::summary(outcomes))?;
     }
-    show::print("\nWhat the numbers mean:")?;
-    for (name, meaning) in report::MEANINGS {
-        show::print(format!("  {name}: {meaning}"))?;
+    if outcomes.iter().any(|(_, outcome)| matches!(outcome, Outcome::Run(_))) {
+        show::print("\nWhat the numbers mean:")?;
+        report::MEANINGS.iter().try_for_each(|(name, meaning)| show::print(format!("  {name}: {meaning}")))?;
     }
     let named = |is: &dyn Fn(&Outcome) -> bool| {
         let names = outcomes.iter().filter(|(_, outcome)| is(outcome)).map(|(name, _)| name.as_str());

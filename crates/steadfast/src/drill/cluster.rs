@@ -248,7 +248,6 @@ impl Cluster {
     pub(super) async fn close(mut self) -> Result<()> {
         for node in &mut self.nodes {
             node.process.signal(Signal::CONT)?;
-            node.faults.clear();
             if self.life == Life::WithDrill {
                 node.process.signal(Signal::KILL)?;
                 node.process.ended().await?;
@@ -268,6 +267,10 @@ impl Drop for Cluster {
                     let _ = child.wait();
                 }
             }
+            return;
+        }
+        for node in &mut self.nodes {
+            node.heal_at_once();
         }
     }
 }
@@ -317,6 +320,21 @@ impl Node {
     fn last_line(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         text.lines().next_back().unwrap_or("(empty)").to_owned()
+    }
+}
+
+impl Node {
+    /// Leaves somebody's node without faults, when a drill is broken off. What is left to do is said.
+    fn heal_at_once(&mut self) {
+        let resumed = self.process.signal(Signal::CONT);
+        let has_faults = !self.faults.is_empty() && self.process.runs();
+        let told = if has_faults { http::call_at_once(&self.admin, "DELETE", "/faults") } else { Ok(()) };
+        if resumed.and(told).is_err() {
+            eprintln!("steadfast: {} may still have faults: restart it, or send DELETE /faults to {}", self.name, self.admin);
+        }
+        if !self.process.runs() {
+            eprintln!("steadfast: {} was left down; start it again with: {}", self.name, self.argv.join(" "));
+        }
     }
 }
 

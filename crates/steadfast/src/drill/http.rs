@@ -27,6 +27,20 @@ pub(super) async fn call(address: &str, method: &str, path: &str, body: &str) ->
     parse(&String::from_utf8_lossy(&answer)).with_context(what)
 }
 
+/// The same without a runtime and without the answer, for a process that is about to end.
+pub(super) fn call_at_once(address: &str, method: &str, path: &str) -> Result<()> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    std::io::Write::write_all(&mut stream, request.as_bytes())?;
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(stream, ANSWER_BYTES), &mut answer)?;
+    match parse(&String::from_utf8_lossy(&answer))? {
+        (200, _) => Ok(()),
+        (code, text) => bail!("status {code}: {}", text.trim()),
+    }
+}
+
 fn parse(answer: &str) -> Result<(u16, String)> {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!("the answer is no HTTP") };
     let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("the answer has no status")?;
