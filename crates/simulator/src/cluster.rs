@@ -34,6 +34,7 @@ use members::Members;
 use observer::Observer;
 use steadfast_proof::{Violation, shortened};
 
+pub use event::FAULT_NAMES;
 pub use machine::ELECTION_TIMEOUT;
 
 /// A simulated cluster.
@@ -78,8 +79,10 @@ pub struct Counts {
     pub disk_stops: u64,
     /// Sectors damaged.
     pub corruptions: u64,
-    /// Changes of members that were asked for.
-    pub member_changes: u64,
+    /// Times that a node became the leader.
+    pub leader_changes: u64,
+    /// Faults that struck, in the order of [`FAULT_NAMES`].
+    pub faults: [u64; FAULT_NAMES.len()],
 }
 
 impl Cluster {

@@ -1,5 +1,7 @@
 //! The simulator's command line: runs seeds, and replays one.
 
+mod soak;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,18 @@ enum Command {
         #[cfg(planted)]
         #[arg(long, value_parser = parse_bug)]
         planted: Option<Bug>,
+    },
+    /// Runs seeds on all cores for a while; stops at the first violation. Ends with a summary of all that was done to the clusters.
+    Soak {
+        /// How long, in minutes.
+        #[arg(long, default_value_t = 1.0)]
+        minutes: f64,
+        /// The first seed.
+        #[arg(long, default_value_t = 1_000_000)]
+        first: u64,
+        /// The summary as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Plants a bug and runs seeds until a checker catches it; prints one line: its number, the checker, the seeds it took.
     #[cfg(planted)]
@@ -100,10 +114,16 @@ fn main() -> ExitCode {
             BUGS.iter().for_each(|(bug, what)| println!("{}\t{what}", *bug as u32));
             ExitCode::SUCCESS
         }
+        Command::Soak { minutes, first, json } => soak::run_soak(minutes, first, json),
         Command::Replay { seed, nodes, trace, .. } => {
             let mode = if trace { TraceMode::Print } else { TraceMode::Record };
             let report = run(seed, nodes, mode);
-            print(&report, nodes);
+            if trace {
+                // What was drawn and how it ended belong beside the trace, which is alone on the standard output.
+                eprintln!("seed {seed}: {}\n{report}", report.swarm);
+            } else {
+                print(&report, nodes);
+            }
             ExitCode::from(u8::from(report.outcome.is_err()))
         }
     }
@@ -140,7 +160,7 @@ fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool,
     ExitCode::from(u8::from(violations > 0))
 }
 
-fn print(report: &Report, nodes: Option<usize>) {
+pub(crate) fn print(report: &Report, nodes: Option<usize>) {
     println!("seed {}: {}", report.seed, report.swarm);
     if report.outcome.is_err() {
         report.lines.iter().for_each(|line| println!("{line}"));

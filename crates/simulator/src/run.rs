@@ -3,10 +3,11 @@
 use std::fmt;
 
 use steadfast_types::Rng;
+use steadfast_types::time::Duration;
 
 use crate::cluster::{Cluster, Counts};
 use crate::swarm::Swarm;
-use crate::world::TraceMode;
+use crate::world::{Time, TraceMode};
 use steadfast_proof::Violation;
 use steadfast_proof::history::{Answer, History};
 
@@ -21,6 +22,8 @@ pub struct Report {
     pub outcome: Result<Summary, Violation>,
     /// How much happened.
     pub counts: Counts,
+    /// How long the run was, in its own time.
+    pub simulated: Duration,
     /// The hash of everything that happened.
     pub trace_hash: u64,
     /// The last lines of the trace, if they were recorded.
@@ -64,7 +67,8 @@ pub fn run_swarm(seed: u64, swarm: Swarm, mut rng: Rng, mode: TraceMode) -> Repo
     let mut cluster = Cluster::new(swarm.clone(), &mut rng, mode);
     let outcome = cluster.run().map(|history| Summary::of(&history));
     let (counts, trace_hash) = (cluster.counts(), cluster.trace_hash());
-    Report { seed, swarm, outcome, counts, trace_hash, lines: cluster.into_lines() }
+    let simulated = cluster.now().since(Time::default());
+    Report { seed, swarm, outcome, counts, simulated, trace_hash, lines: cluster.into_lines() }
 }
 
 impl fmt::Display for Report {
@@ -75,14 +79,15 @@ impl fmt::Display for Report {
             }
             Err(violation) => write!(f, "seed {}: VIOLATION {violation}; ", self.seed)?,
         }
-        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions, member_changes } = self.counts;
+        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions, leader_changes, faults: _ } =
+            self.counts;
         write!(
             f,
             "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "
         )?;
         write!(
             f,
-            "{disk_stops} disk failures, {corruptions} rotten sectors, {member_changes} member changes; trace {:016x}",
+            "{disk_stops} disk failures, {corruptions} rotten sectors, {leader_changes} leader changes; trace {:016x}",
             self.trace_hash
         )
     }

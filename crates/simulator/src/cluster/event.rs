@@ -65,6 +65,10 @@ pub(super) enum Fault {
     MemberChange,
 }
 
+/// What the recurring faults are called.
+pub const FAULT_NAMES: [&str; 10] =
+    ["partition", "crash", "blackout", "pause", "slow disk", "full disk", "corruption", "hand-over", "compaction", "member change"];
+
 pub(super) const FAULTS: [Fault; 10] = [
     Fault::Partition,
     Fault::Crash,

@@ -101,6 +101,7 @@ impl Cluster {
         }
         self.schedule_fault(fault);
         let lasts = between(Duration::ZERO, lasts, &mut self.faults_rng);
+        self.counts.faults[fault as usize] += 1;
         let node = self.victim();
         self.trace.note(self.queue.now(), &[9, fault as u64, node.0], || format!("fault: {fault:?} (node {node}, {lasts:?})"));
         match fault {

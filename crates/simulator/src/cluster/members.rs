@@ -57,7 +57,6 @@ impl Cluster {
             _ => MembershipChange::Remove(some),
         };
         self.trace.text(self.queue.now(), || format!("operator asks {node}: {change:?}"));
-        self.counts.member_changes += 1;
         self.ask(node, OperationNumber::NOBODY, RequestBody::ChangeMembership(change), PATIENCE);
     }
 
