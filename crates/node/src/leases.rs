@@ -3,6 +3,7 @@
 
 use steadfast_state::LeaseChange;
 use steadfast_state::lease::Expiry;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Instant, LeaseId, time::Duration};
 
 /// How many leases are ended in one turn.
@@ -26,7 +27,8 @@ impl LeaseClock {
     /// This node has become the established leader.
     pub(crate) fn start(&mut self, now: Instant, leases: impl IntoIterator<Item = (LeaseId, i64)>) {
         let mut expiry = Expiry::default();
-        expiry.start(now, leases);
+        let left = |ttl_s: i64| if is_planted(Bug::LeaseTimeRunsOn) { ttl_s / 2 } else { ttl_s };
+        expiry.start(now, leases.into_iter().map(|(id, ttl_s)| (id, left(ttl_s))));
         self.running = Some(expiry);
         self.last_turn = now;
     }

@@ -172,6 +172,7 @@ impl Cluster {
             Event::Start { node } => return self.on_start(node),
             Event::Process { node, life, step } => return self.on_step(node, life, *step),
             Event::Fault(fault) => self.on_fault(fault),
+            Event::Ambush { node, life } => self.on_ambush(node, life),
             Event::Reconnect => {
                 self.trace.note(self.queue.now(), &[20], || "partitions end".to_owned());
                 self.network.reconnect();

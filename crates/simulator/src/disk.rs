@@ -142,6 +142,16 @@ impl SimulatedDisk {
         self.corrupt(&name, sector).then_some((name, sector))
     }
 
+    /// Damages the sector that was written last to the last of the files that `wanted` accepts; says which.
+    pub fn corrupt_newest(&self, wanted: impl Fn(&str) -> bool) -> Option<(String, u64)> {
+        let (name, sector) = {
+            let shared = self.shared.lock();
+            let (name, inode) = shared.directory.names().filter(|(name, _)| wanted(name)).last()?;
+            (name.to_owned(), shared.inodes.get(&inode)?.newest_sector()?)
+        };
+        self.corrupt(&name, sector).then_some((name, sector))
+    }
+
     /// The machine gets a new, empty disk. All handles are dead.
     pub fn wipe(&self) {
         let mut shared = self.shared.lock();

@@ -42,6 +42,8 @@ pub struct Swarm {
     pub partitions: Option<Recurring>,
     /// One node stops and comes back: a power failure now or within the next disk operations, or a kill.
     pub crashes: Option<Recurring>,
+    /// A node that has just become the leader often fails soon.
+    pub ambushes: bool,
     /// All nodes lose their power at once.
     pub blackouts: Option<Recurring>,
     /// One node's process stands still.
@@ -86,6 +88,7 @@ impl Swarm {
             network: network(rng),
             partitions: recurring(rng, (500, 5_000), (100, 4_000)),
             crashes: recurring(rng, (300, 5_000), (1, 3_000)),
+            ambushes: rng.u8(0..3) == 0,
             blackouts: if rng.bool() { recurring(rng, (2_000, 8_000), (1, 500)) } else { None },
             pauses: recurring(rng, (500, 5_000), (10, 3_000)),
             drift_ppm: if rng.bool() { rng.u32(0..20_000) } else { 0 },
@@ -153,8 +156,13 @@ impl fmt::Display for Swarm {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
             }
         }
-        let flags =
-            [("wide", self.wide), ("leases", self.leases), ("lease-reads", self.lease_reads), ("of-tables-too", self.corruption_of_tables)];
+        let flags = [
+            ("wide", self.wide),
+            ("leases", self.leases),
+            ("lease-reads", self.lease_reads),
+            ("ambushes", self.ambushes),
+            ("of-tables-too", self.corruption_of_tables),
+        ];
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {
             write!(f, " {name}")?;
         }

@@ -38,6 +38,7 @@ fn calm(nodes: usize) -> Swarm {
         network: NetworkFaults::default(),
         partitions: None,
         crashes: None,
+        ambushes: false,
         blackouts: None,
         pauses: None,
         drift_ppm: 0,

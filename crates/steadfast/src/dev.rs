@@ -200,13 +200,13 @@ async fn introduce(plan: &Plan, processes: &Processes, missing: &[(usize, String
 async fn stop_all(plan: &Plan, processes: &mut Processes, stop: &mut StopSignals) {
     let by_hand = by_hand::find(plan, &processes.ended());
     let children = processes.running().into_iter().map(|node| plan.nodes[node].name.clone());
-    let names: Vec<String> = children.chain(by_hand.iter().map(|process| by_hand_name(plan, process))).collect();
+    let names: Vec<String> = children.chain(by_hand.iter().map(|one| by_hand_name(plan, one))).collect();
     if names.is_empty() {
         return;
     }
     show::say(format!("\nStopping {}.", names.join(", ")));
     processes.signal_running(Signal::TERM);
-    by_hand.iter().for_each(|process| process.signal(Signal::TERM));
+    by_hand.iter().for_each(|one| one.process.signal(Signal::TERM));
     let why_killed = tokio::select! {
         () = all_ended(processes, &by_hand) => return,
         () = tokio::time::sleep(STOP_WAIT) => "did not stop in time and is killed",
@@ -219,8 +219,8 @@ async fn all_ended(processes: &mut Processes, by_hand: &[ByHand]) {
     while !processes.running().is_empty() {
         processes.next_ended().await;
     }
-    for process in by_hand {
-        process.ended().await;
+    for one in by_hand {
+        one.process.ended().await;
     }
 }
 
@@ -229,24 +229,24 @@ async fn kill_all(plan: &Plan, processes: &mut Processes, by_hand: &[ByHand], wh
         show::say(format!("{} {why}.", plan.nodes[node].name));
     }
     processes.signal_running(Signal::KILL);
-    for process in by_hand {
-        if process.runs() {
-            show::say(format!("{} {why}.", by_hand_name(plan, process)));
-            process.signal(Signal::KILL);
+    for one in by_hand {
+        if one.process.runs() {
+            show::say(format!("{} {why}.", by_hand_name(plan, one)));
+            one.process.signal(Signal::KILL);
         }
     }
     while !processes.running().is_empty() {
         processes.next_ended().await;
     }
-    for process in by_hand {
-        if tokio::time::timeout(KILL_WAIT, process.ended()).await.is_err() {
-            show::say(format!("{} still runs: end it as the user who started it.", by_hand_name(plan, process)));
+    for one in by_hand {
+        if tokio::time::timeout(KILL_WAIT, one.process.ended()).await.is_err() {
+            show::say(format!("{} still runs: end it as the user who started it.", by_hand_name(plan, one)));
         }
     }
 }
 
-fn by_hand_name(plan: &Plan, process: &ByHand) -> String {
-    format!("{} (started by hand, process {})", plan.nodes[process.node].name, process.pid)
+fn by_hand_name(plan: &Plan, one: &ByHand) -> String {
+    format!("{} (started by hand, process {})", plan.nodes[one.node].name, one.process.pid)
 }
 
 /// The signals that end the cluster.

@@ -10,6 +10,7 @@ mod endpoints;
 mod kv;
 mod member;
 mod move_leader;
+mod running;
 mod serve;
 mod show;
 mod status;

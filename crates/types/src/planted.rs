@@ -12,7 +12,8 @@ pub enum Bug {
     CommitWithoutQuorum = 1,
     /// A leader commits entries of earlier terms by counting replicas (Raft paper, figure 8).
     CommitEarlierTerms = 2,
-    /// In a joint configuration only the new majority counts.
+    /// In a joint configuration only the new majority counts, and a leader changes the members before it has committed in its own term (the two rules
+    /// that exclude the bug of single-server changes of 2015).
     NewMajorityAlone = 3,
     /// A vote is sent before it is durable.
     VoteBeforeDurable = 4,
@@ -44,6 +45,8 @@ pub enum Bug {
     SlowDiskKeepsLeading = 19,
     /// A leader that hears no quorum keeps leading.
     LeaderWithoutQuorum = 20,
+    /// A new leader counts on with leases as if they had been given half their time already.
+    LeaseTimeRunsOn = 25,
     /// A follower commits what its leader has committed, whether or not their logs meet there.
     CommitBeyondVerified = 101,
     /// A follower takes entries that do not meet its log.
@@ -68,6 +71,8 @@ pub enum Bug {
     TombstoneDroppedEarly = 111,
     /// Runs of tables that were received keep their sender's names.
     RunNamesKept = 112,
+    /// A lease's time is answered before what was committed is applied.
+    LeaseAnsweredEarly = 113,
 }
 
 #[cfg(planted)]
@@ -110,6 +115,7 @@ mod chosen {
         (Bug::LearnersCount, "learners count in quorums"),
         (Bug::SlowDiskKeepsLeading, "a leader with a stuck disk keeps leading"),
         (Bug::LeaderWithoutQuorum, "a leader without quorum keeps leading"),
+        (Bug::LeaseTimeRunsOn, "a lease's time runs on over a change of leaders"),
         (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
         (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),
         (Bug::VoteForOlderLog, "a vote for a log that is behind"),
@@ -122,6 +128,7 @@ mod chosen {
         (Bug::ManifestBeforeFiles, "a manifest names files that are not synced"),
         (Bug::TombstoneDroppedEarly, "tombstones are dropped too early"),
         (Bug::RunNamesKept, "received tables keep names that are given again"),
+        (Bug::LeaseAnsweredEarly, "a lease's time is answered before all is applied"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

@@ -14,7 +14,6 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("15", "an emptied directory under its old identity: the shell's formation excludes it, and its tests show it"),
     ("21-22", "watches: not in the simulated workload yet"),
     ("23-24", "locks and fencing tokens: with the room for locks"),
-    ("25", "the time of leases over a change of leaders: see 113"),
 ];
 
 /// A bug and how the hunt for it ended.

@@ -20,6 +20,8 @@ pub(super) enum Event {
     Process { node: NodeId, life: u64, step: Box<Step> },
     /// A fault of a recurring kind strikes.
     Fault(Fault),
+    /// A young leader fails, if it is still the same process.
+    Ambush { node: NodeId, life: u64 },
     /// All partitions end.
     Reconnect,
     /// A full disk has room again.

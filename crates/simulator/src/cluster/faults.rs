@@ -138,6 +138,21 @@ impl Cluster {
         }
     }
 
+    /// A node has just become the leader. In some runs young leaders often fail, which is when logs differ most.
+    pub(super) fn lie_in_wait(&mut self, node: NodeId) {
+        if self.swarm.ambushes && !self.healed && self.faults_rng.bool() {
+            let (delay, life) = (between(Duration::ZERO, Duration::from_millis(30), &mut self.faults_rng), self.machine(node).life);
+            self.queue.after(delay, Event::Ambush { node, life });
+        }
+    }
+
+    pub(super) fn on_ambush(&mut self, node: NodeId, life: u64) {
+        if !self.healed && self.machines.get(&node).is_some_and(|machine| machine.life == life && machine.process.is_some()) {
+            let stop = if self.faults_rng.bool() { Stop::Kill } else { Stop::PowerFailure };
+            self.stop(node, stop, "ambushed");
+        }
+    }
+
     /// Ends a process: its machine starts another one soon.
     pub(super) fn stop(&mut self, node: NodeId, stop: Stop, reason: &str) {
         self.trace.note(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
@@ -308,7 +323,14 @@ impl Cluster {
         }
         let node = NodeId(self.faults_rng.u64(1..=self.rotting()));
         let tables = self.swarm.corruption_of_tables;
-        if let Some((name, sector)) = self.machine(node).disk.corrupt_any(|name| tables || name.starts_with("log")) {
+        // The log's end is where it matters whether anybody else has the same.
+        let at_end = self.faults_rng.u8(0..3) == 0;
+        let disk = &self.machine(node).disk;
+        let damaged = match at_end {
+            true => disk.corrupt_newest(|name| name.starts_with("log")),
+            false => disk.corrupt_any(|name| tables || name.starts_with("log")),
+        };
+        if let Some((name, sector)) = damaged {
             self.counts.corruptions += 1;
             self.trace.note(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
         }

@@ -12,6 +12,7 @@ use super::members::Members;
 use super::{Cluster, ELECTION_TIMEOUT};
 use crate::workload::{OperationNumber, seen};
 use crate::world::Time;
+use steadfast_consensus::Role;
 use steadfast_proof::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use steadfast_proof::history::{Answer, History, Seen};
 use steadfast_proof::store::Store;
@@ -77,11 +78,23 @@ impl Cluster {
         let needed = if fault == LastingFault::Chain { 1 } else { spared.len() };
         let end = self.now() + LASTING;
         self.make_progress_through(spared, Some((fault, needed)))?;
-        if fault == LastingFault::Paused {
+        if matches!(fault, LastingFault::Paused | LastingFault::StuckDisk) {
             self.run_until(end)?;
+        }
+        if fault == LastingFault::StuckDisk {
+            self.leader_has_given_way(end)?;
         }
         self.end_lasting();
         Ok(())
+    }
+
+    /// Whose disk stands still for so long must not lead any more: it writes for nobody, and holds up who needs its log.
+    fn leader_has_given_way(&self, now: Time) -> Result<(), Violation> {
+        let stuck = self.machines.values().filter(|machine| machine.stuck_until >= now).filter_map(Machine::node);
+        match stuck.map(|node| (node.id(), node.status().consensus)).find(|(_, status)| status.role == Role::Leader) {
+            Some((id, status)) => Err(Violation::new("progress", format!("{id} leads with a disk that stands still: {status:?}"))),
+            None => Ok(()),
+        }
     }
 
     /// In time, a write through each of `nodes` must succeed; through as many as are needed, if a fault lasts.

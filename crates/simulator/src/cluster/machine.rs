@@ -90,7 +90,8 @@ impl Machine {
             log_segment_bytes: rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
             memtable_bytes: rng.usize(2_000..50_000),
-            append_bytes: rng.usize(1..20_000),
+            // One entry at a time, or many.
+            append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
             lease_reads,
             rng,

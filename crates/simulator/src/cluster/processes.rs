@@ -215,7 +215,10 @@ impl Cluster {
             Notice::TablesDamaged(_) if self.may_have_fault(node) => self.reopen(node)?,
             Notice::TablesDamaged(what) => return Err(Violation::new("fault", format!("{node} finds its tables damaged: {what}"))),
             Notice::SnapshotInstalled(_) => self.counts.snapshots += 1,
-            Notice::Role(change) if change.role == steadfast_consensus::Role::Leader => self.counts.leader_changes += 1,
+            Notice::Role(change) if change.role == steadfast_consensus::Role::Leader => {
+                self.counts.leader_changes += 1;
+                self.lie_in_wait(node);
+            }
             Notice::Removed => self.on_removed(node),
             _ => {}
         }

@@ -37,6 +37,8 @@ pub(super) struct Inode {
     /// The sectors with pending versions.
     dirty: BTreeSet<u64>,
     open: Arc<()>,
+    /// Where the last write ended.
+    newest: Option<u64>,
 }
 
 impl Inode {
@@ -65,6 +67,7 @@ impl Inode {
     }
 
     pub(super) fn write_at(&mut self, offset: u64, bytes: &[u8]) {
+        self.newest = (offset + bytes.len() as u64).checked_sub(1).map(|last| last / SECTOR_BYTES as u64);
         for (sector, within, part) in pieces(offset, bytes.len()) {
             let bytes = &bytes[part];
             self.rewrite(sector, |block| block[within..within + bytes.len()].copy_from_slice(bytes));
@@ -151,6 +154,11 @@ impl Inode {
     pub(super) fn any_sector(&self, rng: &mut Rng) -> Option<u64> {
         let full: Vec<u64> = self.sectors.iter().filter(|(_, sector)| sector.durable.is_some()).map(|(number, _)| *number).collect();
         rng.choice(full)
+    }
+
+    /// The sector that was written last, if it is durable.
+    pub(super) fn newest_sector(&self) -> Option<u64> {
+        self.newest.filter(|sector| self.sectors.get(sector).is_some_and(|sector| sector.durable.is_some()))
     }
 
     pub(super) fn hash(&self, hasher: &mut Xxh3) {

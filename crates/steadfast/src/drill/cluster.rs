@@ -74,7 +74,6 @@ struct ClusterFile {
 #[derive(Deserialize)]
 struct NodeFile {
     name: String,
-    pid: i32,
     etcd: std::net::SocketAddr,
     admin: std::net::SocketAddr,
     peer: std::net::SocketAddr,
@@ -195,7 +194,7 @@ impl Cluster {
         let file = read_cluster_file(path)?;
         let endpoints = file.nodes.iter().map(|node| Endpoint::from(node.etcd)).collect();
         let node = |node: NodeFile| {
-            let process = Process::find(node.pid, &node.argv).with_context(|| format!("{} of {}", node.name, path.display()))?;
+            let process = Process::find(&node.argv).with_context(|| format!("{} of {}", node.name, path.display()))?;
             Ok(Node {
                 log: path.join("logs").join(format!("{}.log", node.name)),
                 name: node.name,

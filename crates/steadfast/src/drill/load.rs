@@ -1,6 +1,9 @@
 //! Open-loop clients: each request is sent at its time, whatever became of those before, as from many users who do not wait for each other.
 //!
 //! A client has connections of its own, and stays at one node until a request fails there; then it goes on to the next. It repeats nothing.
+//!
+//! Beside them one observer for each node stays with that node, whatever happens to it, and reads: what a node that was paused or cut off
+//! says is where an answer from the past would come from. Its answers are judged like all others, and counted nowhere.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,6 +26,9 @@ const CONNECT_WAIT: Duration = Duration::from_millis(300);
 
 /// Requests under way at a time, at most; one that finds no room is not sent, and counted as bad.
 const UNDER_WAY: usize = 20_000;
+
+/// How often each observer reads.
+const OBSERVE: Duration = Duration::from_millis(40);
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub(super) struct Clients {
     /// For each key the revision that wrote it last, as far as any client has heard.
     heard: Vec<Mutex<i64>>,
     records: Mutex<Vec<Record>>,
+    observers: Vec<KvClient<Channel>>,
+    observed: Mutex<Vec<Operation>>,
 }
 
 struct Client {
@@ -78,7 +86,9 @@ impl Clients {
         let client = |number: usize| Client { connections: endpoints.iter().map(connection).collect(), at: AtomicUsize::new(number) };
         let clients = (0..load.clients).map(client).collect();
         let heard = (0..load.keys).map(|_| Mutex::new(0)).collect();
-        Clients { load, prefix: prefix.to_owned(), stopwatch, clients, heard, records: Mutex::new(Vec::new()) }
+        let observers = endpoints.iter().map(connection).collect();
+        let (records, observed) = (Mutex::default(), Mutex::default());
+        Clients { load, prefix: prefix.to_owned(), stopwatch, clients, heard, records, observers, observed }
     }
 
     /// How many requests have ended, and how many of them well.
@@ -105,6 +115,38 @@ impl Clients {
             }
         }
         under_way.join_all().await;
+    }
+
+    /// Reads from each node until `end`, and waits for the last.
+    pub(super) async fn observe(self: &Arc<Self>, begin: Time, end: Time) {
+        let mut under_way = JoinSet::new();
+        let mut ticks = tokio::time::interval_at(self.stopwatch.moment(begin), OBSERVE);
+        while self.stopwatch.now() < end {
+            ticks.tick().await;
+            while under_way.try_join_next().is_some() {}
+            for node in 0..self.observers.len() {
+                under_way.spawn(self.clone().read_there(node));
+            }
+        }
+        under_way.join_all().await;
+    }
+
+    async fn read_there(self: Arc<Self>, node: usize) {
+        let ask = Ask::Get(Bytes::from(format!("{}k{}", self.prefix, fastrand::usize(..self.load.keys))));
+        let invoked = self.stopwatch.now();
+        let deadline = Duration::from_millis(self.load.deadline_ms);
+        let mut connection = self.observers[node].clone();
+        if let Ok(Ok(answer)) = tokio::time::timeout(deadline, ask.send(&mut connection)).await {
+            let (request, answer) = (Request::Transaction(ask.transaction()), Some((self.stopwatch.now(), answer)));
+            // A number that no request of the load has.
+            let operation = Operation { client: usize::MAX - node, request, invoked, answer };
+            self.observed.lock().expect("nothing panics while it holds this").push(operation);
+        }
+    }
+
+    /// Every answer that an observer was given.
+    pub(super) fn take_observed(&self) -> Vec<Operation> {
+        std::mem::take(&mut *self.observed.lock().expect("nothing panics while it holds this"))
     }
 
     /// Everything that was asked, by time.

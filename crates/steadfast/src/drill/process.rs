@@ -1,9 +1,8 @@
-//! The process of one node: started by the drill, or found running by its process id.
+//! The process of one node: started by the drill, or found running by its command line.
 //!
-//! Invariant: a signal is sent to a child that was not waited for, or to a process whose command line is the node's; so it never reaches a
-//! stranger that got the process id.
+//! Invariant: a child is signalled only before it was waited for, so that a signal never reaches a stranger that got its process id.
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
+use crate::running::Running;
 use crate::serve::PARENT_PIPE;
 
 /// How often it is looked whether a process has ended.
@@ -26,12 +26,7 @@ pub(super) enum Process {
     /// Started by the drill; with a pipe to its standard input, it ends with the drill.
     Child(Child),
     /// Running before the drill.
-    Found {
-        /// Its process id.
-        pid: i32,
-        /// Its command line, as the kernel shows it.
-        line: Vec<u8>,
-    },
+    Found(Running),
     /// It has ended.
     None,
 }
@@ -46,12 +41,10 @@ pub(super) enum Life {
 }
 
 impl Process {
-    /// The process with this command line: the one of this id, or one that was started since.
-    pub(super) fn find(pid: i32, argv: &[String]) -> Result<Self> {
-        let line: Vec<u8> = argv.iter().flat_map(|word| word.bytes().chain([0])).collect();
-        let others = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        match std::iter::once(pid).chain(others).find(|pid| has_line(*pid, &line)) {
-            Some(pid) => Ok(Process::Found { pid, line }),
+    /// The process with this command line.
+    pub(super) fn find(argv: &[String]) -> Result<Self> {
+        match Running::find(argv).next() {
+            Some(process) => Ok(Process::Found(process)),
             None => bail!("no process runs `{}`: start all nodes of the cluster before a drill", argv.join(" ")),
         }
     }
@@ -80,7 +73,7 @@ impl Process {
     pub(super) fn runs(&mut self) -> bool {
         let runs = match self {
             Process::Child(child) => matches!(child.try_wait(), Ok(None)),
-            Process::Found { pid, line } => has_line(*pid, line),
+            Process::Found(process) => process.runs(),
             Process::None => false,
         };
         if !runs {
@@ -94,12 +87,15 @@ impl Process {
         if !self.runs() {
             return Ok(());
         }
-        let pid = match self {
-            Process::Child(child) => i32::try_from(child.id())?,
-            Process::Found { pid, .. } => *pid,
-            Process::None => return Ok(()),
-        };
-        kill_process(Pid::from_raw(pid).context("no process id")?, signal).with_context(|| format!("cannot signal process {pid}"))
+        match self {
+            Process::Child(child) => {
+                let pid = Pid::from_raw(i32::try_from(child.id())?).context("no process id")?;
+                kill_process(pid, signal).with_context(|| format!("cannot signal process {}", child.id()))?;
+            }
+            Process::Found(process) => process.signal(signal),
+            Process::None => {}
+        }
+        Ok(())
     }
 
     /// Waits until it has ended.
@@ -112,27 +108,5 @@ impl Process {
             tokio::time::sleep(POLL).await;
         }
         Ok(())
-    }
-}
-
-/// Whether the process runs and has this command line; that of one that has ended is empty even before its parent has been told.
-fn has_line(pid: i32, line: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|found| found == line)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_process_is_found_by_its_command_line_alone() {
-        let argv = ["sleep".to_string(), format!("700.{:09}", std::process::id())];
-        Process::find(1, &argv).expect_err("nothing runs yet");
-        let mut child = Command::new(&argv[0]).arg(&argv[1]).spawn().expect("starts");
-        let mut found = Process::find(1, &argv).expect("it runs");
-        assert!(found.runs());
-        found.signal(Signal::KILL).expect("it is ours");
-        found.ended().await.expect("it ends");
-        assert!(!found.runs() && !child.wait().expect("a child").success());
     }
 }

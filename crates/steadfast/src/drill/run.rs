@@ -69,8 +69,8 @@ async fn on_cluster(drill: &Declaration, cluster: &mut Cluster, rounds: u64, pro
     let marks = Marks::default();
     let say = |text: String| progress.say(text);
     let mut injector = Injector { cluster, sampler: &sampler, stopwatch, marks: marks.clone(), say: &say };
-    let (injected, ()) = tokio::select! {
-        both = async { tokio::join!(injector.run(drill, begin, rounds), clients.run(begin, end)) } => both,
+    let (injected, (), ()) = tokio::select! {
+        all = async { tokio::join!(injector.run(drill, begin, rounds), clients.run(begin, end), clients.observe(begin, end)) } => all,
         never = progress.follow(stopwatch, end, &clients, &sampler, &names) => match never {},
     };
     let mut problems: Vec<String> = injected.err().map(|error| format!("{error:#}")).into_iter().collect();
@@ -78,6 +78,7 @@ async fn on_cluster(drill: &Declaration, cluster: &mut Cluster, rounds: u64, pro
     problems.extend(healed(cluster, &sampler).await.err().map(|error| format!("not whole again after the drill: {error:#}")));
 
     let mut records = clients.take_records();
+    let observed = clients.take_observed();
     let (last, operation) = last_write(&endpoints, &prefix, stopwatch).await.context("the cluster does not serve after the drill")?;
     let mut replicas = Vec::new();
     let mut contents = Vec::new();
@@ -96,7 +97,9 @@ async fn on_cluster(drill: &Declaration, cluster: &mut Cluster, rounds: u64, pro
     let figures =
         Measured { begin, end, clients, rate, records: records_of_load, marks: &marks, samples: &samples, names: &names }.figures();
     let mut operations: Vec<Operation> = records.drain(..).map(|record: Record| record.operation).collect();
+    operations.extend(observed);
     operations.extend(operation);
+    operations.sort_by_key(|operation| operation.invoked);
     progress.say("checking".into());
     let verdicts = judge(Evidence { operations, live, replicas, contents, last, prefix: prefix.clone() });
     clean_up(&endpoints, &prefix).await;
