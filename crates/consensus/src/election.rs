@@ -238,7 +238,8 @@ impl Raft {
 
     pub(crate) fn on_pre_vote_request(&mut self, from: NodeId, term: Term, last: LogPosition, leader_is_gone: bool) {
         let up_to_date = last >= self.log.last() || is_planted(Bug::VoteForOlderLog);
-        let granted = term > self.term() && up_to_date && !self.keeps_lease(from, leader_is_gone);
+        let is_asked = !is_planted(Bug::NonVoterRefusesVotes) || self.configuration().is_voter(self.config.id);
+        let granted = term > self.term() && up_to_date && is_asked && !self.keeps_lease(from, leader_is_gone);
         let term = if granted { term } else { self.term() };
         let body = Body::PreVoteReply { granted, suspect: self.hard_state.suspect };
         self.outbox.send(from, crate::Message { term, body });

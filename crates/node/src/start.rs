@@ -12,6 +12,7 @@ use steadfast_state::{OpenStateError, State};
 use steadfast_storage::log::{self, LogContents, LogError, LogOptions, LogReader, OpenedLog};
 use steadfast_storage::tables::{self, LsmTables, TablesOptions};
 use steadfast_types::disk::Disk;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
 
@@ -102,7 +103,7 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
     let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
     // Tables are written only when the log has been.
-    if is_fresh && (state.is_none() || applied.index > LogIndex(0)) {
+    if is_fresh && (state.is_none() || applied.index > LogIndex(0)) && !is_planted(Bug::LostLogStarts) {
         return Err(OpenError::LogGone);
     }
     let loss = loss(state.is_some(), applied, &contents);

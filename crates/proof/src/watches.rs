@@ -7,10 +7,10 @@
 //! 1. *Ordered, unique, reliable, resumable*: the next event is of the next revision that changed its keys; none is skipped or repeated.
 //! 2. *Atomic*: the changes of a revision come in one delivery.
 //! 3. *Bookmarkable*: a progress notice at a revision comes after all events up to it.
-//! 4. *Previous values*: if asked for, each event has the value that its key had before.
+//! 4. *Previous values*: if asked for, each event has the value that its key had before, unless that is compacted.
 //! 5. A watcher is told that history was compacted only if its next revision was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use steadfast_types::Revision;
@@ -56,13 +56,18 @@ pub struct Event {
     pub previous: Option<Version>,
 }
 
-/// Checks what a watcher was told. `complete_to`: it must have been told everything up to there, unless its watch ended.
+/// Checks what a watcher was told. `compactions`: the revisions up to which anybody compacted. `complete_to`: it must have been told everything up to there, unless its watch ended.
 ///
 /// # Errors
 /// A promise was broken.
-pub fn check(watch: &Watch, changes: &BTreeMap<Revision, Revised>, complete_to: Option<Revision>) -> Result<(), Violation> {
+pub fn check(
+    watch: &Watch,
+    changes: &BTreeMap<Revision, Revised>,
+    compactions: &BTreeSet<Revision>,
+    complete_to: Option<Revision>,
+) -> Result<(), Violation> {
     let store = Store::new(changes)?;
-    let mut reader = Reader { watch, changes, store: &store, next: watch.from };
+    let mut reader = Reader { watch, changes, compactions, store: &store, next: watch.from };
     for delivery in &watch.deliveries {
         match delivery {
             Delivery::Events(events) => reader.events(events)?,
@@ -77,6 +82,7 @@ pub fn check(watch: &Watch, changes: &BTreeMap<Revision, Revised>, complete_to: 
 struct Reader<'a> {
     watch: &'a Watch,
     changes: &'a BTreeMap<Revision, Revised>,
+    compactions: &'a BTreeSet<Revision>,
     store: &'a Store<'a>,
     /// Everything before it was told.
     next: Revision,
@@ -120,7 +126,11 @@ impl Reader<'_> {
 
     fn previous_is_right(&self, event: &Event) -> bool {
         let before = self.store.read(&Span::one(event.key.clone()), Revision(event.revision.0 - 1));
-        if self.watch.previous { event.previous.as_ref() == before.get(&event.key) } else { event.previous.is_none() }
+        match &event.previous {
+            // With everything before this revision its previous value may be gone.
+            None => !self.watch.previous || !before.contains_key(&event.key) || self.compactions.contains(&event.revision),
+            previous => self.watch.previous && previous.as_ref() == before.get(&event.key),
+        }
     }
 
     fn nothing_missing(&mut self, revision: Revision) -> Result<(), Violation> {
@@ -161,7 +171,7 @@ mod tests {
     fn told(from: i64, deliveries: Vec<Delivery>, complete_to: Option<i64>) -> bool {
         let span = Span { first: "a".into(), end: Some("c".into()) };
         let watch = Watch { span, from: Revision(from), previous: false, deliveries };
-        check(&watch, &changes(), complete_to.map(Revision)).is_ok()
+        check(&watch, &changes(), &BTreeSet::new(), complete_to.map(Revision)).is_ok()
     }
 
     #[test]
@@ -199,7 +209,8 @@ mod tests {
         let watch = |value: &'static str| {
             let previous = Some(Version { revision: Revision(2), value: value.into() });
             let deliveries = vec![Delivery::Events(vec![Event { previous, ..event(3, "a", Some("3")) }])];
-            check(&Watch { span: Span::one("a".into()), from: Revision(3), previous: true, deliveries }, &changes(), None).is_ok()
+            let watch = Watch { span: Span::one("a".into()), from: Revision(3), previous: true, deliveries };
+            check(&watch, &changes(), &BTreeSet::new(), None).is_ok()
         };
         assert!(watch("1") && !watch("2"));
     }

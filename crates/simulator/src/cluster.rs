@@ -11,6 +11,7 @@ mod machine;
 mod members;
 mod observer;
 mod processes;
+mod watchers;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ use machine::Machine;
 use members::Members;
 use observer::Observer;
 use steadfast_proof::{Violation, shortened};
+use watchers::Watchers;
 
 pub use event::FAULT_NAMES;
 pub use machine::ELECTION_TIMEOUT;
@@ -50,9 +52,14 @@ pub struct Cluster {
     workload: Workload,
     waiting: Waiting,
     observer: Observer,
+    watchers: Watchers,
     bootstrap: Bootstrap,
     /// The members as of the furthest entry that anybody has applied.
     members: (LogIndex, Members),
+    /// The configuration as of that entry.
+    in_force: Configuration,
+    /// Whose log is lost.
+    lost: Option<NodeId>,
     /// The highest id that a member was given.
     last_id: NodeId,
     /// From then on nothing fails any more, and clients begin nothing new.
@@ -111,8 +118,11 @@ impl Cluster {
             workload: Workload::new(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
             waiting: Waiting::default(),
             observer: Observer::default(),
+            watchers: Watchers::default(),
+            in_force: bootstrap.configuration.clone(),
             bootstrap,
             members: (LogIndex(0), ids.iter().map(|id| (*id, true)).collect()),
+            lost: None,
             last_id: NodeId(swarm.nodes as u64),
             healed: false,
             counts: Counts::default(),
@@ -161,6 +171,7 @@ impl Cluster {
         for client in 0..self.swarm.clients {
             self.queue.after(self.swarm.think, Event::Invoke { client });
         }
+        self.schedule_watchers();
         self.schedule_faults();
     }
 
@@ -182,6 +193,8 @@ impl Cluster {
             Event::Request { number, node } => self.on_request(number, node),
             Event::Answer { number, answer } => self.on_answer(number, answer),
             Event::GiveUp { number } => self.on_give_up(number),
+            Event::Attend { watcher } => self.on_attend(watcher),
+            Event::Told { node, stream } => self.on_told(node, stream),
         }
         Ok(())
     }

@@ -152,6 +152,14 @@ impl SimulatedDisk {
         self.corrupt(&name, sector).then_some((name, sector))
     }
 
+    /// The files that `lost` accepts are gone, for good.
+    pub fn lose(&self, lost: impl Fn(&str) -> bool) {
+        let mut shared = self.shared.lock();
+        let names: Vec<String> = shared.directory.names().map(|(name, _)| name.to_owned()).filter(|name| lost(name)).collect();
+        names.iter().for_each(|name| shared.directory.remove(name));
+        shared.directory.sync();
+    }
+
     /// The machine gets a new, empty disk. All handles are dead.
     pub fn wipe(&self) {
         let mut shared = self.shared.lock();

@@ -32,6 +32,8 @@ pub struct Swarm {
     pub wide: bool,
     /// Whether clients use leases.
     pub leases: bool,
+    /// How many clients watch keys.
+    pub watchers: usize,
     /// How long a client thinks between two requests, at most.
     pub think: Duration,
     /// How long faults go on, before everything heals.
@@ -68,6 +70,8 @@ pub struct Swarm {
     pub compactions: Option<Recurring>,
     /// Members are added, promoted and removed.
     pub member_changes: Option<Recurring>,
+    /// One node's log is lost, and it is replaced.
+    pub lost_logs: Option<Recurring>,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
 }
@@ -77,12 +81,13 @@ impl Swarm {
     pub fn draw(rng: &mut Rng, nodes: Option<usize>) -> Self {
         let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1, 2, 4, 7, 9][rng.usize(0..9)]);
         let corruption = if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None };
-        Swarm {
+        let mut swarm = Swarm {
             nodes,
             clients: rng.usize(2..=8),
             keys: rng.usize(1..=6),
             wide: rng.bool(),
             leases: rng.u8(0..3) == 0,
+            watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
             think: millis(rng, 5, 200),
             duration: Duration::from_millis(rng.u64(4_000..12_000)),
             network: network(rng),
@@ -103,7 +108,13 @@ impl Swarm {
             compactions: recurring(rng, (200, 3_000), (1, 1)),
             // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
             member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
+            lost_logs: None,
+        };
+        // The others must be a majority, and stay one.
+        if nodes >= 3 && swarm.corruption.is_none() && swarm.member_changes.is_none() {
+            swarm.lost_logs = recurring(rng, (1_000, 5_000), (1, 1));
         }
+        swarm
     }
 }
 
@@ -136,7 +147,8 @@ fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recu
 impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = &self.network;
-        write!(f, "nodes={} clients={} keys={} think={:?} duration={:?}", self.nodes, self.clients, self.keys, self.think, self.duration)?;
+        write!(f, "nodes={} clients={} keys={} watchers={}", self.nodes, self.clients, self.keys, self.watchers)?;
+        write!(f, " think={:?} duration={:?}", self.think, self.duration)?;
         write!(f, " delay={:?}..{:?}", network.delay_min, network.delay_max)?;
         write!(f, " loss={:.3} duplication={:.3}", network.loss, network.duplication)?;
         write!(f, " hold-up={:.3}*{:?} ordered={}", network.hold_up, network.hold_up_max, network.ordered)?;
@@ -151,6 +163,7 @@ impl fmt::Display for Swarm {
             ("hand-overs", self.hand_overs),
             ("compactions", self.compactions),
             ("member-changes", self.member_changes),
+            ("lost-logs", self.lost_logs),
         ] {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;

@@ -249,7 +249,8 @@ pub fn key(number: usize) -> Bytes {
     format!("key-{number}").into()
 }
 
-fn keys(span: &Span) -> KeySpan {
+/// The keys as a request names them.
+pub fn keys(span: &Span) -> KeySpan {
     // An empty first key of a range is etcd's smallest key.
     let key = if span.first.is_empty() { Bytes::from_static(&[0]) } else { span.first.clone() };
     KeySpan { key, range_end: span.end.clone().unwrap_or_default() }

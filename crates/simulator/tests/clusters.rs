@@ -33,6 +33,7 @@ fn calm(nodes: usize) -> Swarm {
         keys: 3,
         wide: true,
         leases: true,
+        watchers: 3,
         think: Duration::from_millis(5),
         duration: Duration::from_secs(3),
         network: NetworkFaults::default(),
@@ -52,6 +53,7 @@ fn calm(nodes: usize) -> Swarm {
         hand_overs: None,
         compactions: None,
         member_changes: None,
+        lost_logs: None,
     }
 }
 

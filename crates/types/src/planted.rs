@@ -21,6 +21,8 @@ pub enum Bug {
     StaleAppendAnswers = 5,
     /// What a leader can't read of its log is left out of what it sends.
     ReadErrorSkipsEntries = 6,
+    /// A node that does not know yet that it votes refuses pre-votes: in a joint configuration that only the candidate has, nobody is elected.
+    NonVoterRefusesVotes = 7,
     /// A leader confirms reads before it has committed in its own term.
     ReadBeforeOwnCommit = 8,
     /// Reads are confirmed by lease with the time of an earlier turn.
@@ -35,6 +37,8 @@ pub enum Bug {
     DamageTakenForTorn = 13,
     /// A failed sync is tried again and believed.
     FailedSyncRetried = 14,
+    /// A node that lost its log starts and votes as if it had never said anything.
+    LostLogStarts = 15,
     /// A node that may have lost entries votes like any other.
     SuspectVotesFreely = 16,
     /// A follower acknowledges what it has not synced.
@@ -45,6 +49,10 @@ pub enum Bug {
     SlowDiskKeepsLeading = 19,
     /// A leader that hears no quorum keeps leading.
     LeaderWithoutQuorum = 20,
+    /// A progress notice does not wait for watchers that lag.
+    ProgressOvertakes = 21,
+    /// A watcher that lags behind a compaction goes on after it, untold.
+    CompactedPassedOver = 22,
     /// A new leader counts on with leases as if they had been given half their time already.
     LeaseTimeRunsOn = 25,
     /// A follower commits what its leader has committed, whether or not their logs meet there.
@@ -73,6 +81,10 @@ pub enum Bug {
     RunNamesKept = 112,
     /// A lease's time is answered before what was committed is applied.
     LeaseAnsweredEarly = 113,
+    /// A piece of history for lagging watchers ends in the middle of a revision.
+    HistorySplit = 114,
+    /// What a watch hub was not told, its watchers do not look up.
+    MissedNotLookedUp = 115,
 }
 
 #[cfg(planted)]
@@ -103,6 +115,7 @@ mod chosen {
         (Bug::VoteBeforeDurable, "a vote is sent before it is durable"),
         (Bug::StaleAppendAnswers, "stale append answers move match forward"),
         (Bug::ReadErrorSkipsEntries, "entries that can't be read are skipped"),
+        (Bug::NonVoterRefusesVotes, "who does not know yet that it votes refuses"),
         (Bug::ReadBeforeOwnCommit, "reads before a commit in the leader's own term"),
         (Bug::LeaseByOldClock, "a lease read by an old clock"),
         (Bug::AppliedAheadOfData, "applied index ahead of the data"),
@@ -110,11 +123,14 @@ mod chosen {
         (Bug::OldSnapshotInstalled, "an old snapshot is installed"),
         (Bug::DamageTakenForTorn, "damage in the log taken for its torn end"),
         (Bug::FailedSyncRetried, "a failed sync is tried again and believed"),
+        (Bug::LostLogStarts, "a node that lost its log starts and votes"),
         (Bug::SuspectVotesFreely, "a damaged node votes like any other"),
         (Bug::AcknowledgedBeforeSync, "acknowledged before synced"),
         (Bug::LearnersCount, "learners count in quorums"),
         (Bug::SlowDiskKeepsLeading, "a leader with a stuck disk keeps leading"),
         (Bug::LeaderWithoutQuorum, "a leader without quorum keeps leading"),
+        (Bug::ProgressOvertakes, "a progress notice overtakes events"),
+        (Bug::CompactedPassedOver, "a watcher that lags loses compacted events untold"),
         (Bug::LeaseTimeRunsOn, "a lease's time runs on over a change of leaders"),
         (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
         (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),
@@ -129,6 +145,8 @@ mod chosen {
         (Bug::TombstoneDroppedEarly, "tombstones are dropped too early"),
         (Bug::RunNamesKept, "received tables keep names that are given again"),
         (Bug::LeaseAnsweredEarly, "a lease's time is answered before all is applied"),
+        (Bug::HistorySplit, "a revision's events come in two parts"),
+        (Bug::MissedNotLookedUp, "watchers do not look up what the hub missed"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

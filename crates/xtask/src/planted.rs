@@ -10,9 +10,6 @@ use xtask::root;
 
 /// Bugs of the list of those that others shipped which have no switch: numbers, and why.
 const NOT_HERE: &[(&str, &str)] = &[
-    ("7", "a deadlock of pre-votes while the membership changes: no rule excludes it by itself; the progress checker would see one"),
-    ("15", "an emptied directory under its old identity: the shell's formation excludes it, and its tests show it"),
-    ("21-22", "watches: not in the simulated workload yet"),
     ("23-24", "locks and fencing tokens: with the room for locks"),
 ];
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use steadfast_node::{Job, JobDone, LogDone};
+use steadfast_state::watch::StreamId;
 use steadfast_types::NodeId;
 
 use crate::disk::SimulatedDisk;
@@ -34,6 +35,10 @@ pub(super) enum Event {
     Answer { number: OperationNumber, answer: Option<Answer> },
     /// A client gives up on its request, if it still waits for it.
     GiveUp { number: OperationNumber },
+    /// A watcher looks after its connection.
+    Attend { watcher: usize },
+    /// A stream's client takes what comes next.
+    Told { node: NodeId, stream: StreamId },
 }
 
 /// What happens inside a process.
@@ -50,6 +55,8 @@ pub(super) enum Step {
     JobDone(JobDone<SimulatedDisk>),
     /// A linearizable read, let through, reads the local state.
     Read(OperationNumber),
+    /// The hub of the node's watches goes on.
+    Hub,
 }
 
 /// The kinds of recurring faults.
@@ -65,13 +72,14 @@ pub(super) enum Fault {
     HandOver,
     Compaction,
     MemberChange,
+    LostLog,
 }
 
 /// What the recurring faults are called.
-pub const FAULT_NAMES: [&str; 10] =
-    ["partition", "crash", "blackout", "pause", "slow disk", "full disk", "corruption", "hand-over", "compaction", "member change"];
+pub const FAULT_NAMES: [&str; 11] =
+    ["partition", "crash", "blackout", "pause", "slow disk", "full disk", "corruption", "hand-over", "compaction", "member change", "lost log"];
 
-pub(super) const FAULTS: [Fault; 10] = [
+pub(super) const FAULTS: [Fault; 11] = [
     Fault::Partition,
     Fault::Crash,
     Fault::Blackout,
@@ -82,4 +90,5 @@ pub(super) const FAULTS: [Fault; 10] = [
     Fault::HandOver,
     Fault::Compaction,
     Fault::MemberChange,
+    Fault::LostLog,
 ];

@@ -4,7 +4,7 @@ use steadfast_consensus::Role;
 use steadfast_node::RequestBody;
 use steadfast_state::command::Command;
 use steadfast_types::time::Duration;
-use steadfast_types::{NodeId, Revision};
+use steadfast_types::{LogIndex, NodeId, Revision};
 
 use super::Cluster;
 use super::event::{Event, FAULTS, Fault};
@@ -91,6 +91,7 @@ impl Cluster {
             Fault::HandOver => self.swarm.hand_overs,
             Fault::Compaction => self.swarm.compactions,
             Fault::MemberChange => self.swarm.member_changes,
+            Fault::LostLog => self.swarm.lost_logs,
         }
     }
 
@@ -121,6 +122,7 @@ impl Cluster {
             Fault::HandOver => self.hand_over(),
             Fault::Compaction => self.compact(node),
             Fault::MemberChange => self.change_members(node),
+            Fault::LostLog => self.lose_log(node),
         }
     }
 
@@ -313,7 +315,20 @@ impl Cluster {
     fn compact(&mut self, node: NodeId) {
         let Some(revision) = self.machines[&node].node().map(|node| node.reader().revision()) else { return };
         let revision = Revision(self.faults_rng.i64(0..=revision.0));
+        self.watchers.compactions.insert(revision);
         self.ask(node, OperationNumber::NOBODY, RequestBody::Propose(Command::Compact { revision }), Duration::from_secs(1));
+    }
+
+    /// A node's process ends and its log is gone, once in a run: what it voted and acknowledged is forgotten, so it must not start again.
+    fn lose_log(&mut self, node: NodeId) {
+        let has_tables = self.machines[&node].node().is_some_and(|node| node.status().durable.index > LogIndex(0));
+        if self.lost.is_some() || !has_tables {
+            return;
+        }
+        self.lost = Some(node);
+        self.trace.text(self.queue.now(), || format!("{node} loses its log"));
+        self.stop(node, Stop::Kill, "its log is lost");
+        self.machine(node).disk.lose(|name| name.starts_with("log"));
     }
 
     /// Damages a sector of one of the nodes that may rot.

@@ -35,6 +35,7 @@ impl Cluster {
     pub fn run(&mut self) -> Result<History, Violation> {
         self.run_until(Time::default() + self.swarm.duration)?;
         self.heal();
+        self.replace_lost()?;
         self.make_progress()?;
         self.become_equal()?;
         self.make_progress_despite()?;
@@ -45,12 +46,14 @@ impl Cluster {
             self.run_until(settled + LONGEST_TTL + LEASE_GRACE * 2)?;
         }
         let contents = self.become_equal()?;
+        self.watchers_know_all()?;
         let history = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
         // Two nodes' clocks may drift apart, each by the most that was drawn.
         leases::check(&history, f64::from(self.swarm.drift_ppm) / 1e6)?;
         leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
+        self.check_watches(&history.changes)?;
         compare_contents(&contents, &history)?;
         Ok(history)
     }

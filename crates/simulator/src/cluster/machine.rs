@@ -7,6 +7,7 @@ use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
 use steadfast_types::{Instant, NodeId, Rng};
 
+use super::watchers::Hub;
 use crate::clock::Clock;
 use crate::disk::SimulatedDisk;
 use crate::network::between;
@@ -57,6 +58,8 @@ pub(super) struct Process {
     pub(super) turn_at: Option<Time>,
     pub(super) log_waiting: Vec<LogCommand>,
     pub(super) log_busy: bool,
+    /// Its watches, once it has its state and if anybody watches in this run.
+    pub(super) hub: Option<Hub>,
 }
 
 /// What a process does.
@@ -104,7 +107,7 @@ impl Machine {
         let options = self.options();
         let opened = start::open(&self.disk, options, self.bootstrap.clone(), clock.shows(now))?;
         let role = opened.into();
-        self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false });
+        self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false, hub: None });
         Ok(())
     }
 
@@ -128,8 +131,11 @@ impl Machine {
         drop(log);
         let role = node.reopen(process.clock.shows(now)).map_err(|error| error.to_string())?.into();
         self.life += 1;
+        let mut hub = process.hub;
+        // What was under way for the process as it was does not arrive.
+        hub.iter_mut().for_each(Hub::begin_again);
         let (clock, inbox, log_waiting) = (process.clock, Vec::new(), Vec::new());
-        self.process = Some(Process { role, clock, inbox, turn_at: None, log_waiting, log_busy: false });
+        self.process = Some(Process { role, clock, inbox, turn_at: None, log_waiting, log_busy: false, hub });
         Ok(())
     }
 

@@ -9,11 +9,13 @@ use steadfast_node::{MembershipChange, RequestBody};
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
-use super::Cluster;
+use super::{Cluster, ELECTION_TIMEOUT};
 use super::event::Event;
 use super::faults::Stop;
 use super::machine::Machine;
 use crate::workload::OperationNumber;
+use steadfast_proof::Violation;
+use steadfast_proof::convergence::PROGRESS_ELECTION_TIMEOUTS;
 
 /// So many machines there are at once at most.
 const MOST_NODES: usize = 9;
@@ -35,6 +37,7 @@ impl Cluster {
         {
             let members = members.into_iter().map(|member| (member.id, !member.learner)).collect();
             self.members = (furthest.state().applied().index, members);
+            self.in_force = furthest.state().configuration().clone();
         }
         self.members.1.clone()
     }
@@ -67,7 +70,9 @@ impl Cluster {
         for id in members.keys().copied().filter(|id| !known.contains(id)) {
             self.set_up(id);
         }
-        for id in known.into_iter().filter(|id| !members.contains_key(id)) {
+        // Until its removal is through, the others need its vote.
+        let in_force = if self.in_force.is_joint() { known.clone() } else { self.in_force.members() };
+        for id in known.into_iter().filter(|id| !members.contains_key(id) && !in_force.contains(id)) {
             if self.healed || self.faults_rng.bool() {
                 self.take_away(id);
             }
@@ -95,6 +100,31 @@ impl Cluster {
             self.disconnect_peers(id, Stop::Kill);
         }
         self.machines.remove(&id);
+    }
+
+    /// The operator puts a new member in the place of one whose log is lost: it asks again and again until that is done.
+    pub(super) fn replace_lost(&mut self) -> Result<(), Violation> {
+        let Some(lost) = self.lost else { return Ok(()) };
+        let deadline = self.now() + ELECTION_TIMEOUT * PROGRESS_ELECTION_TIMEOUTS * 2;
+        self.last_id = NodeId(self.last_id.0 + 1);
+        let new = self.last_id;
+        loop {
+            self.attend_members();
+            let members = self.members();
+            let change = match (members.contains_key(&lost), members.contains_key(&new)) {
+                (true, _) => MembershipChange::Remove(lost),
+                (false, false) => MembershipChange::Add { id: new, peer_urls: vec![format!("http://node-{new}:2380")], learner: false },
+                (false, true) if self.machines.contains_key(&lost) => MembershipChange::Remove(lost),
+                (false, true) => return Ok(()),
+            };
+            if self.now() >= deadline {
+                return Err(Violation::new("progress", format!("{lost}, whose log is lost, is not replaced: {members:?}")));
+            }
+            let nodes: Vec<NodeId> = self.node_ids().into_iter().filter(|id| *id != lost).collect();
+            let asked = nodes[self.faults_rng.usize(0..nodes.len())];
+            self.ask(asked, OperationNumber::NOBODY, RequestBody::ChangeMembership(change), PATIENCE);
+            self.run_until(self.now() + Duration::from_millis(100))?;
+        }
     }
 
     /// A node has learned that it is no member any more: its process ends, and the machine does not start it again.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use steadfast_node::{LogCommand, LogDone, Notice, PeerMessage};
-use steadfast_state::{Event, EventKind};
+use steadfast_state::Event;
 use steadfast_types::wire::Wire;
 use steadfast_types::{NodeId, Revision};
 
 use super::machine::{Machine, SimulatedOutputs};
+use super::watchers::change;
 use crate::checkers::leaders::Leaders;
 use crate::checkers::log_agreement::LogAgreement;
 use crate::checkers::promises::Promises;
@@ -48,7 +49,7 @@ impl Observer {
     }
 
     /// A node's turn gave this.
-    pub(super) fn turned(&mut self, now: Time, machine: &Machine, outputs: &mut SimulatedOutputs) -> Result<(), Violation> {
+    pub(super) fn turned(&mut self, now: Time, machine: &Machine, outputs: &SimulatedOutputs) -> Result<(), Violation> {
         for notice in &outputs.notices {
             match notice {
                 Notice::SnapshotInstalled(position) => self.promises.installed(machine.id, *position),
@@ -66,7 +67,7 @@ impl Observer {
         for (to, frame) in &outputs.frames {
             self.sent(machine.id, *to, frame)?;
         }
-        for (_, events) in outputs.events.drain(..) {
+        for (_, events) in &outputs.events {
             self.changed(now, machine.id, events)?;
         }
         self.applied(machine)
@@ -81,14 +82,10 @@ impl Observer {
         self.promises.observe(from, to, &message)
     }
 
-    fn changed(&mut self, now: Time, node: NodeId, events: Vec<Event>) -> Result<(), Violation> {
+    fn changed(&mut self, now: Time, node: NodeId, events: &[Event]) -> Result<(), Violation> {
         let mut by_revision: BTreeMap<Revision, Vec<Change>> = BTreeMap::new();
-        for Event { kind, kv, .. } in events {
-            let value = match kind {
-                EventKind::Put => Some(kv.value),
-                EventKind::Delete => None,
-            };
-            by_revision.entry(kv.mod_revision).or_default().push(Change { key: kv.key, value, lease: kv.lease.0 });
+        for event in events {
+            by_revision.entry(event.kv.mod_revision).or_default().push(change(event));
         }
         by_revision.into_iter().try_for_each(|(revision, changes)| self.state.changed(now, node, revision, changes))
     }

@@ -1,5 +1,6 @@
 //! The life of processes: they start, turn, write their logs, run jobs, and fail; each of these at a time of its own.
 
+use steadfast_node::start::OpenError;
 use steadfast_node::{Input, Job, JobDone, Notice};
 use steadfast_types::time::Duration;
 use steadfast_types::{LogIndex, NodeId};
@@ -35,6 +36,10 @@ impl Cluster {
                 self.stop(node, Stop::Kill, "disk failed while starting");
                 Ok(())
             }
+            Ok(Err(OpenError::LogGone)) if self.lost == Some(node) => {
+                self.trace.text(now, || format!("{node} must not start"));
+                Ok(())
+            }
             Ok(Err(error)) => Err(Violation::new("start", format!("{node} does not come up: {error}"))),
             Err(panic) => Err(Violation::new("start", format!("{node} panics while starting: {panic}"))),
         }
@@ -52,6 +57,7 @@ impl Cluster {
             None => format!("{node} starts damaged"),
         });
         self.observer.started(&self.machines[&node])?;
+        self.hub_missed(node);
         self.wake(node, now);
         Ok(())
     }
@@ -110,6 +116,7 @@ impl Cluster {
                 Ok(())
             }
             Step::Read(number) => self.on_read(node, number),
+            Step::Hub => self.on_hub(node),
         }
     }
 
@@ -130,9 +137,9 @@ impl Cluster {
             self.stop(node, Stop::PowerFailed, "power failed");
             return Ok(());
         }
-        let mut outputs = outputs.map_err(|panic| Violation::new("panic", format!("{node} panics: {panic}")))?;
+        let outputs = outputs.map_err(|panic| Violation::new("panic", format!("{node} panics: {panic}")))?;
         self.note_turn(node, &outputs);
-        self.observer.turned(now, &self.machines[&node], &mut outputs)?;
+        self.observer.turned(now, &self.machines[&node], &outputs)?;
         self.carry_out(node, outputs)?;
         if !self.machines.contains_key(&node) {
             return Ok(());
@@ -189,7 +196,7 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, node: NodeId, outputs: SimulatedOutputs) -> Result<(), Violation> {
-        let SimulatedOutputs { log, frames, jobs, answers, events: _, notices } = outputs;
+        let SimulatedOutputs { log, frames, jobs, answers, events, notices } = outputs;
         self.process(node).log_waiting.extend(log);
         self.drive_log(node);
         for (to, frame) in frames {
@@ -202,6 +209,7 @@ impl Cluster {
         for (number, answer) in answers {
             self.answer(node, number, answer)?;
         }
+        self.feed_hub(node, events);
         for notice in &notices {
             self.on_notice(node, notice)?;
         }
@@ -214,7 +222,10 @@ impl Cluster {
             Notice::Fault(reason) => return Err(Violation::new("fault", format!("{node} can't go on: {reason}"))),
             Notice::TablesDamaged(_) if self.may_have_fault(node) => self.reopen(node)?,
             Notice::TablesDamaged(what) => return Err(Violation::new("fault", format!("{node} finds its tables damaged: {what}"))),
-            Notice::SnapshotInstalled(_) => self.counts.snapshots += 1,
+            Notice::SnapshotInstalled(_) => {
+                self.counts.snapshots += 1;
+                self.hub_missed(node);
+            }
             Notice::Role(change) if change.role == steadfast_consensus::Role::Leader => {
                 self.counts.leader_changes += 1;
                 self.lie_in_wait(node);

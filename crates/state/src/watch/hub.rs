@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::limits::WATCHERS;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Revision, Rng};
 
 use super::groups::{Groups, Variant};
@@ -240,6 +241,9 @@ impl WatchHub {
         }
         let first = Revision(self.revision.0 + 1);
         self.revision = revision;
+        if is_planted(Bug::MissedNotLookedUp) {
+            return;
+        }
         let behind: Vec<u32> = self.watchers.ids().filter(|index| self.watchers.get(*index).next <= revision).collect();
         for index in behind {
             self.lag(index, first);
@@ -255,7 +259,7 @@ impl WatchHub {
 
     pub(super) fn answer_progress(&mut self, stream: StreamId, sink: &mut impl Sink) {
         let state = self.stream(stream);
-        if state.progress_wanted && state.lagging.is_empty() {
+        if state.progress_wanted && (state.lagging.is_empty() || is_planted(Bug::ProgressOvertakes)) {
             state.progress_wanted = false;
             self.deliver_progress(stream, WHOLE_STREAM, sink);
         }

@@ -1,6 +1,6 @@
 //! What the checkers say of a drill's history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use steadfast_proof::history::{Change, History, Revised, Seen};
@@ -60,7 +60,7 @@ pub(super) fn judge(evidence: Evidence) -> Vec<Verdict> {
         verdict(
             "watches",
             "a watch tells every change once, in order, whole, also across lost connections",
-            told(watches::check(&live, &history.changes, Some(last))),
+            told(watches::check(&live, &history.changes, &BTreeSet::new(), Some(last))),
         ),
         verdict("agreement", "every node tells the same history once all is healed", agreement),
         verdict("contents", "what is read back from every node is what the history leaves", read_back(&contents, &history, &prefix)),
