@@ -34,18 +34,62 @@ fn options() -> TablesOptions {
     }
 }
 
-/// Real tables, after what the script says: rows of three tables, flushes, merges, horizons, trims.
+/// What tables were told, in plain maps.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<(TableId, Bytes), BTreeMap<u64, Option<Bytes>>>,
+    horizons: BTreeMap<TableId, u64>,
+    trims: BTreeMap<TableId, Bytes>,
+}
+
+impl Model {
+    /// Every row is read as it was written, at every version that must still be readable.
+    fn compare(&self, tables: &LsmTables<MemoryDisk>) {
+        let reader = tables.reader();
+        for ((table, key), versions) in &self.rows {
+            if self.trims.get(table).is_some_and(|trim| key < trim) {
+                continue;
+            }
+            let horizon = self.horizons.get(table).copied().unwrap_or(NEWEST);
+            for at in versions.keys().copied().filter(|&at| at > horizon).chain([horizon, NEWEST]) {
+                let expected = versions.range(..=at).next_back().and_then(|(&version, value)| Some((version, value.clone()?)));
+                let found = reader.get(*table, key, at).expect("the tables are intact");
+                assert_eq!(found.map(|row| (row.version, row.value)), expected, "key {key:?} of {table:?} at {at}");
+            }
+        }
+    }
+}
+
+/// Real tables, after what the script says: rows of four tables, flushes, merges, horizons, trims. They hold what the model holds, and come
+/// to rest.
 fn write(script: &mut Script<'_>) -> LsmTables<MemoryDisk> {
     const MOST_STEPS: u8 = 40;
+    /// Of this table only the newest rows matter; no horizon is set.
+    const NEWEST_ONLY: TableId = TableId(0);
     let mut tables = LsmTables::open(&MemoryDisk::new(), options()).expect("an empty disk is tables without rows");
+    let mut model = Model::default();
+    for table in [TableId(1), TableId(2), TableId(3)] {
+        tables.set_horizon(table, 0);
+        model.horizons.insert(table, 0);
+    }
     for index in 1..=u64::from(script.byte() % MOST_STEPS) {
         let (kind, number) = (script.byte(), script.byte());
         let (table, key) = (TableId(kind >> 6), Bytes::copy_from_slice(&[number & 0x0f; 9][..1 + usize::from(number >> 5)]));
         match kind % 8 {
-            0..=4 => tables.insert(table, key, index, Some(vec![number; usize::from(number)].into())),
-            5 => tables.insert(table, key, index, None),
-            6 => tables.set_horizon(table, index / 2),
-            _ => tables.trim(table, key),
+            6 if table != NEWEST_ONLY => {
+                tables.set_horizon(table, index / 2);
+                model.horizons.insert(table, index / 2);
+            }
+            7 => {
+                tables.trim(table, key.clone());
+                let trim = model.trims.entry(table).or_default();
+                *trim = key.max(trim.clone());
+            }
+            kind => {
+                let value = (kind != 5).then(|| Bytes::from(vec![number; usize::from(number)]));
+                tables.insert(table, key.clone(), index, value.clone());
+                model.rows.entry((table, key)).or_default().insert(index, value);
+            }
         }
         tables.commit(LogPosition::new(Term(1), LogIndex(index)));
         if kind & 0x20 != 0 {
@@ -55,6 +99,7 @@ fn write(script: &mut Script<'_>) -> LsmTables<MemoryDisk> {
     }
     tables.flush_now();
     work(&mut tables).expect("this disk takes everything");
+    model.compare(&tables);
     tables
 }
 

@@ -7,13 +7,13 @@
 //! 3. A write under a lease is refused or the lease exists; keys of an ended lease do not come back, which
 //!    [`super::linearizability`] and the writes' answers show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_types::Revision;
 use steadfast_types::time::Duration;
 
 use crate::Violation;
-use crate::history::{Answer, History, Lease, Operation, Request, Step};
+use crate::history::{Answer, History, Lease, Operation, Request, Revised, Span, Step};
 use crate::store::Store;
 use crate::time::Time;
 
@@ -33,10 +33,9 @@ struct Life {
 pub fn check(history: &History, tolerance: f64) -> Result<(), Violation> {
     let lives = lives(&history.operations);
     let store = Store::new(&history.changes)?;
-    for (lease, life) in &lives {
-        for (known, at, what) in ends(*lease, history, &store) {
-            life.may_have_ended(known, at, tolerance).map_err(|why| Violation::new("leases", format!("lease {lease}: {what}, {why}")))?;
-        }
+    for (lease, known, at, what) in ends(history, &store) {
+        let Some(life) = lives.get(&lease) else { continue };
+        life.may_have_ended(known, at, tolerance).map_err(|why| Violation::new("leases", format!("lease {lease}: {what}, {why}")))?;
     }
     Ok(())
 }
@@ -76,49 +75,77 @@ fn lives(operations: &[Operation]) -> BTreeMap<Lease, Life> {
     lives
 }
 
-/// What tells that the lease had ended: renewals answered before the first time of each came before the end, which came before the second.
-fn ends(lease: Lease, history: &History, store: &Store) -> Vec<(Time, Time, String)> {
+/// What tells that a lease had ended: renewals answered before the first time of each came before the end, which came before the second.
+fn ends(history: &History, store: &Store) -> Vec<(Lease, Time, Time, String)> {
     let mut ends = Vec::new();
+    let explained = Deletes::of(&history.operations);
     for (revision, revised) in &history.changes {
-        let deletes_all = !revised.changes.is_empty() && revised.changes.iter().all(|change| change.value.is_none());
-        if deletes_all {
-            let attached = store.attached(lease, Revision(revision.0 - 1));
-            let is_whole = attached.len() == revised.changes.len() && revised.changes.iter().all(|change| attached.contains(&change.key));
-            let by_request = history.operations.iter().any(|operation| explains(operation, *revision, revised.seen));
-            if is_whole && !by_request {
-                ends.push((revised.seen, revised.seen, format!("its keys were gone at {} (revision {revision})", revised.seen)));
-            }
+        let before = Revision(revision.0 - 1);
+        let Some(lease) = revised.changes.first().and_then(|change| store.owner(&change.key, before)).filter(|lease| *lease != 0) else {
+            continue;
+        };
+        let attached = store.attached(lease, before);
+        let is_whole = attached.len() == revised.changes.len()
+            && revised.changes.iter().all(|change| change.value.is_none() && attached.contains(&change.key));
+        if is_whole && !explained.can_have_made(*revision, revised) {
+            ends.push((lease, revised.seen, revised.seen, format!("its keys were gone at {} (revision {revision})", revised.seen)));
         }
     }
-    for operation in history.operations.iter().filter(|operation| names(operation, lease)) {
+    for operation in &history.operations {
         if let Some((answered, Answer::LeaseNotFound)) = &operation.answer {
-            ends.push((operation.invoked, *answered, format!("{operation:?} did not find it")));
+            let ended = |lease| (lease, operation.invoked, *answered, format!("{operation:?} did not find it"));
+            ends.extend(named(operation).into_iter().map(ended));
         }
     }
     ends
 }
 
-/// Whether a delete of a client can be behind a revision.
-fn explains(operation: &Operation, revision: Revision, seen: Time) -> bool {
-    let deletes = match &operation.request {
-        Request::Transaction(transaction) => transaction.steps().any(|step| matches!(step, Step::Delete(_))),
-        Request::Grant { .. } | Request::KeepAlive { .. } | Request::Revoke { .. } => false,
-    };
-    deletes
-        && match &operation.answer {
-            Some((_, Answer::Done { revision: own, changed, .. })) => *changed && *own == revision,
-            Some(_) => false,
-            None => operation.invoked < seen,
-        }
+/// The deletes that clients asked for.
+struct Deletes<'a> {
+    /// The revisions of those that were answered.
+    answered: BTreeSet<Revision>,
+    /// The others: when each was sent, and what it deletes.
+    unanswered: Vec<(Time, &'a Span)>,
 }
 
-/// Whether a request is about a lease that exists already.
-fn names(operation: &Operation, lease: Lease) -> bool {
+impl<'a> Deletes<'a> {
+    fn of(operations: &'a [Operation]) -> Self {
+        let mut deletes = Deletes { answered: BTreeSet::new(), unanswered: Vec::new() };
+        for operation in operations {
+            let Request::Transaction(transaction) = &operation.request else { continue };
+            let mut spans = transaction.steps().filter_map(|step| match step {
+                Step::Delete(span) => Some(span),
+                Step::Read(_) | Step::Put { .. } => None,
+            });
+            match &operation.answer {
+                Some((_, Answer::Done { revision, changed: true, .. })) if spans.next().is_some() => {
+                    deletes.answered.insert(*revision);
+                }
+                Some(_) => {}
+                None => deletes.unanswered.extend(spans.map(|span| (operation.invoked, span))),
+            }
+        }
+        deletes
+    }
+
+    /// Whether one of them can be behind a revision.
+    fn can_have_made(&self, revision: Revision, Revised { seen, changes }: &Revised) -> bool {
+        let covers = |(sent, span): &(Time, &Span)| sent < seen && changes.iter().any(|change| span.contains(&change.key));
+        self.answered.contains(&revision) || self.unanswered.iter().any(covers)
+    }
+}
+
+/// The leases that must exist for a request.
+fn named(operation: &Operation) -> BTreeSet<Lease> {
     match &operation.request {
-        Request::Grant { .. } => false,
-        Request::KeepAlive { lease: other } | Request::Revoke { lease: other } => *other == lease,
+        Request::Grant { .. } => BTreeSet::new(),
+        Request::KeepAlive { lease } | Request::Revoke { lease } => [*lease].into(),
         Request::Transaction(transaction) => {
-            transaction.steps().any(|step| matches!(step, Step::Put { lease: other, .. } if *other == lease))
+            let lease = |step: &Step| match step {
+                Step::Put { lease, .. } if *lease != 0 => Some(*lease),
+                Step::Put { .. } | Step::Read(_) | Step::Delete(_) => None,
+            };
+            transaction.steps().filter_map(lease).collect()
         }
     }
 }

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use steadfast_types::Revision;
 
 use crate::Violation;
-use crate::history::{Answer, Change, History, Operation, Request, Revised, Step};
+use crate::history::{Answer, History, Operation, Request, Revised, Step};
 use crate::store::Store;
 use crate::time::Time;
 
@@ -190,15 +190,9 @@ impl Origins<'_> {
 
     fn is_end_of_lease(&self, revision: Revision, revised: &Revised) -> bool {
         let before = Revision(revision.0 - 1);
-        let owner = |change: &Change| {
-            let leases = self.history.operations.iter().filter_map(|operation| match operation.request {
-                Request::Grant { lease, .. } => Some(lease),
-                _ => None,
-            });
-            leases.into_iter().find(|lease| self.store.attached(*lease, before).contains(&change.key))
-        };
         let deleted: BTreeSet<&Bytes> = revised.changes.iter().map(|change| &change.key).collect();
-        revised.changes.first().and_then(owner).is_some_and(|lease| self.store.attached(lease, before) == deleted)
+        let owner = revised.changes.first().and_then(|change| self.store.owner(&change.key, before));
+        owner.is_some_and(|lease| lease != 0 && self.store.attached(lease, before) == deleted)
     }
 
     /// Gives each open revision a request of its own that can have made it (Kuhn's algorithm).

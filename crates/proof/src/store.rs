@@ -11,6 +11,8 @@ use crate::history::{Change, Lease, Revised, Seen, Span, Step, Transaction, Vers
 /// Every key's values over the revisions.
 pub struct Store<'a> {
     keys: BTreeMap<&'a Bytes, BTreeMap<Revision, &'a Change>>,
+    /// The keys that ever belonged to each lease.
+    leased: BTreeMap<Lease, BTreeSet<&'a Bytes>>,
     changes: &'a BTreeMap<Revision, Revised>,
 }
 
@@ -32,19 +34,23 @@ impl<'a> Store<'a> {
     /// A revision changes a key twice.
     pub fn new(changes: &'a BTreeMap<Revision, Revised>) -> Result<Self, Violation> {
         let mut keys: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        let mut leased: BTreeMap<Lease, BTreeSet<_>> = BTreeMap::new();
         for (revision, revised) in changes {
             for change in &revised.changes {
                 if keys.entry(&change.key).or_default().insert(*revision, change).is_some() {
                     return Err(Violation::new("store", format!("revision {revision} changes {:?} twice", change.key)));
                 }
+                if change.lease != 0 {
+                    leased.entry(change.lease).or_default().insert(&change.key);
+                }
             }
         }
-        Ok(Store { keys, changes })
+        Ok(Store { keys, leased, changes })
     }
 
     /// What is there of these keys after a revision.
     pub fn read(&self, span: &Span, revision: Revision) -> Seen {
-        self.present(span, revision).map(|(key, at, value, _)| (key.clone(), Version { revision: at, value: value.clone() })).collect()
+        self.present(span, revision).map(|(key, at, value)| (key.clone(), Version { revision: at, value: value.clone() })).collect()
     }
 
     /// All that is there after a revision.
@@ -54,7 +60,14 @@ impl<'a> Store<'a> {
 
     /// The keys that belong to a lease after a revision.
     pub fn attached(&self, lease: Lease, revision: Revision) -> BTreeSet<&'a Bytes> {
-        self.present(&everything(), revision).filter(|(.., owner)| *owner == lease).map(|(key, ..)| key).collect()
+        let keys = self.leased.get(&lease).into_iter().flatten().copied();
+        keys.filter(|key| self.owner(key, revision) == Some(lease)).collect()
+    }
+
+    /// The lease that a key belongs to after a revision (0: none), if the key is there.
+    pub fn owner(&self, key: &Bytes, revision: Revision) -> Option<Lease> {
+        let (_, change) = self.keys.get(key)?.range(..=revision).next_back()?;
+        change.value.as_ref().map(|_| change.lease)
     }
 
     /// The changes of exactly this revision, in the form of [`Effects::changes`].
@@ -101,11 +114,11 @@ impl<'a> Store<'a> {
         seen
     }
 
-    fn present<'s>(&'s self, span: &'s Span, revision: Revision) -> impl Iterator<Item = (&'a Bytes, Revision, &'a Bytes, Lease)> + 's {
+    fn present<'s>(&'s self, span: &'s Span, revision: Revision) -> impl Iterator<Item = (&'a Bytes, Revision, &'a Bytes)> + 's {
         let keys = self.keys.range::<Bytes, _>(&span.first..).take_while(|(key, _)| span.contains(key));
         keys.filter_map(move |(key, values)| {
             let (at, change) = values.range(..=revision).next_back()?;
-            Some((*key, *at, change.value.as_ref()?, change.lease))
+            Some((*key, *at, change.value.as_ref()?))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The simulator's command line: runs seeds, and replays one.
 
 mod soak;
+mod speed;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,12 @@ enum Command {
         /// The summary as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Measures how many simulated seconds pass in a wall second on one core: three nodes, 100 requests a simulated second, faults as drawn.
+    Speed {
+        /// How many seeds.
+        #[arg(long, default_value_t = 300)]
+        seeds: u64,
     },
     /// Plants a bug and runs seeds until a checker catches it; prints one line: its number, the checker, the seeds it took.
     #[cfg(planted)]
@@ -114,6 +121,7 @@ fn main() -> ExitCode {
             BUGS.iter().for_each(|(bug, what)| println!("{}\t{what}", *bug as u32));
             ExitCode::SUCCESS
         }
+        Command::Speed { seeds } => speed::measure(seeds),
         Command::Soak { minutes, first, json } => soak::run_soak(minutes, first, json),
         Command::Replay { seed, nodes, trace, .. } => {
             let mode = if trace { TraceMode::Print } else { TraceMode::Record };

@@ -77,6 +77,38 @@ pub struct Swarm {
 }
 
 impl Swarm {
+    /// No fault at all.
+    pub fn calm(nodes: usize) -> Self {
+        Swarm {
+            nodes,
+            clients: 6,
+            keys: 3,
+            wide: true,
+            leases: true,
+            watchers: 3,
+            think: Duration::from_millis(5),
+            duration: Duration::from_secs(3),
+            network: NetworkFaults::default(),
+            partitions: None,
+            crashes: None,
+            ambushes: false,
+            blackouts: None,
+            pauses: None,
+            drift_ppm: 0,
+            sync: (Duration::from_micros(50), Duration::from_micros(500)),
+            sync_failure: 0.0,
+            full_disks: None,
+            slow_disks: None,
+            corruption: None,
+            corruption_of_tables: false,
+            lease_reads: false,
+            hand_overs: None,
+            compactions: None,
+            member_changes: None,
+            lost_logs: None,
+        }
+    }
+
     /// Draws a run's faults. `nodes`: how many, if not drawn too.
     pub fn draw(rng: &mut Rng, nodes: Option<usize>) -> Self {
         let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1, 2, 4, 7, 9][rng.usize(0..9)]);

@@ -25,38 +25,6 @@ fn summary(report: &Report) -> Summary {
     report.outcome.clone().expect("it passed")
 }
 
-/// No fault at all.
-fn calm(nodes: usize) -> Swarm {
-    Swarm {
-        nodes,
-        clients: 6,
-        keys: 3,
-        wide: true,
-        leases: true,
-        watchers: 3,
-        think: Duration::from_millis(5),
-        duration: Duration::from_secs(3),
-        network: NetworkFaults::default(),
-        partitions: None,
-        crashes: None,
-        ambushes: false,
-        blackouts: None,
-        pauses: None,
-        drift_ppm: 0,
-        sync: (Duration::from_micros(50), Duration::from_micros(500)),
-        sync_failure: 0.0,
-        full_disks: None,
-        slow_disks: None,
-        corruption: None,
-        corruption_of_tables: false,
-        lease_reads: false,
-        hand_overs: None,
-        compactions: None,
-        member_changes: None,
-        lost_logs: None,
-    }
-}
-
 #[test]
 fn three_nodes_keep_their_promises() {
     let reports = run_all(0..150, Some(3));
@@ -91,7 +59,7 @@ fn every_kind_of_fault_happens() {
 #[test]
 fn a_calm_world_does_every_request_and_elects_once() {
     for nodes in [1, 3, 5] {
-        let report = passes(run_swarm(0, calm(nodes), Rng::with_seed(7), TraceMode::Hash));
+        let report = passes(run_swarm(0, Swarm::calm(nodes), Rng::with_seed(7), TraceMode::Hash));
         let summary = summary(&report);
         assert!(summary.operations > 500, "{report}");
         // A client may give up on what it asked before there was a leader.

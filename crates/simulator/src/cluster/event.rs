@@ -76,8 +76,19 @@ pub(super) enum Fault {
 }
 
 /// What the recurring faults are called.
-pub const FAULT_NAMES: [&str; 11] =
-    ["partition", "crash", "blackout", "pause", "slow disk", "full disk", "corruption", "hand-over", "compaction", "member change", "lost log"];
+pub const FAULT_NAMES: [&str; 11] = [
+    "partition",
+    "crash",
+    "blackout",
+    "pause",
+    "slow disk",
+    "full disk",
+    "corruption",
+    "hand-over",
+    "compaction",
+    "member change",
+    "lost log",
+];
 
 pub(super) const FAULTS: [Fault; 11] = [
     Fault::Partition,

@@ -9,10 +9,10 @@ use steadfast_node::{MembershipChange, RequestBody};
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
-use super::{Cluster, ELECTION_TIMEOUT};
 use super::event::Event;
 use super::faults::Stop;
 use super::machine::Machine;
+use super::{Cluster, ELECTION_TIMEOUT};
 use crate::workload::OperationNumber;
 use steadfast_proof::Violation;
 use steadfast_proof::convergence::PROGRESS_ELECTION_TIMEOUTS;
