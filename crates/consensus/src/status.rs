@@ -81,7 +81,8 @@ impl Raft {
         }
     }
 
-    fn followers(&self) -> Vec<FollowerStatus> {
+    /// On a leader, how all other members stand; else empty.
+    pub fn followers(&self) -> Vec<FollowerStatus> {
         let RoleState::Leader(leadership) = &self.role else { return Vec::new() };
         leadership.follower_status(self.now, self.config.election_timeout)
     }
@@ -119,6 +120,21 @@ impl Raft {
     /// The last entry known to be durable here. Entries may be committed, by the others, before they are durable here.
     pub fn durable_index(&self) -> LogIndex {
         self.log.durable()
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> LogPosition {
+        self.log.last()
+    }
+
+    /// The term of an entry, if the log holds it or ends or begins there.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// Whether it may have lost entries that it acknowledged.
+    pub fn is_suspect(&self) -> bool {
+        self.hard_state.suspect
     }
 
     /// The configuration in force.

@@ -258,6 +258,11 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
+    /// The consensus core, to look at.
+    pub fn consensus(&self) -> &Raft {
+        &self.raft
+    }
+
     /// The state machine, to look at.
     pub fn state(&self) -> &State<LsmTables<D>> {
         &self.state

@@ -1,6 +1,7 @@
 //! Checkers of what goes on inside the nodes, one file each: what must hold of any run, whatever was done to it. Those of what clients see are in
 //! `steadfast-proof`.
 
+pub mod beliefs;
 pub mod leaders;
 pub mod log_agreement;
 pub mod promises;

@@ -88,6 +88,8 @@ pub struct Counts {
     pub corruptions: u64,
     /// Times that a node became the leader.
     pub leader_changes: u64,
+    /// Requests of clients.
+    pub requests: u64,
     /// Faults that struck, in the order of [`FAULT_NAMES`].
     pub faults: [u64; FAULT_NAMES.len()],
 }
@@ -158,9 +160,9 @@ impl Cluster {
         self.trace.hash()
     }
 
-    /// The recorded lines of the trace.
-    pub fn into_lines(self) -> Vec<String> {
-        self.trace.into_lines()
+    /// The recorded timeline.
+    pub fn into_timeline(self) -> Vec<String> {
+        self.trace.into_timeline()
     }
 
     fn schedule_beginning(&mut self, ids: &[NodeId]) {
@@ -177,7 +179,7 @@ impl Cluster {
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Frame { from, to, frame } => self.on_frame(from, to, frame),
+            Event::Frame { from, life, to, frame } => self.on_frame(from, life, to, frame),
             Event::Disconnected { node, peer } if self.machines.contains_key(&node) => self.input(node, Input::PeerDisconnected(peer)),
             Event::Disconnected { .. } => {}
             Event::Start { node } => return self.on_start(node),
@@ -185,7 +187,7 @@ impl Cluster {
             Event::Fault(fault) => self.on_fault(fault),
             Event::Ambush { node, life } => self.on_ambush(node, life),
             Event::Reconnect => {
-                self.trace.note(self.queue.now(), &[20], || "partitions end".to_owned());
+                self.trace.milestone(self.queue.now(), &[20], || "partitions end".to_owned());
                 self.network.reconnect();
             }
             Event::RoomOnDisk { node } => self.on_room_on_disk(node),
@@ -218,13 +220,16 @@ impl Cluster {
             let fate = if arrivals.is_empty() { " (lost)" } else { "" };
             format!("{from} -> {to} {message}{fate}")
         });
+        let life = self.machines[&from].life;
         for at in arrivals {
-            self.queue.at(at, Event::Frame { from, to, frame: frame.clone() });
+            self.queue.at(at, Event::Frame { from, life, to, frame: frame.clone() });
         }
     }
 
-    fn on_frame(&mut self, from: NodeId, to: NodeId, frame: Bytes) {
-        if self.machines.contains_key(&to) {
+    fn on_frame(&mut self, from: NodeId, life: u64, to: NodeId, frame: Bytes) {
+        // What a sender's system had still to send may be lost with it.
+        let is_lost = self.machines.get(&from).is_some_and(|sender| sender.unsent == Some(life));
+        if self.machines.contains_key(&to) && !is_lost {
             self.input(to, Input::Frame { from, frame });
         }
     }

@@ -294,8 +294,9 @@ impl Disk for SimulatedDisk {
         if shared.sync_fails() {
             return Err(DiskError::Failed("sync of the directory: input/output error".to_owned()));
         }
-        shared.directory.sync();
-        shared.forget_unreachable();
+        if shared.directory.sync() {
+            shared.forget_unreachable();
+        }
         Ok(())
     }
 }

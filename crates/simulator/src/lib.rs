@@ -11,6 +11,7 @@ pub mod disk;
 pub mod network;
 mod panics;
 pub mod run;
+pub mod shrink;
 pub mod swarm;
 pub mod workload;
 pub mod world;

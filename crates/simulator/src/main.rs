@@ -6,10 +6,16 @@ mod speed;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use steadfast_simulator::run::{Report, run};
+use indicatif::{ProgressBar, ProgressStyle};
+use steadfast_simulator::run::{Report, run, run_cut};
+use steadfast_simulator::shrink::{Cut, events, shrink};
 use steadfast_simulator::world::TraceMode;
 #[cfg(planted)]
 use steadfast_types::planted::{BUGS, Bug};
+
+// Runs are made of small buffers; the system's allocator is slower at those.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs whole clusters in a simulated world, and checks that they keep their promises.
 #[derive(Parser)]
@@ -71,6 +77,22 @@ enum Command {
     /// Lists the bugs that can be planted: number, tab, what it is.
     #[cfg(planted)]
     Bugs,
+    /// Leaves as much as possible out of a run that ends with a violation, and says how to replay what is left.
+    Shrink {
+        /// Which seed.
+        #[arg(long)]
+        seed: u64,
+        /// As for the run.
+        #[arg(long)]
+        nodes: Option<usize>,
+        /// How many runs it may take.
+        #[arg(long, default_value_t = 500)]
+        runs: u64,
+        /// As for the run.
+        #[cfg(planted)]
+        #[arg(long, value_parser = parse_bug)]
+        planted: Option<Bug>,
+    },
     /// Runs one seed again.
     Replay {
         /// Which seed.
@@ -82,6 +104,9 @@ enum Command {
         /// Prints everything that happens.
         #[arg(long)]
         trace: bool,
+        /// What to leave out, as `shrink` says.
+        #[arg(long, default_value = "")]
+        cut: Cut,
         /// As for the run.
         #[cfg(planted)]
         #[arg(long, value_parser = parse_bug)]
@@ -107,7 +132,7 @@ fn main() -> ExitCode {
     let command = Arguments::parse().command;
     #[cfg(planted)]
     {
-        if let Command::Run { planted, .. } | Command::Replay { planted, .. } = &command {
+        if let Command::Run { planted, .. } | Command::Replay { planted, .. } | Command::Shrink { planted, .. } = &command {
             planted.iter().for_each(|bug| steadfast_types::planted::plant(*bug));
         }
     }
@@ -123,14 +148,15 @@ fn main() -> ExitCode {
         }
         Command::Speed { seeds } => speed::measure(seeds),
         Command::Soak { minutes, first, json } => soak::run_soak(minutes, first, json),
-        Command::Replay { seed, nodes, trace, .. } => {
+        Command::Shrink { seed, nodes, runs, .. } => shrink_seed(seed, nodes, runs),
+        Command::Replay { seed, nodes, trace, cut, .. } => {
             let mode = if trace { TraceMode::Print } else { TraceMode::Record };
-            let report = run(seed, nodes, mode);
+            let report = run_cut(seed, nodes, &cut, mode);
             if trace {
                 // What was drawn and how it ended belong beside the trace, which is alone on the standard output.
                 eprintln!("seed {seed}: {}\n{report}", report.swarm);
             } else {
-                print(&report, nodes);
+                print(&report, nodes, &cut);
             }
             ExitCode::from(u8::from(report.outcome.is_err()))
         }
@@ -156,7 +182,7 @@ fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool,
         if report.outcome.is_err() {
             violations += 1;
             // Once more with text: the same seed does the same.
-            print(&run(seed, nodes, TraceMode::Record), nodes);
+            print(&run(seed, nodes, TraceMode::Record), nodes, &Cut::default());
             if !keep_going {
                 break;
             }
@@ -168,14 +194,36 @@ fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool,
     ExitCode::from(u8::from(violations > 0))
 }
 
-pub(crate) fn print(report: &Report, nodes: Option<usize>) {
+fn shrink_seed(seed: u64, nodes: Option<usize>, most_runs: u64) -> ExitCode {
+    let style = ProgressStyle::with_template("{elapsed} [{bar:40}] {pos}/{len} runs, {msg}").expect("a valid template");
+    let progress = ProgressBar::new(most_runs).with_style(style.progress_chars("=> "));
+    let whole = run(seed, nodes, TraceMode::Hash);
+    let shrunk = shrink(seed, nodes, most_runs, &mut |runs, events| {
+        progress.set_position(runs);
+        progress.set_message(format!("{events} events"));
+    });
+    progress.finish_and_clear();
+    let Some((cut, small)) = shrunk else {
+        eprintln!("seed {seed} ends without a violation: there is nothing to shrink");
+        return ExitCode::from(2);
+    };
+    print(&run_cut(seed, nodes, &cut, TraceMode::Record), nodes, &cut);
+    println!("{} events of {} are left", events(&small), events(&whole));
+    ExitCode::FAILURE
+}
+
+pub(crate) fn print(report: &Report, nodes: Option<usize>, cut: &Cut) {
     println!("seed {}: {}", report.seed, report.swarm);
     if report.outcome.is_err() {
-        report.lines.iter().for_each(|line| println!("{line}"));
+        report.timeline.iter().for_each(|line| println!("{line}"));
     }
     println!("{report}");
     if report.outcome.is_err() {
         let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
-        println!("replay: cargo run --release -p steadfast-simulator -- replay --seed {}{nodes} --trace", report.seed);
+        let cut = if *cut == Cut::default() { String::new() } else { format!(" --cut {cut}") };
+        println!("replay: cargo run --release -p steadfast-simulator -- replay --seed {}{nodes}{cut} --trace", report.seed);
+        if cut.is_empty() {
+            println!("shrink: cargo run --release -p steadfast-simulator -- shrink --seed {}{nodes}", report.seed);
+        }
     }
 }

@@ -6,6 +6,7 @@ use steadfast_types::Rng;
 use steadfast_types::time::Duration;
 
 use crate::cluster::{Cluster, Counts};
+use crate::shrink::Cut;
 use crate::swarm::Swarm;
 use crate::world::{Time, TraceMode};
 use steadfast_proof::Violation;
@@ -26,8 +27,8 @@ pub struct Report {
     pub simulated: Duration,
     /// The hash of everything that happened.
     pub trace_hash: u64,
-    /// The last lines of the trace, if they were recorded.
-    pub lines: Vec<String>,
+    /// What led to the end, if that was recorded.
+    pub timeline: Vec<String>,
 }
 
 /// How far clients came in a run.
@@ -57,8 +58,14 @@ impl Summary {
 
 /// Runs the world of `seed`, with `nodes` nodes if that is not drawn too.
 pub fn run(seed: u64, nodes: Option<usize>, mode: TraceMode) -> Report {
+    run_cut(seed, nodes, &Cut::default(), mode)
+}
+
+/// Runs the world of `seed` with something left out.
+pub fn run_cut(seed: u64, nodes: Option<usize>, cut: &Cut, mode: TraceMode) -> Report {
     let mut rng = Rng::with_seed(seed);
-    let swarm = Swarm::draw(&mut rng, nodes);
+    let mut swarm = Swarm::draw(&mut rng, nodes);
+    cut.apply(&mut swarm);
     run_swarm(seed, swarm, rng, mode)
 }
 
@@ -68,7 +75,7 @@ pub fn run_swarm(seed: u64, swarm: Swarm, mut rng: Rng, mode: TraceMode) -> Repo
     let outcome = cluster.run().map(|history| Summary::of(&history));
     let (counts, trace_hash) = (cluster.counts(), cluster.trace_hash());
     let simulated = cluster.now().since(Time::default());
-    Report { seed, swarm, outcome, counts, simulated, trace_hash, lines: cluster.into_lines() }
+    Report { seed, swarm, outcome, counts, simulated, trace_hash, timeline: cluster.into_timeline() }
 }
 
 impl fmt::Display for Report {
@@ -79,8 +86,19 @@ impl fmt::Display for Report {
             }
             Err(violation) => write!(f, "seed {}: VIOLATION {violation}; ", self.seed)?,
         }
-        let Counts { turns, starts, frames, snapshots, repairs, lost_tables, disk_stops, corruptions, leader_changes, faults: _ } =
-            self.counts;
+        let Counts {
+            turns,
+            starts,
+            frames,
+            snapshots,
+            repairs,
+            lost_tables,
+            disk_stops,
+            corruptions,
+            leader_changes,
+            requests: _,
+            faults: _,
+        } = self.counts;
         write!(
             f,
             "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "

@@ -9,13 +9,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use steadfast_simulator::cluster::{Counts, FAULT_NAMES};
 use steadfast_simulator::run::{Report, run};
+use steadfast_simulator::shrink::Cut;
 use steadfast_simulator::world::TraceMode;
 
 /// What all runs together were.
 #[derive(Default)]
 struct Totals {
     seeds: u64,
-    operations: u64,
     unknown: u64,
     simulated: Duration,
     counts: Counts,
@@ -28,13 +28,13 @@ impl Totals {
         self.simulated += report.simulated;
         match &report.outcome {
             Ok(summary) => {
-                self.operations += summary.operations as u64;
                 self.unknown += summary.unknown as u64;
             }
             Err(_) => self.violation = Some(self.violation.map_or(report.seed, |seed| seed.min(report.seed))),
         }
         let (sum, one) = (&mut self.counts, &report.counts);
         sum.starts += one.starts;
+        sum.requests += one.requests;
         sum.frames += one.frames;
         sum.snapshots += one.snapshots;
         sum.repairs += one.repairs;
@@ -52,7 +52,7 @@ impl Totals {
             ("wall minutes", json!(round(took.as_secs_f64() / 60.0))),
             ("simulated hours", json!(round(self.simulated.as_secs_f64() / 3600.0))),
             ("simulated seconds a wall second", json!(round(self.simulated.as_secs_f64() / took.as_secs_f64()))),
-            ("requests", json!(self.operations)),
+            ("requests", json!(self.counts.requests)),
             ("requests without an answer", json!(self.unknown)),
             ("frames", json!(self.counts.frames)),
             ("leader changes", json!(self.counts.leader_changes)),
@@ -111,7 +111,7 @@ pub(crate) fn run_soak(minutes: f64, first: u64, as_json: bool) -> ExitCode {
     }
     if let Some(violation) = totals.violation {
         // Once more with text: the same seed does the same.
-        crate::print(&run(violation, None, TraceMode::Record), None);
+        crate::print(&run(violation, None, TraceMode::Record), None, &Cut::default());
     }
     ExitCode::from(u8::from(totals.violation.is_some()))
 }

@@ -3,6 +3,7 @@
 //! A run with every fault at once finds little: nothing gets far. So each class is absent in about half of the runs (swarm testing, Groce et
 //! al., ISSTA 2012).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use steadfast_types::Rng;
@@ -74,6 +75,8 @@ pub struct Swarm {
     pub lost_logs: Option<Recurring>,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
+    /// Which strikes of recurring faults do nothing, by number from 1 on: a shorter way to the same violation.
+    pub spared: BTreeSet<u64>,
 }
 
 impl Swarm {
@@ -106,6 +109,7 @@ impl Swarm {
             compactions: None,
             member_changes: None,
             lost_logs: None,
+            spared: BTreeSet::new(),
         }
     }
 
@@ -141,6 +145,7 @@ impl Swarm {
             // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
             member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
             lost_logs: None,
+            spared: BTreeSet::new(),
         };
         // The others must be a majority, and stay one.
         if nodes >= 3 && swarm.corruption.is_none() && swarm.member_changes.is_none() {

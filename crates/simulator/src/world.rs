@@ -61,14 +61,20 @@ impl<E> Queue<E> {
     }
 }
 
-/// How many lines a recording keeps: what led to a violation is rarely further away.
-const RECORDED_LINES: usize = 120;
+/// How many of the last lines a recording keeps.
+const RECORDED_LINES: usize = 30;
+
+/// How many milestones before them: what led to a violation is rarely further away.
+const RECORDED_MILESTONES: usize = 40;
 
 /// What a run did: a hash of everything, and, if wanted, the last lines as text.
 pub struct Trace {
     hasher: Xxh3,
     mode: TraceMode,
-    lines: VecDeque<String>,
+    /// Milestones, up to those that are among the last lines.
+    milestones: VecDeque<String>,
+    /// The last lines, and whether each is a milestone.
+    lines: VecDeque<(bool, String)>,
 }
 
 /// What a trace does with its lines.
@@ -85,25 +91,49 @@ pub enum TraceMode {
 impl Trace {
     /// An empty trace.
     pub fn new(mode: TraceMode) -> Self {
-        Trace { hasher: Xxh3::new(), mode, lines: VecDeque::new() }
+        Trace { hasher: Xxh3::new(), mode, milestones: VecDeque::new(), lines: VecDeque::new() }
+    }
+
+    /// Whether anybody reads the text.
+    pub fn has_text(&self) -> bool {
+        self.mode != TraceMode::Hash
     }
 
     /// Something happened: `facts` tell it apart from anything else that could have.
     pub fn note(&mut self, at: Time, facts: &[u64], text: impl FnOnce() -> String) {
-        self.hasher.update(&at.0.to_le_bytes());
-        facts.iter().for_each(|fact| self.hasher.update(&fact.to_le_bytes()));
-        self.text(at, text);
+        self.hash_in(at, facts);
+        self.line(at, false, text);
+    }
+
+    /// Something happened that whoever looks for a cause wants to know of.
+    pub fn milestone(&mut self, at: Time, facts: &[u64], text: impl FnOnce() -> String) {
+        self.hash_in(at, facts);
+        self.line(at, true, text);
     }
 
     /// Adds a line that explains and does not count for the hash.
     pub fn text(&mut self, at: Time, text: impl FnOnce() -> String) {
+        self.line(at, false, text);
+    }
+
+    fn hash_in(&mut self, at: Time, facts: &[u64]) {
+        self.hasher.update(&at.0.to_le_bytes());
+        facts.iter().for_each(|fact| self.hasher.update(&fact.to_le_bytes()));
+    }
+
+    fn line(&mut self, at: Time, is_milestone: bool, text: impl FnOnce() -> String) {
         match self.mode {
             TraceMode::Hash => {}
             TraceMode::Record => {
-                if self.lines.len() == RECORDED_LINES {
-                    self.lines.pop_front();
+                if self.lines.len() == RECORDED_LINES
+                    && let Some((true, line)) = self.lines.pop_front()
+                {
+                    if self.milestones.len() == RECORDED_MILESTONES {
+                        self.milestones.pop_front();
+                    }
+                    self.milestones.push_back(line);
                 }
-                self.lines.push_back(format!("{at} {}", shortened(&text())));
+                self.lines.push_back((is_milestone, format!("{at} {}", shortened(&text()))));
             }
             TraceMode::Print => println!("{at} {}", shortened(&text())),
         }
@@ -114,9 +144,9 @@ impl Trace {
         self.hasher.digest()
     }
 
-    /// The recorded lines, oldest first.
-    pub fn into_lines(self) -> Vec<String> {
-        self.lines.into()
+    /// A recording's timeline, oldest first: milestones, then everything of the last moments.
+    pub fn into_timeline(self) -> Vec<String> {
+        self.milestones.into_iter().chain(self.lines.into_iter().map(|(_, line)| line)).collect()
     }
 }
 
@@ -150,16 +180,24 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_hashes_facts_and_keeps_the_last_lines() {
+    fn a_trace_hashes_facts_and_keeps_milestones_and_the_last_lines() {
         let mut a = Trace::new(TraceMode::Record);
         let mut b = Trace::new(TraceMode::Hash);
         for i in 0..200 {
-            a.note(Time(i), &[i], || format!("line {i}"));
+            match i % 50 {
+                0 => a.milestone(Time(i), &[i], || format!("milestone {i}")),
+                _ => a.note(Time(i), &[i], || format!("line {i}")),
+            }
             b.note(Time(i), &[i], || unreachable!("nobody reads it"));
         }
         assert_eq!(a.hash(), b.hash());
-        let lines = a.into_lines();
-        assert_eq!((lines.len(), lines[119].as_str()), (120, "  0.000199 line 199"));
+        let lines = a.into_timeline();
+        let starts = lines.iter().map(|line| line.split_once(' ').expect("a time").1.trim_start()).collect::<Vec<_>>();
+        assert_eq!(
+            starts[..5],
+            ["0.000000 milestone 0", "0.000050 milestone 50", "0.000100 milestone 100", "0.000150 milestone 150", "0.000170 line 170"]
+        );
+        assert_eq!((lines.len(), *starts.last().expect("lines")), (34, "0.000199 line 199"));
         b.note(Time(200), &[], String::new);
         assert_ne!(Trace::new(TraceMode::Hash).hash(), b.hash());
     }

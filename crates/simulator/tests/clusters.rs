@@ -1,11 +1,9 @@
 //! Whole clusters over many seeds. `cargo run --release -p steadfast-simulator -- run` goes further.
 
-use steadfast_simulator::network::NetworkFaults;
 use steadfast_simulator::run::{Report, Summary, run, run_swarm};
 use steadfast_simulator::swarm::Swarm;
 use steadfast_simulator::world::TraceMode;
 use steadfast_types::Rng;
-use steadfast_types::time::Duration;
 
 /// Runs seeds and fails with the report of the first violation.
 fn run_all(seeds: std::ops::Range<u64>, nodes: Option<usize>) -> Vec<Report> {

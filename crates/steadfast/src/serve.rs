@@ -65,7 +65,8 @@ pub(crate) fn run(args: ServeArgs) -> Result<()> {
 /// find it. In any other build there is neither this nor any bug.
 #[cfg(planted)]
 fn plant() -> Result<()> {
-    use steadfast_types::planted::{BUGS, plant};
+    use steadfast_types::planted::{BUGS, MARKER, plant};
+    tracing::warn!("{MARKER}");
     let Ok(number) = std::env::var("STEADFAST_PLANT") else { return Ok(()) };
     let chosen = BUGS.iter().find(|(bug, _)| (*bug as u32).to_string() == number);
     let (bug, what) = chosen.ok_or_else(|| crate::usage::UsageError(format!("STEADFAST_PLANT={number}: no bug has this number")))?;

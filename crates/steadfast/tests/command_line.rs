@@ -27,6 +27,14 @@ fn failure(status: i32, arguments: &[&str]) -> String {
     error
 }
 
+#[test]
+fn no_bug_can_be_planted_in_the_program() {
+    let program = fs::read(env!("CARGO_BIN_EXE_steadfast")).expect("the program");
+    let says = |text: &str| program.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(says("Keeps a distributed application running"), "its texts are found in it");
+    assert!(!says(steadfast_types::planted::MARKER));
+}
+
 fn help(arguments: &[&str]) -> String {
     let output = steadfast(arguments);
     assert!(output.status.success());

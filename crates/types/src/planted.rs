@@ -87,8 +87,11 @@ pub enum Bug {
     MissedNotLookedUp = 115,
 }
 
+/// Text that every program of a build with bugs says when it starts, and that is in no other program.
+pub const MARKER: &str = "this build can have bugs planted in it";
+
 #[cfg(planted)]
-pub use chosen::{BUGS, MARKER, is_planted, plant};
+pub use chosen::{BUGS, is_planted, plant};
 
 /// Whether `bug` is planted: never, in this build.
 #[cfg(not(planted))]
@@ -103,9 +106,6 @@ mod chosen {
     use core::sync::atomic::{AtomicU32, Ordering};
 
     use super::Bug;
-
-    /// Text that is in every program of such a build, and in no other.
-    pub const MARKER: &str = "this build can have bugs planted in it";
 
     /// All of them.
     pub const BUGS: &[(Bug, &str)] = &[

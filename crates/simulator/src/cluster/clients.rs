@@ -31,6 +31,7 @@ impl Cluster {
     /// A client sends its request to a node, and waits for `patience`.
     pub(super) fn begin(&mut self, number: OperationNumber, node: NodeId, patience: Duration) {
         let now = self.queue.now();
+        self.counts.requests += 1;
         self.waiting.insert(self.workload.operation(number).client, number);
         self.trace.note(now, &[6, number.0 as u64, node.0], || {
             format!("request {} to {node}: {:?}", number.0, self.workload.operation(number).request)

@@ -11,8 +11,8 @@ use steadfast_proof::history::Answer;
 
 /// Something that happens at a scheduled time.
 pub(super) enum Event {
-    /// A frame arrives.
-    Frame { from: NodeId, to: NodeId, frame: Bytes },
+    /// A frame arrives, unless it is lost with the process that sent it.
+    Frame { from: NodeId, life: u64, to: NodeId, frame: Bytes },
     /// A node learns that its connection to a peer broke.
     Disconnected { node: NodeId, peer: NodeId },
     /// A machine starts its process.

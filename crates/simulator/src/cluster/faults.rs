@@ -101,10 +101,21 @@ impl Cluster {
             return;
         }
         self.schedule_fault(fault);
-        let lasts = between(Duration::ZERO, lasts, &mut self.faults_rng);
         self.counts.faults[fault as usize] += 1;
+        // What a strike draws does not change what comes after it.
+        let rng = self.faults_rng.fork();
+        if self.swarm.spared.contains(&self.counts.faults.iter().sum()) {
+            return;
+        }
+        let rng = std::mem::replace(&mut self.faults_rng, rng);
+        self.strike(fault, lasts);
+        self.faults_rng = rng;
+    }
+
+    fn strike(&mut self, fault: Fault, lasts: Duration) {
+        let lasts = between(Duration::ZERO, lasts, &mut self.faults_rng);
         let node = self.victim();
-        self.trace.note(self.queue.now(), &[9, fault as u64, node.0], || format!("fault: {fault:?} (node {node}, {lasts:?})"));
+        self.trace.milestone(self.queue.now(), &[9, fault as u64, node.0], || format!("fault: {fault:?} (node {node}, {lasts:?})"));
         match fault {
             Fault::Partition => self.partition(node, lasts),
             Fault::Crash => self.crash(node),
@@ -157,14 +168,18 @@ impl Cluster {
 
     /// Ends a process: its machine starts another one soon.
     pub(super) fn stop(&mut self, node: NodeId, stop: Stop, reason: &str) {
-        self.trace.note(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
+        self.trace.milestone(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
         let machine = self.machine(node);
         match stop {
             Stop::Kill => machine.disk.kill(),
             Stop::PowerFailure => machine.disk.power_failure(),
             Stop::PowerFailed => {}
         }
+        let life = machine.life;
         machine.end_process();
+        if self.faults_rng.bool() {
+            self.machine(node).unsent = Some(life);
+        }
         self.disconnect_peers(node, stop);
         let longest = match (self.healed, self.swarm.crashes) {
             (false, Some(Recurring { lasts, .. })) => lasts,
@@ -178,7 +193,7 @@ impl Cluster {
     pub(super) fn heal(&mut self) {
         self.healed = true;
         let now = self.queue.now();
-        self.trace.note(now, &[11], || "everything heals".to_owned());
+        self.trace.milestone(now, &[11], || "everything heals".to_owned());
         self.network.heal(NetworkFaults::default());
         self.swarm.sync = (self.swarm.sync.0, Duration::from_millis(2).max(self.swarm.sync.0));
         for machine in self.machines.values_mut() {
@@ -198,7 +213,7 @@ impl Cluster {
         let now = self.queue.now();
         let nodes = self.node_ids();
         let victim = self.lasting_victim(&nodes);
-        self.trace.note(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
+        self.trace.milestone(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
         match fault {
             LastingFault::Down => self.keep_down(victim),
             LastingFault::Paused => self.pause(victim, LASTING),
@@ -240,7 +255,7 @@ impl Cluster {
     /// Stops a process that only the next healing starts again.
     fn keep_down(&mut self, node: NodeId) {
         if self.machine(node).process.is_some() {
-            self.trace.text(self.queue.now(), || format!("{node} stays down"));
+            self.trace.milestone(self.queue.now(), &[], || format!("{node} stays down"));
             self.machine(node).disk.kill();
             self.machine(node).end_process();
             self.disconnect_peers(node, Stop::Kill);
@@ -256,7 +271,7 @@ impl Cluster {
         let shape = PARTITIONS[self.faults_rng.usize(0..PARTITIONS.len())];
         let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
         self.network.partition(shape, &nodes, victim, &mut self.faults_rng);
-        self.trace.text(self.queue.now(), || format!("partition: {shape:?}"));
+        self.trace.milestone(self.queue.now(), &[], || format!("partition: {shape:?}"));
         self.queue.after(lasts, Event::Reconnect);
         // Connections may time out during a partition; nodes must bear that hint at any time.
         if self.faults_rng.bool() {
@@ -326,7 +341,7 @@ impl Cluster {
             return;
         }
         self.lost = Some(node);
-        self.trace.text(self.queue.now(), || format!("{node} loses its log"));
+        self.trace.milestone(self.queue.now(), &[], || format!("{node} loses its log"));
         self.stop(node, Stop::Kill, "its log is lost");
         self.machine(node).disk.lose(|name| name.starts_with("log"));
     }
@@ -347,7 +362,20 @@ impl Cluster {
         };
         if let Some((name, sector)) = damaged {
             self.counts.corruptions += 1;
-            self.trace.note(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
+            self.trace.milestone(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
+            if at_end && self.faults_rng.u8(0..3) == 0 {
+                self.lose_what_two_have(node);
+            }
+        }
+    }
+
+    /// A node with a damaged log starts again, and the leader fails together with it: what these two alone had is not with the others.
+    fn lose_what_two_have(&mut self, damaged: NodeId) {
+        let leader = self.leader().filter(|leader| *leader != damaged);
+        for node in [Some(damaged), leader].into_iter().flatten() {
+            if self.machine(node).process.is_some() {
+                self.stop(node, Stop::Kill, "fails together with another");
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Machine {
     pub(super) process: Option<Process>,
     /// Counts processes; what was under way for an earlier one never arrives.
     pub(super) life: u64,
+    /// The process whose frames that were still under way are lost.
+    pub(super) unsent: Option<u64>,
     /// Until then the process stands still.
     pub(super) paused_until: Time,
     /// Until then no sync comes to its end.
@@ -40,7 +42,6 @@ pub(super) struct Machine {
     /// The disk's failures in the lives of earlier processes.
     earlier_failures: u64,
     pub(super) rng: Rng,
-    // These are small, so that runs of seconds roll segments, flush, merge and hand over snapshots.
     log_segment_bytes: u64,
     log_retention_bytes: u64,
     memtable_bytes: usize,
@@ -79,20 +80,23 @@ impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
 
 impl Machine {
     pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
+        // Small, so that runs of seconds roll segments, flush, merge and hand over snapshots; on some machines larger, so that much is in memory.
+        let large = if rng.u8(0..3) == 0 { 16 } else { 1 };
         Machine {
             id,
             disk: SimulatedDisk::new(rng.u64(..)),
             process: None,
             life: 0,
+            unsent: None,
             paused_until: Time::default(),
             stuck_until: Time::default(),
             slow_until: Time::default(),
             drift_ppm,
             bootstrap,
             earlier_failures: 0,
-            log_segment_bytes: rng.u64(4_000..40_000),
+            log_segment_bytes: large * rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
-            memtable_bytes: rng.usize(2_000..50_000),
+            memtable_bytes: large as usize * rng.usize(2_000..50_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),

@@ -59,7 +59,7 @@ impl Cluster {
             }
             _ => MembershipChange::Remove(some),
         };
-        self.trace.text(self.queue.now(), || format!("operator asks {node}: {change:?}"));
+        self.trace.milestone(self.queue.now(), &[], || format!("operator asks {node}: {change:?}"));
         self.ask(node, OperationNumber::NOBODY, RequestBody::ChangeMembership(change), PATIENCE);
     }
 
@@ -83,7 +83,7 @@ impl Cluster {
         let drift = i64::from(self.swarm.drift_ppm);
         let drift = self.faults_rng.i64(-drift..=drift);
         let (bootstrap, rng) = (self.bootstrap.clone(), self.faults_rng.fork());
-        self.trace.note(self.queue.now(), &[22, id.0], || format!("a machine is set up for {id}"));
+        self.trace.milestone(self.queue.now(), &[22, id.0], || format!("a machine is set up for {id}"));
         self.machines.insert(id, Machine::new(id, bootstrap, drift, self.swarm.lease_reads, rng));
         self.last_id = self.last_id.max(id);
         if !self.healed {
@@ -93,7 +93,7 @@ impl Cluster {
     }
 
     fn take_away(&mut self, id: NodeId) {
-        self.trace.note(self.queue.now(), &[23, id.0], || format!("the machine of {id} is taken away"));
+        self.trace.milestone(self.queue.now(), &[23, id.0], || format!("the machine of {id} is taken away"));
         if self.machines[&id].process.is_some() {
             self.machine(id).disk.kill();
             self.machine(id).end_process();

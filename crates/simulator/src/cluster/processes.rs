@@ -1,14 +1,15 @@
 //! The life of processes: they start, turn, write their logs, run jobs, and fail; each of these at a time of its own.
 
 use steadfast_node::start::OpenError;
-use steadfast_node::{Input, Job, JobDone, Notice};
+use steadfast_node::{Input, Job, JobDone, Node, Notice};
 use steadfast_types::time::Duration;
 use steadfast_types::{LogIndex, NodeId};
 
 use super::Cluster;
 use super::event::{Event, Step};
 use super::faults::Stop;
-use super::machine::{Process, Role, SimulatedInput, SimulatedOutputs};
+use super::machine::{Machine, Process, Role, SimulatedInput, SimulatedOutputs};
+use crate::checkers::beliefs;
 use crate::disk::SimulatedDisk;
 use crate::network::between;
 use crate::panics::caught;
@@ -37,7 +38,7 @@ impl Cluster {
                 Ok(())
             }
             Ok(Err(OpenError::LogGone)) if self.lost == Some(node) => {
-                self.trace.text(now, || format!("{node} must not start"));
+                self.trace.milestone(now, &[], || format!("{node} must not start"));
                 Ok(())
             }
             Ok(Err(error)) => Err(Violation::new("start", format!("{node} does not come up: {error}"))),
@@ -52,7 +53,7 @@ impl Cluster {
         let status = machine.node().map(|node| node.status().consensus);
         self.counts.repairs += u64::from(status.is_none());
         let last = status.as_ref().map_or(LogIndex(0), |status| status.last.index);
-        self.trace.note(now, &[1, node.0, last.0], || match status {
+        self.trace.milestone(now, &[1, node.0, last.0], || match status {
             Some(status) => format!("{node} starts: term {}, last {}, suspect {}", status.term, status.last, status.suspect),
             None => format!("{node} starts damaged"),
         });
@@ -140,6 +141,9 @@ impl Cluster {
         let outputs = outputs.map_err(|panic| Violation::new("panic", format!("{node} panics: {panic}")))?;
         self.note_turn(node, &outputs);
         self.observer.turned(now, &self.machines[&node], &outputs)?;
+        if let Some(leader) = self.machines[&node].node().map(Node::consensus) {
+            beliefs::check(leader, |id| self.machines.get(&id).and_then(Machine::node).map(Node::consensus))?;
+        }
         self.carry_out(node, outputs)?;
         if !self.machines.contains_key(&node) {
             return Ok(());
@@ -158,7 +162,10 @@ impl Cluster {
         let facts = [2, node.0, applied, outputs.log.len() as u64, outputs.answers.len() as u64, outputs.jobs.len() as u64];
         self.trace.note(now, &facts, || format!("{node} turns: applied {applied}"));
         for notice in &outputs.notices {
-            self.trace.text(now, || format!("{node} {notice:?}"));
+            match notice {
+                Notice::Role(change) => self.trace.milestone(now, &[], || format!("{node} {change:?}")),
+                _ => self.trace.text(now, || format!("{node} {notice:?}")),
+            }
         }
     }
 
@@ -288,7 +295,7 @@ impl Cluster {
 
     fn on_job(&mut self, node: NodeId, job: Job<SimulatedDisk>) -> Result<(), Violation> {
         let now = self.queue.now();
-        let text = format!("{job:.40?}");
+        let text = if self.trace.has_text() { format!("{job:?}") } else { String::new() };
         let done: Result<JobDone<SimulatedDisk>, String> = caught(|| job.run());
         if self.machine(node).disk.is_dead() {
             self.stop(node, Stop::PowerFailed, "power failed during a job");

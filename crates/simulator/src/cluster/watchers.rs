@@ -250,7 +250,7 @@ impl Cluster {
             prev_kv: state.watch.previous,
             ..WatchRequest::default()
         };
-        self.trace.note(self.queue.now(), &[22, watcher as u64, node.0, request.start_revision.0 as u64], || {
+        self.trace.note(self.queue.now(), &[24, watcher as u64, node.0, request.start_revision.0 as u64], || {
             format!("watcher {watcher} watches {:?} from {} at {node}", request.keys, request.start_revision)
         });
         self.tell_hub(node, HubItem::Create(stream, request));
@@ -268,7 +268,7 @@ impl Cluster {
             self.queue.after(delay, Event::Told { node, stream });
         }
         let Some(watcher) = self.watchers.all.iter().position(|watcher| watcher.connection == Some((node, stream))) else { return };
-        self.trace.note(self.queue.now(), &[23, watcher as u64, delivery.revision.0 as u64, delivery.events.len() as u64], || {
+        self.trace.note(self.queue.now(), &[25, watcher as u64, delivery.revision.0 as u64, delivery.events.len() as u64], || {
             format!("watcher {watcher} is told {delivery:?}")
         });
         self.record(watcher, delivery);

@@ -74,9 +74,14 @@ impl Directory {
         }
     }
 
-    pub(super) fn sync(&mut self) {
-        self.durable = self.current.clone();
-        self.pending.clear();
+    /// Whether a name was taken from a file.
+    pub(super) fn sync(&mut self) -> bool {
+        let mut taken = false;
+        for change in std::mem::take(&mut self.pending) {
+            taken |= !matches!(change, Change::Create { .. });
+            change.apply(&mut self.durable);
+        }
+        taken
     }
 
     /// Keeps each pending change with probability `kept`, unless an earlier one of the same name was lost: a file system may reorder changes
