@@ -108,6 +108,11 @@ impl Intake {
         }
     }
 
+    /// How many are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Whether more can be queued.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes <= limits::QUEUED_REQUEST_BYTES && self.queue.len() <= 4 * limits::QUEUED_REQUESTS

@@ -103,6 +103,12 @@ pub enum PeerMessage {
         /// The hand-over.
         transfer: u64,
     },
+    /// A leader of a later term than the anchor's, which has committed an entry of its own, does not have the anchor: neither it nor anything
+    /// after it was ever committed.
+    LogReplaced {
+        /// As asked.
+        anchor: LogPosition,
+    },
 }
 
 wire_enum!(PeerMessage {
@@ -118,6 +124,7 @@ wire_enum!(PeerMessage {
     10 => SnapshotRequest { at_least },
     11 => SnapshotUnknown { transfer },
     12 => SnapshotDamaged { transfer },
+    13 => LogReplaced { anchor },
 });
 
 /// A question only the leader can answer.

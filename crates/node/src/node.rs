@@ -263,6 +263,19 @@ impl<S, D: Disk> Node<S, D> {
         &self.raft
     }
 
+    /// What waits in each of the node's queues. All of it is bounded by what clients ask, and nothing is left a while after they stop.
+    pub fn queued(&self) -> [(&'static str, usize); 7] {
+        [
+            ("proposals", self.proposals.len()),
+            ("reads", self.reads.len()),
+            ("calls", self.calls.len()),
+            ("commands of other nodes", self.intake.len()),
+            ("committed entries", self.held_back.len()),
+            ("snapshots to send", self.sending.len()),
+            ("snapshots to receive", usize::from(self.receiving.is_some())),
+        ]
+    }
+
     /// The state machine, to look at.
     pub fn state(&self) -> &State<LsmTables<D>> {
         &self.state
@@ -363,6 +376,7 @@ impl<S, D: Disk> Node<S, D> {
                 self.on_snapshot_chunk(from, Chunk { transfer, position, total, offset, bytes });
             }
             PeerMessage::SnapshotProgress { transfer, received, done } => self.on_snapshot_progress(from, transfer, received, done),
+            PeerMessage::LogRequest { anchor, .. } if self.has_replaced(anchor) => self.send(from, &PeerMessage::LogReplaced { anchor }),
             PeerMessage::LogRequest { from: first, anchor } => {
                 let reader = self.log_reader.clone();
                 self.out.jobs.push(Job(Kind::ReadForRepair { to: from, from: first, anchor, reader }));
@@ -371,8 +385,16 @@ impl<S, D: Disk> Node<S, D> {
             PeerMessage::SnapshotUnknown { transfer } => self.on_snapshot_unknown(from, transfer),
             PeerMessage::SnapshotDamaged { transfer } => self.on_snapshot_damaged(from, transfer),
             // Only a repairing node asks, and it is not running.
-            PeerMessage::LogReply { .. } => {}
+            PeerMessage::LogReply { .. } | PeerMessage::LogReplaced { .. } => {}
         }
+    }
+
+    /// Whether an entry was certainly never committed: what was before this leader's term is in its log (leader completeness).
+    fn has_replaced(&self, position: LogPosition) -> bool {
+        self.raft.is_established_leader()
+            && self.raft.term() > position.term
+            && position.index > self.log_start.index
+            && self.raft.term_at(position.index) != Some(position.term)
     }
 
     fn on_log_done(&mut self, done: LogDone) {

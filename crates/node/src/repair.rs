@@ -6,6 +6,9 @@
 //!   5.3), the same entries before it, committed or not, leader or not;
 //! - for a *snapshot*, if the tables are damaged, or if no peer's log reaches back to the hole any more.
 //!
+//! If nobody has the anchor, because it was never committed, a later leader says so. Then the log is cut off before the hole: what of it was
+//! committed comes back from that leader. The node stays suspect until then, for it may have acknowledged that.
+//!
 //! Nobody needs to lead for that, so that replicas damaged in different places restore each other. Each step is durable when it is done, and
 //! a crash in between begins again with what is still missing.
 
@@ -16,7 +19,7 @@ use steadfast_storage::log::{LogReader, LogWriter};
 use steadfast_types::disk::Disk;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Entry, Instant, LogIndex, LogPosition, NodeId};
+use steadfast_types::{Entry, HardState, Instant, LogIndex, LogPosition, NodeId};
 
 use crate::jobs::{Done, Job, JobDone, Kind, install};
 use crate::snapshot_receive::{Chunk, Receiving};
@@ -158,6 +161,7 @@ impl<D: Disk> Repair<D> {
     fn on_frame<S>(&mut self, now: Instant, from: NodeId, frame: Bytes, out: &mut Outputs<S, D>) {
         match PeerMessage::from_wire(frame) {
             Ok(PeerMessage::LogReply { anchor, entries }) => self.on_log_reply(now, anchor, entries, out),
+            Ok(PeerMessage::LogReplaced { anchor }) => self.cut_off(now, anchor, out),
             Ok(PeerMessage::LogRequest { from: first, anchor }) => {
                 let job = Job(Kind::ReadForRepair { to: from, from: first, anchor, reader: self.parts.reader.clone() });
                 if let JobDone(Done::ForRepair { to, anchor, entries }) = job.run() {
@@ -196,6 +200,20 @@ impl<D: Disk> Repair<D> {
         self.last_asked = None;
         hole.from.0 += entries.len() as u64;
         self.parts.loss.holes.retain(|hole| hole.from < hole.end);
+    }
+
+    /// The anchor of a hole was never committed, so neither was anything after it.
+    fn cut_off<S>(&mut self, now: Instant, anchor: LogPosition, out: &mut Outputs<S, D>) {
+        let RepairParts { loss, writer, floor, .. } = &mut self.parts;
+        let Some(hole) = loss.holes.iter().find(|hole| hole.anchor == anchor && !loss.state) else { return };
+        let from = hole.from.max(floor.next());
+        let hard_state = HardState { suspect: true, ..writer.hard_state() };
+        if let Err(error) = writer.append(Some(&hard_state), Some(from), &[]).and_then(|()| writer.sync()) {
+            return out.notices.push(Notice::Fault(format!("repairing the log: {error}")));
+        }
+        self.last_progress = now;
+        let end = hole.end;
+        loss.holes.retain(|hole| hole.end < end);
     }
 
     fn on_chunk<S>(&mut self, now: Instant, from: NodeId, chunk: Chunk, out: &mut Outputs<S, D>) {

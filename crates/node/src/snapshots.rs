@@ -78,9 +78,15 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
-    pub(crate) fn give_up_stuck_snapshots(&mut self) {
-        let stuck: Vec<NodeId> = self.sending.values().filter(|sending| sending.is_stuck(self.now)).map(|sending| sending.to).collect();
-        for to in stuck {
+    /// Ends hand-overs that get stuck, and those to nodes that are no members any more.
+    pub(crate) fn end_idle_snapshots(&mut self) {
+        if self.sending.is_empty() {
+            return;
+        }
+        let members = self.raft.configuration().members();
+        let is_idle = |sending: &&Sending<D>| sending.is_stuck(self.now) || !members.contains(&sending.to);
+        let idle: Vec<NodeId> = self.sending.values().filter(is_idle).map(|sending| sending.to).collect();
+        for to in idle {
             self.end_sending(to, false);
         }
     }

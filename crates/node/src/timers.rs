@@ -33,7 +33,7 @@ impl<S, D: Disk> Node<S, D> {
             let again = self.proposals.resend_overdue(term, now, 2 * self.options.heartbeat_interval);
             self.forward(leader, term, again);
         }
-        self.give_up_stuck_snapshots();
+        self.end_idle_snapshots();
         self.count_awaited_voters();
         self.compare_hashes();
         self.give_way_if_held_back();

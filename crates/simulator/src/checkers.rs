@@ -2,6 +2,7 @@
 //! `steadfast-proof`.
 
 pub mod beliefs;
+pub mod bounds;
 pub mod leaders;
 pub mod log_agreement;
 pub mod promises;

@@ -133,7 +133,7 @@ fn main() -> ExitCode {
     #[cfg(planted)]
     {
         if let Command::Run { planted, .. } | Command::Replay { planted, .. } | Command::Shrink { planted, .. } = &command {
-            planted.iter().for_each(|bug| steadfast_types::planted::plant(*bug));
+            steadfast_types::planted::plant(*planted);
         }
     }
     match command {
@@ -165,13 +165,23 @@ fn main() -> ExitCode {
 
 #[cfg(planted)]
 fn catch(bug: Bug, seeds: u64) -> ExitCode {
-    steadfast_types::planted::plant(bug);
-    let caught = (0..seeds).find_map(|seed| run(seed, None, TraceMode::Hash).outcome.err().map(|violation| (seed, violation.checker)));
-    match caught {
-        Some((seed, checker)) => println!("{}\tcaught\t{checker}\t{}", bug as u32, seed + 1),
-        None => println!("{}\tMISSED\t-\t{seeds}", bug as u32),
+    use steadfast_types::planted::plant;
+    let violation = |seed| run(seed, None, TraceMode::Hash).outcome.err();
+    for seed in 0..seeds {
+        plant(Some(bug));
+        let Some(caught) = violation(seed) else { continue };
+        // It counts only if nothing is wrong without it.
+        plant(None);
+        match violation(seed) {
+            None => {
+                println!("{}\tcaught\t{}\t{}", bug as u32, caught.checker, seed + 1);
+                return ExitCode::SUCCESS;
+            }
+            Some(real) => eprintln!("seed {seed} ends with a violation without any bug: {real}"),
+        }
     }
-    ExitCode::from(u8::from(caught.is_none()))
+    println!("{}\tMISSED\t-\t{seeds}", bug as u32);
+    ExitCode::FAILURE
 }
 
 fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool, verbose: bool) -> ExitCode {

@@ -12,7 +12,7 @@ use steadfast_types::Rng;
 const CLIENTS: usize = 5;
 const THINK: Duration = Duration::from_millis(95);
 /// Long, so that the beginning and the end of a run count for little.
-const DURATION: Duration = Duration::from_secs(60);
+const DURATION: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {

@@ -71,7 +71,7 @@ fn plant() -> Result<()> {
     let chosen = BUGS.iter().find(|(bug, _)| (*bug as u32).to_string() == number);
     let (bug, what) = chosen.ok_or_else(|| crate::usage::UsageError(format!("STEADFAST_PLANT={number}: no bug has this number")))?;
     tracing::warn!(number, what, "a bug is planted");
-    plant(*bug);
+    plant(Some(*bug));
     Ok(())
 }
 

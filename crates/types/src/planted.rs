@@ -151,9 +151,9 @@ mod chosen {
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);
 
-    /// Plants `bug` in this process, in place of any other.
-    pub fn plant(bug: Bug) {
-        CHOSEN.store(bug as u32, Ordering::Relaxed);
+    /// Plants `bug` in this process, in place of any other; `None`: takes it out.
+    pub fn plant(bug: Option<Bug>) {
+        CHOSEN.store(bug.map_or(0, |bug| bug as u32), Ordering::Relaxed);
     }
 
     /// Whether `bug` is planted.

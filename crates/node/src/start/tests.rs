@@ -1,10 +1,11 @@
 //! Each loss that a node can come up with, and its way back.
 
-use steadfast_state::command::{KeySpan, Range};
+use steadfast_state::command::{Command, KeySpan, Put, Range};
 use steadfast_storage::disk::MemoryDisk;
 use steadfast_types::disk::Disk;
 
 use super::*;
+use crate::RequestBody;
 use crate::hand::{CACHE_BYTES, Cluster, Up};
 
 const LAST: NodeId = NodeId(3);
@@ -172,4 +173,38 @@ fn data_may_be_larger_than_memory() {
     assert!(tables.disk_bytes > (keys * bytes) as u64, "{tables:?}");
     let in_memory = tables.memtable_bytes as u64 + tables.cache_bytes;
     assert!(tables.cache_bytes > 0 && in_memory <= (2 * memtable + CACHE_BYTES) as u64, "{in_memory} bytes in memory");
+}
+
+/// A leader's last entries reached nobody, it lost some of them, and others went on without it: none was committed, so they may go.
+#[test]
+fn what_only_a_damaged_leader_had_is_given_up() {
+    let cut_off = || {
+        let mut cluster = Cluster::with_memtable(3, 1 << 20);
+        assert!(cluster.converges(500, &mut |_, _, _| 1));
+        cluster.write(NodeId(1), 10, 150);
+        let leader = cluster.leader().expect("a leader");
+        for at in 0..6 {
+            let put = Put { key: format!("lonely {at}").into(), value: vec![at; 600].into(), ..Put::default() };
+            cluster.ask(leader, RequestBody::Propose(Command::Put(put)));
+            cluster.step(&mut |from, _, _| usize::from(from != leader));
+        }
+        let disk = cluster.stop(leader);
+        assert!((0..500).any(|_| {
+            cluster.run(1);
+            cluster.leader().is_some()
+        }));
+        (cluster, leader, disk)
+    };
+    let (_, _, whole) = cut_off();
+    let mut repaired = 0;
+    for name in names(&whole, "", true) {
+        for sector in 0..whole.bytes(&name).len() / 512 {
+            let (mut cluster, former, disk) = cut_off();
+            disk.edit(&name, |bytes| bytes[sector * 512..][..512].iter_mut().for_each(|byte| *byte ^= 0x5a));
+            repaired += usize::from(matches!(cluster.start(former, disk), Up::Repairing(_)));
+            // Nobody writes anything meanwhile.
+            assert!(cluster.converges(1500, &mut |_, _, _| 1), "{name}, sector {sector}: {}", cluster.machines[&former].up);
+        }
+    }
+    assert!(repaired >= 6, "{repaired}");
 }

@@ -1,6 +1,6 @@
 //! Tests of `linearizability`.
 use super::*;
-use crate::history::{Seen, Span, Transaction, Version};
+use crate::history::{Change, Seen, Span, Transaction, Version};
 
 /// Builds histories, mostly of one key `k`, step by step.
 #[derive(Default)]

@@ -61,6 +61,7 @@ impl Cluster {
         let now = self.queue.now();
         let Some(process) = self.machines.get(&node).and_then(|machine| machine.process.as_ref()) else { return };
         let deadline = process.clock.shows(now) + patience;
+        self.observer.bounds.asked(now);
         self.input(node, Input::Request(Request { slot, deadline, body }));
     }
 

@@ -10,6 +10,7 @@ use super::faults::{LASTING, LASTING_FAULTS, LastingFault};
 use super::machine::Machine;
 use super::members::Members;
 use super::{Cluster, ELECTION_TIMEOUT};
+use crate::checkers::bounds;
 use crate::workload::{OperationNumber, seen};
 use crate::world::Time;
 use steadfast_consensus::Role;
@@ -23,6 +24,9 @@ const LONGEST_TTL: Duration = Duration::from_secs(5);
 
 /// A lease that nobody keeps alive ends within so long after its time: a leader looks for such ones often, and their end must be replicated.
 const LEASE_GRACE: Duration = Duration::from_secs(2);
+
+/// A node waits no longer for what a client asked.
+pub(super) const LONGEST_PATIENCE: Duration = Duration::from_secs(4);
 
 /// The keys that each replica holds.
 type Contents = BTreeMap<NodeId, Seen>;
@@ -47,6 +51,7 @@ impl Cluster {
         }
         let contents = self.become_equal()?;
         self.watchers_know_all()?;
+        self.come_to_rest()?;
         let history = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
@@ -175,6 +180,19 @@ impl Cluster {
             contents.insert(id, seen(&read.result));
         }
         Ok(contents)
+    }
+
+    /// Nobody asks any more: in time nothing is left in any queue.
+    fn come_to_rest(&mut self) -> Result<(), Violation> {
+        let deadline = self.now() + LONGEST_PATIENCE + ELECTION_TIMEOUT;
+        loop {
+            let mut nodes = self.machines.values().filter_map(Machine::node);
+            let found = nodes.try_for_each(|node| bounds::check_rest(node.id(), node.queued()));
+            if found.is_ok() || self.now() >= deadline {
+                return found;
+            }
+            self.run_until(self.now() + Duration::from_millis(100))?;
+        }
     }
 
     fn replicas(&self) -> BTreeMap<NodeId, Replica> {

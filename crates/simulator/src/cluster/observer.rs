@@ -10,6 +10,7 @@ use steadfast_types::{NodeId, Revision};
 
 use super::machine::{Machine, SimulatedOutputs};
 use super::watchers::change;
+use crate::checkers::bounds::Bounds;
 use crate::checkers::leaders::Leaders;
 use crate::checkers::log_agreement::LogAgreement;
 use crate::checkers::promises::Promises;
@@ -24,6 +25,7 @@ pub(super) struct Observer {
     pub(super) leaders: Leaders,
     pub(super) log: LogAgreement,
     promises: Promises,
+    pub(super) bounds: Bounds,
     pub(super) state: StateAgreement,
 }
 
@@ -69,6 +71,9 @@ impl Observer {
         }
         for (_, events) in &outputs.events {
             self.changed(now, machine.id, events)?;
+        }
+        if let Some(node) = machine.node() {
+            self.bounds.check(machine.id, node.queued())?;
         }
         self.applied(machine)
     }

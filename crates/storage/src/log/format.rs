@@ -28,6 +28,9 @@ const MAGIC: [u8; 4] = *b"SfLb";
 const COPY_MAGIC: [u8; 4] = *b"SfLc";
 const BLANK_MAGIC: [u8; 4] = *b"SfL0";
 
+/// No index, term or count ever comes near this: so that adding one never overflows.
+const FARTHEST: u64 = 1 << 62;
+
 /// How many cuts a header remembers.
 const RECENT_CUTS: usize = 4;
 
@@ -206,6 +209,18 @@ impl Header {
         out[8..12].copy_from_slice(&checksum.to_le_bytes());
     }
 
+    /// Whether its numbers can be true together. A header that is intact and says otherwise was written by no version of this program: its
+    /// numbers must not be added up.
+    fn is_plausible(&self) -> bool {
+        let indexes = self.start.index <= self.base.index && self.base.index <= self.last.index && self.last.index.0 < FARTHEST;
+        let counts = [self.sequence.0, self.synced.0, self.cuts.count, self.last.index.0, self.hard_state.term.0];
+        let segments = self.first_segment <= self.segment && self.previous_segment < self.segment && self.segment.0 < u32::MAX;
+        let consistent = (self.last.index > self.start.index || self.last == self.start)
+            && (self.records > 0 && !self.repair || self.base == self.last)
+            && self.end() <= u64::from(u32::MAX);
+        indexes && segments && consistent && counts.iter().all(|&count| count < FARTHEST)
+    }
+
     /// The header that `sector` is the copy of, with the checksum that it had itself.
     fn of_copy(sector: &[u8]) -> Header {
         let mut header = Header::take(sector);
@@ -264,8 +279,11 @@ pub(super) fn parse_sector(sector: &[u8]) -> SectorStart {
         return SectorStart::Other;
     }
     match version {
-        FORMAT_VERSION if length == HEADER_BYTES && sector[..4] == MAGIC => SectorStart::Header(Header::take(sector)),
-        FORMAT_VERSION if length == HEADER_BYTES => SectorStart::Copy(Header::of_copy(sector)),
+        FORMAT_VERSION if length == HEADER_BYTES => match Header::take(sector) {
+            header if !header.is_plausible() => SectorStart::Other,
+            header if sector[..4] == MAGIC => SectorStart::Header(header),
+            _ => SectorStart::Copy(Header::of_copy(sector)),
+        },
         newer if newer > FORMAT_VERSION => SectorStart::NewerFormat(newer),
         _ => SectorStart::Other,
     }
@@ -396,6 +414,7 @@ mod tests {
             segment: SegmentNumber(2),
             offset: 1024,
             body_bytes: 400,
+            records: 1,
             last: LogPosition::new(Term(3), LogIndex(9)),
             hard_state: HardState { term: Term(4), vote: Some(NodeId(7)), suspect: true },
             cuts,

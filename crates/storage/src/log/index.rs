@@ -106,7 +106,7 @@ impl Slots {
     /// Makes `last` the last entry: drops what is after it, or adds lost ones up to it. A kept entry that contradicts it discredits all.
     pub(super) fn end_at(&mut self, last: LogPosition) {
         self.truncate_after(last.index);
-        let lost = last.index.0 - self.last_index().0;
+        let lost = last.index.0.saturating_sub(self.last_index().0);
         self.slots.extend((0..lost).map(|_| Slot::missing(Term(0))));
         if self.slots.back().is_some_and(|slot| !slot.is_missing() && slot.term != last.term) {
             self.forget_after(self.start.index);

@@ -118,8 +118,8 @@ pub enum LogError {
         /// Its format.
         version: u16,
     },
-    /// There are segments, and nothing in them can be read. Nothing was changed.
-    #[error("no part of the log can be read: empty the data directory and add this node to the cluster again as a new member")]
+    /// There are segments, and nothing in them can be read, or far too little. Nothing was changed.
+    #[error("hardly any part of the log can be read: empty the data directory and add this node to the cluster again as a new member")]
     Unreadable,
     /// A repair for an entry that the log does not hold, or that is another one. Nothing was changed.
     #[error("entry {position} is not one that the log can take as a repair")]

@@ -89,7 +89,9 @@ impl<D: Disk> LogReader<D> {
             match runs.last_mut().filter(|run| run.reaches(slot)) {
                 Some(run) => run.slots.push(slot),
                 None => {
-                    let file = index.files.get(&slot.segment).expect("a slot names a segment of the log").clone();
+                    let Some(file) = index.files.get(&slot.segment).cloned() else {
+                        return if runs.is_empty() { Err(LogError::Damaged { index: at }) } else { Ok(runs) };
+                    };
                     runs.push(Run { file, first: at, slots: vec![slot] });
                 }
             }

@@ -25,6 +25,10 @@ use super::index::Slots;
 use super::scan::{Batch, Segment};
 use super::{LogEnding, LogError};
 
+/// Entries that may be lost in one log: a quarter of a gibibyte of the smallest. With more than that gone a node is better begun anew, and
+/// it bounds the memory that untrue headers can cost.
+const MOST_LOST: u64 = 1 << 22;
+
 /// A vote for nobody, in place of one that may be lost.
 const UNKNOWN_VOTE: NodeId = NodeId(0);
 
@@ -56,7 +60,7 @@ pub(super) fn recover<F: DiskFile>(segments: Vec<Segment<F>>) -> Result<Recovere
 
     let mut live = live_segments(segments, newest);
     let evidence = if unreadable_after { BatchSequence(u64::MAX) } else { newest_synced(&live) };
-    let (replay, stop) = replay(&mut live, newest, evidence);
+    let (replay, stop) = replay(&mut live, newest, evidence)?;
     let header = replay.header.ok_or(LogError::Unreadable)?;
 
     let segment = live.iter().find(|live| live.segment.number == header.segment).map(|live| &live.segment);
@@ -146,7 +150,7 @@ enum Stop {
 }
 
 /// Replays the live batches in order.
-fn replay<F: DiskFile>(live: &mut [Live<F>], newest: SegmentNumber, evidence: BatchSequence) -> (Replay, Stop) {
+fn replay<F: DiskFile>(live: &mut [Live<F>], newest: SegmentNumber, evidence: BatchSequence) -> Result<(Replay, Stop), LogError> {
     let mut replay = Replay::default();
     for Live { segment, extent, highest } in live {
         let mut batches = std::mem::take(&mut segment.batches).into_iter().peekable();
@@ -161,21 +165,24 @@ fn replay<F: DiskFile>(live: &mut [Live<F>], newest: SegmentNumber, evidence: Ba
                 Extent::Open => {
                     assert!(segment.number == newest, "only the newest segment is open");
                     if replay.is_torn(segment, &batch, evidence) || is_planted(Bug::DamageTakenForTorn) && batch.body.is_none() {
-                        return (replay, Stop::Torn);
+                        return Ok((replay, Stop::Torn));
                     }
                     if batch.body.is_none() && batches.peek().is_none() && batch.header.sequence > evidence {
-                        return (replay, Stop::Damaged(batch.header));
+                        return Ok((replay, Stop::Damaged(batch.header)));
                     }
                     if batch.body.is_some() && batch.header.sequence > evidence {
                         replay.unproven.push(batch.header.clone());
                     }
                 }
             }
+            if replay.lost + replay.lost_with(&batch) > MOST_LOST {
+                return Err(LogError::Unreadable);
+            }
             *highest = batch.header.last.index.max(*highest);
             replay.apply(batch);
         }
     }
-    (replay, Stop::NoMore)
+    Ok((replay, Stop::NoMore))
 }
 
 /// The log's state, batch by batch.
@@ -186,11 +193,21 @@ struct Replay {
     /// Of the last batch.
     header: Option<Header>,
     unproven: Vec<Header>,
+    /// How many entries were lost in the batches so far, whether or not they were cut off or compacted later.
+    lost: u64,
 }
 
 impl Replay {
     fn is_stale(&self, header: &Header) -> bool {
-        self.header.as_ref().is_some_and(|last| header.sequence <= last.sequence)
+        self.header.as_ref().is_some_and(|last| header.sequence <= last.sequence || header.start.index < last.start.index)
+    }
+
+    /// How many entries are lost before the batch and, if its records are damaged, in it.
+    fn lost_with(&self, batch: &Batch) -> u64 {
+        let header = &batch.header;
+        let known = if self.header.is_some() { self.slots.last_index().max(header.start.index) } else { header.start.index };
+        let before = header.base.index.0.saturating_sub(known.0);
+        before + if batch.body.is_some() { 0 } else { header.last.index.0 - header.base.index.0 }
     }
 
     fn has_gap_before(&self, header: &Header) -> bool {
@@ -211,6 +228,7 @@ impl Replay {
     }
 
     fn apply(&mut self, batch: Batch) {
+        self.lost += self.lost_with(&batch);
         let header = batch.header;
         match &self.header {
             None => self.slots = Slots::after(header.start),
@@ -238,8 +256,10 @@ impl Replay {
                 }
                 self.configurations.extend(body.configurations.into_iter().map(|(position, change)| (position.index, (position, change))));
             }
-            None => self.slots.end_at(header.last),
+            None => {}
         }
+        // For a damaged body this says what is lost; for an intact one it changes nothing, unless the header contradicts its records.
+        self.slots.end_at(header.last);
         let start = self.slots.start().index;
         self.configurations.retain(|&index, _| index > start);
         self.header = Some(header);

@@ -107,6 +107,8 @@ impl<F: DiskFile> Segment<F> {
 
     /// Whether any sector of `from..to` is blank.
     pub(super) fn has_blank(&self, from: u64, to: u64) -> bool {
+        // Beyond the file's end no sector is blank, and a header may say anything of how far its batch reaches.
+        let to = to.min(self.bytes);
         self.find_sector(from, to, |blank| blank) < to
     }
 

@@ -118,6 +118,9 @@ impl TableFile {
         }
         let groups_offset = u64::from_le_bytes(footer[20..28].try_into().expect("the footer has a fixed length"));
         let groups_length = take_u32(footer, 28).expect("the footer has a fixed length") as usize;
+        if groups_offset.checked_add(groups_length as u64) != Some(offset) {
+            return Err(damaged("its footer makes no sense"));
+        }
         Ok(Footer { groups_offset, groups_length })
     }
 

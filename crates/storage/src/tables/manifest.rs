@@ -82,6 +82,13 @@ pub(super) struct Droppable {
 }
 wire_struct!(Droppable { rows, low, high });
 
+impl FileMeta {
+    fn is_plausible(&self) -> bool {
+        let droppable = |rows: &Droppable| rows.rows <= self.rows && rows.low <= rows.high;
+        self.rows <= self.length && droppable(&self.superseded) && droppable(&self.tombstones)
+    }
+}
+
 impl Droppable {
     /// About how many can go at `horizon`, taking them as evenly spread. None if no row can, so that a rewrite is never for nothing.
     pub(super) fn estimate(&self, horizon: u64) -> u64 {
@@ -91,7 +98,7 @@ impl Droppable {
         if horizon >= self.high {
             return self.rows;
         }
-        let share = u128::from(horizon - self.low + 1) * u128::from(self.rows) / u128::from(self.high - self.low + 1);
+        let share = u128::from(horizon - self.low + 1) * u128::from(self.rows) / (u128::from(self.high - self.low) + 1);
         u64::try_from(share).expect("a share is no more than the whole").max(1)
     }
 }
@@ -122,10 +129,22 @@ impl Manifest {
             return Err(ManifestError::Damaged("its first bytes are not a manifest's"));
         }
         match take_u32(bytes, MAGIC.len()).expect("the length was checked") {
-            FORMAT => Manifest::from_wire(bytes.slice(HEADER_BYTES..end)).map_err(|_| ManifestError::Damaged("its content is malformed")),
+            FORMAT => match Manifest::from_wire(bytes.slice(HEADER_BYTES..end)) {
+                Ok(manifest) if manifest.is_plausible() => Ok(manifest),
+                Ok(_) => Err(ManifestError::Damaged("its content contradicts itself")),
+                Err(_) => Err(ManifestError::Damaged("its content is malformed")),
+            },
             newer if newer > FORMAT => Err(ManifestError::NewerFormat(newer)),
             _ => Err(ManifestError::Damaged("its format was never released")),
         }
+    }
+
+    /// Whether its numbers can be true together, so that they may be added up.
+    fn is_plausible(&self) -> bool {
+        const FARTHEST: u64 = 1 << 62;
+        let total = self.files().try_fold(0u64, |total, file| total.checked_add(file.length)).is_some_and(|total| total < FARTHEST);
+        let named = self.tables.values().flatten().all(|run| run.id < self.next_file) && self.next_file < FARTHEST;
+        total && named && self.files().all(|file| file.id < self.next_file && file.is_plausible())
     }
 
     /// All files.

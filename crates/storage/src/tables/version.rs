@@ -197,7 +197,11 @@ impl<D: Disk> RowSource for RunCursor<D> {
 impl Run {
     /// Puts the parts into the order of their rows.
     pub(super) fn sort(&mut self) {
-        let first = |part: &Part| (part.first_key().to_vec(), core::cmp::Reverse(part.file.meta.first_version));
+        // A part that was shortened to a key began before it, and so goes on with newer rows of that key than files that begin with it.
+        let first = |part: &Part| {
+            let is_whole = part.first_key() == part.file.meta.first_key;
+            (part.first_key().to_vec(), is_whole, core::cmp::Reverse(part.file.meta.first_version))
+        };
         self.parts.sort_by_cached_key(first);
     }
 }

@@ -1,0 +1,87 @@
+//! Queues are bounded: never more waits in one than clients asked for lately, and once they stop asking nothing is left.
+
+use std::collections::VecDeque;
+
+use steadfast_types::NodeId;
+use steadfast_types::time::Duration;
+
+use steadfast_proof::Violation;
+use steadfast_proof::time::Time;
+
+/// Longer than any request waits: a client's longest deadline, and a pause of the node that would have ended it.
+const LATELY: Duration = Duration::from_secs(10);
+
+/// What may wait beside requests: entries that nobody asked for (of elections, of members, of leases that end), and snapshots, one a member.
+const BESIDE: usize = 100;
+
+/// What each queue of a node holds.
+pub type Queued = [(&'static str, usize); 7];
+
+/// When clients asked.
+#[derive(Debug, Default)]
+pub struct Bounds {
+    asked: VecDeque<Time>,
+}
+
+impl Bounds {
+    /// A node was asked something.
+    pub fn asked(&mut self, now: Time) {
+        while self.asked.front().is_some_and(|first| now.since(*first) > LATELY) {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(now);
+    }
+
+    /// At any time.
+    ///
+    /// # Errors
+    /// More waits than was asked.
+    pub fn check(&self, node: NodeId, queued: Queued) -> Result<(), Violation> {
+        match queued.into_iter().find(|(_, waiting)| *waiting > self.asked.len() + BESIDE) {
+            Some((queue, waiting)) => {
+                let asked = self.asked.len();
+                Err(Violation::new("bounds", format!("{waiting} {queue} wait at {node}, and {asked} requests came in the last {LATELY:?}")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Long after the last request.
+///
+/// # Errors
+/// Something waits still.
+pub fn check_rest(node: NodeId, queued: Queued) -> Result<(), Violation> {
+    match queued.into_iter().find(|(_, waiting)| *waiting > 0) {
+        Some((queue, waiting)) => Err(Violation::new("bounds", format!("{waiting} {queue} wait at {node}, and nobody asks any more"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(reads: usize) -> Queued {
+        let mut queued = [("none", 0); 7];
+        queued[1] = ("reads", reads);
+        queued
+    }
+
+    #[test]
+    fn more_than_was_asked_lately_is_found() {
+        let mut bounds = Bounds::default();
+        (0..5).for_each(|second| bounds.asked(Time(second * 1_000_000)));
+        bounds.check(NodeId(1), queued(BESIDE + 5)).unwrap();
+        bounds.check(NodeId(1), queued(BESIDE + 6)).unwrap_err();
+        bounds.asked(Time(12_000_000));
+        bounds.check(NodeId(1), queued(BESIDE + 4)).unwrap();
+        bounds.check(NodeId(1), queued(BESIDE + 5)).unwrap_err();
+    }
+
+    #[test]
+    fn at_rest_anything_left_is_found() {
+        check_rest(NodeId(1), queued(0)).unwrap();
+        check_rest(NodeId(1), queued(1)).unwrap_err();
+    }
+}
