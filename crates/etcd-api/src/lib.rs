@@ -26,7 +26,7 @@
 //!
 //! # Left out
 //!
-//! Users and roles, server-side locks and elections, alarms, snapshots over this port, and the JSON gateway: their calls answer `Unimplemented`.
+//! Users and roles, alarms, snapshots over this port, and the JSON gateway: their calls answer `Unimplemented`.
 #![warn(missing_docs)]
 
 mod api;
@@ -35,15 +35,18 @@ mod body;
 mod cluster;
 pub mod codec;
 mod convert;
+mod election;
 mod errors;
 mod fragment;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod node_status;
 pub mod proto;
 mod service;
+mod turns;
 mod unary;
 mod urls;
 mod watch;

@@ -13,6 +13,16 @@ pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
 
+/// Locks that the server waits for.
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+
+/// Elections that the server waits for.
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
+}
+
 /// What Steadfast offers beyond etcd.
 pub mod steadfast {
     /// Version 1.

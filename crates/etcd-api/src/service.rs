@@ -25,6 +25,8 @@ use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
 use proto::steadfast::v1::cluster_server::ClusterServer as SteadfastServer;
+use proto::v3electionpb::election_server::ElectionServer;
+use proto::v3lockpb::lock_server::LockServer;
 
 /// The largest message that is decoded at all; above it the call fails as `ResourceExhausted`. A request's limit and half a MiB, as in etcd,
 /// so that a request a little too large gets etcd's own error.
@@ -57,6 +59,8 @@ fn routes<B: Backend>(api: &Api<B>) -> Routes {
     Routes::from(axum::Router::new().fallback(unknown_service))
         .add_service(WatchServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(LeaseServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
+        .add_service(LockServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
+        .add_service(ElectionServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(ClusterServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
         .add_service(MaintenanceServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
         .add_service(SteadfastServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))

@@ -51,6 +51,8 @@ pub struct Workload {
     known: BTreeMap<(usize, Bytes), Revision>,
     /// The leases that were asked for.
     leases: Vec<Lease>,
+    /// The lease that a client has just been granted.
+    fresh: BTreeMap<usize, Lease>,
     /// Counts the values.
     values: usize,
 }
@@ -58,12 +60,15 @@ pub struct Workload {
 impl Workload {
     /// Clients with these habits.
     pub fn new(rng: Rng, habits: Habits) -> Self {
-        Workload { rng, habits, operations: Vec::new(), known: BTreeMap::new(), leases: Vec::new(), values: 0 }
+        Workload { rng, habits, operations: Vec::new(), known: BTreeMap::new(), leases: Vec::new(), fresh: BTreeMap::new(), values: 0 }
     }
 
     /// A client asks something at random.
     pub fn invoke(&mut self, client: usize, now: Time) -> OperationNumber {
+        let fresh = self.fresh.remove(&client).filter(|_| self.rng.bool());
         let request = match self.rng.u8(0..4) {
+            // Where the grant is not known yet, what comes next shows it.
+            _ if let Some(lease) = fresh => Request::KeepAlive { lease },
             0 if self.habits.leases => self.about_leases(client),
             1 if self.habits.wide => Request::Transaction(self.wide(client)),
             _ => Request::Transaction(self.narrow(client)),
@@ -217,6 +222,9 @@ impl Workload {
                     self.known.insert((operation.client, key.clone()), *revision);
                 }
             }
+        }
+        if let (Answer::Alive(_), Request::Grant { lease, .. }) = (&answer, &operation.request) {
+            self.fresh.insert(operation.client, *lease);
         }
         operation.answer = Some((now, answer));
     }

@@ -29,6 +29,7 @@ pub mod event;
 mod fingerprint;
 pub mod kv;
 pub mod lease;
+pub mod line;
 mod members;
 pub mod nesting;
 pub mod reader;

@@ -53,6 +53,8 @@ pub enum Bug {
     ProgressOvertakes = 21,
     /// A watcher that lags behind a compaction goes on after it, untold.
     CompactedPassedOver = 22,
+    /// A turn is given without looking whether the waiter's own key, and so its lease, is still there.
+    TurnWithoutLease = 23,
     /// A new leader counts on with leases as if they had been given half their time already.
     LeaseTimeRunsOn = 25,
     /// A follower commits what its leader has committed, whether or not their logs meet there.
@@ -131,6 +133,7 @@ mod chosen {
         (Bug::LeaderWithoutQuorum, "a leader without quorum keeps leading"),
         (Bug::ProgressOvertakes, "a progress notice overtakes events"),
         (Bug::CompactedPassedOver, "a watcher that lags loses compacted events untold"),
+        (Bug::TurnWithoutLease, "a lock for one whose lease has ended"),
         (Bug::LeaseTimeRunsOn, "a lease's time runs on over a change of leaders"),
         (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
         (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),

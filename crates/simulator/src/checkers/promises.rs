@@ -20,8 +20,10 @@ struct Process {
     /// Its vote in `term`; the outer `None`: not known, for it was cast in an earlier life.
     vote: Option<Option<NodeId>>,
     last: LogIndex,
+    /// The highest term of an entry that it ever wrote.
+    newest: Term,
     /// The last entry of the newest snapshot installed. Writes asked for before it may be carried out after it, and take nothing from it.
-    snapshot: LogIndex,
+    snapshot: LogPosition,
     /// Written and not yet known to be synced, in order.
     pending: Vec<(WriteSequence, Option<HardState>, Option<LogIndex>, LogIndex)>,
 }
@@ -31,6 +33,12 @@ impl Process {
     fn kept(&self) -> LogIndex {
         let cuts = self.pending.iter().filter_map(|(_, _, truncate_from, _)| *truncate_from);
         cuts.map(LogIndex::previous).min().unwrap_or(self.last).min(self.last)
+    }
+
+    /// Whether a log that now ends with the snapshot had to give up what was after it: it was of earlier terms, so none of it was ever
+    /// committed (terms never go down in a log, and the snapshot's last entry is committed).
+    fn gave_up_rightly(&self, last: LogIndex) -> bool {
+        self.snapshot.index == last && self.snapshot.term > self.newest
     }
 }
 
@@ -47,8 +55,9 @@ impl Promises {
     /// # Errors
     /// Something is missing that was synced.
     pub fn started(&mut self, node: NodeId, term: Term, last: LogIndex) -> Result<(), Violation> {
-        let before = self.processes.insert(node, Process { term, last, ..Process::default() });
-        match before.map(|before| (before.kept(), before.term)) {
+        let newest = self.process(node).newest;
+        let before = self.processes.insert(node, Process { term, last, newest, ..Process::default() });
+        match before.map(|before| (if before.gave_up_rightly(last) { last } else { before.kept() }, before.term)) {
             Some((kept, known)) if last < kept || term < known => Err(Violation::new(
                 CHECKER,
                 format!(
@@ -61,7 +70,8 @@ impl Promises {
 
     /// A process began that knows that it may have lost something.
     pub fn started_suspect(&mut self, node: NodeId, term: Term, last: LogIndex) {
-        self.processes.insert(node, Process { term, last, ..Process::default() });
+        let newest = self.process(node).newest;
+        self.processes.insert(node, Process { term, last, newest, ..Process::default() });
     }
 
     /// The log was replaced by one that begins after `position`.
@@ -74,6 +84,7 @@ impl Promises {
     pub fn written(&mut self, node: NodeId, write: &LogWrite) {
         let process = self.process(node);
         let last = write.entries.last().map_or(LogIndex(0), |entry| entry.index);
+        process.newest = process.newest.max(write.entries.last().map_or(Term(0), |entry| entry.term));
         process.pending.push((write.sequence, write.hard_state, write.truncate_from, last));
     }
 
@@ -92,7 +103,9 @@ impl Promises {
     /// A snapshot up to `position` is durably installed.
     pub fn installed(&mut self, node: NodeId, position: LogPosition) {
         let process = self.process(node);
-        process.snapshot = process.snapshot.max(position.index);
+        if position.index > process.snapshot.index {
+            process.snapshot = position;
+        }
     }
 
     /// `from` sends `message` to `to`.
@@ -109,7 +122,7 @@ impl Promises {
             self.vote(from, message.term, candidate)?;
         }
         let Some(process) = self.processes.get(&from) else { return Ok(()) };
-        let last = process.last.max(process.snapshot);
+        let last = process.last.max(process.snapshot.index);
         let voted_for = |node| process.term == message.term && process.vote.is_none_or(|vote| vote == Some(node));
         let (kept, promise) = match &message.body {
             Body::VoteRequest { .. } => (voted_for(from), "its own vote"),
@@ -178,6 +191,21 @@ mod tests {
         promises.synced(A, WriteSequence(1));
         promises.observe(A, B, &accepted(3)).unwrap();
         promises.observe(A, B, &accepted(4)).unwrap_err();
+    }
+
+    #[test]
+    fn what_a_snapshot_of_a_later_term_replaces_may_go() {
+        let at = |term, last| {
+            let mut promises = Promises::default();
+            promises.started(A, Term(0), LogIndex(0)).unwrap();
+            promises.written(A, &write(1, Some(HardState { term: Term(1), ..HardState::default() }), None, &[1, 2, 3]));
+            promises.synced(A, WriteSequence(1));
+            promises.installed(A, LogPosition::new(Term(term), LogIndex(2)));
+            promises.started(A, Term(3), LogIndex(last))
+        };
+        at(3, 2).unwrap();
+        at(1, 2).unwrap_err();
+        at(3, 1).unwrap_err();
     }
 
     #[test]

@@ -245,18 +245,15 @@ impl Replay {
         }
         self.slots.end_at(header.base);
         self.configurations.split_off(&header.base.index.next());
-        match batch.body {
-            Some(body) => {
-                for (position, slot) in body.records {
-                    if header.repair {
-                        self.slots.set(position.index, slot);
-                    } else {
-                        self.slots.push(slot);
-                    }
+        if let Some(body) = batch.body {
+            for (position, slot) in body.records {
+                if header.repair {
+                    self.slots.set(position.index, slot);
+                } else {
+                    self.slots.push(slot);
                 }
-                self.configurations.extend(body.configurations.into_iter().map(|(position, change)| (position.index, (position, change))));
             }
-            None => {}
+            self.configurations.extend(body.configurations.into_iter().map(|(position, change)| (position.index, (position, change))));
         }
         // For a damaged body this says what is lost; for an intact one it changes nothing, unless the header contradicts its records.
         self.slots.end_at(header.last);

@@ -1,0 +1,29 @@
+//! The Lock service: a lock is held by whoever's turn it is in the line of its name.
+
+use steadfast_state::command::{Command, DeleteRange, KeySpan};
+use steadfast_state::kv::check;
+use tonic::{Request, Response, Status};
+
+use crate::api::{Api, Learners};
+use crate::backend::Backend;
+use crate::errors::Invalid;
+use crate::proto::v3lockpb as pb;
+use pb::lock_server::Lock;
+
+#[tonic::async_trait]
+impl<B: Backend> Lock for Api<B> {
+    async fn lock(&self, request: Request<pb::LockRequest>) -> Result<Response<pb::LockResponse>, Status> {
+        self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let pb::LockRequest { name, lease } = request.into_inner();
+        let given = self.await_turn(&name, lease, Default::default()).await?;
+        Ok(Response::new(pb::LockResponse { header: Some(self.header(given.seen)), key: given.key }))
+    }
+
+    async fn unlock(&self, request: Request<pb::UnlockRequest>) -> Result<Response<pb::UnlockResponse>, Status> {
+        self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let delete = DeleteRange { keys: KeySpan { key: request.into_inner().key, ..KeySpan::default() }, prev_kv: false };
+        check::delete_range(&delete).map_err(Invalid::Check)?;
+        let (revision, _) = self.propose(Command::DeleteRange(delete), 0).await?;
+        Ok(Response::new(pb::UnlockResponse { header: Some(self.header(revision)) }))
+    }
+}
