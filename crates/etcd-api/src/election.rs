@@ -107,9 +107,9 @@ impl<B: Backend> Election for Api<B> {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
-        let given = self.await_turn(&name, lease, value).await?;
+        let given = self.await_turn(&name, lease, value).await.map_err(errors::without_code)?;
         let leader = pb::LeaderKey { name, key: given.key, rev: given.token.0, lease: given.lease.0 };
-        Ok(Response::new(pb::CampaignResponse { header: Some(self.header(given.seen)), leader: Some(leader) }))
+        Ok(Response::new(pb::CampaignResponse { header: Some(self.header(given.stood)), leader: Some(leader) }))
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {

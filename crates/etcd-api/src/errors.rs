@@ -81,6 +81,14 @@ pub(crate) fn command(error: CommandError) -> Status {
     etcd(code, error)
 }
 
+/// An error of the Lock and Election services: etcd has texts for what the request got wrong there, and no codes.
+pub(crate) fn without_code(status: Status) -> Status {
+    match status.code() {
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => Status::unknown(status.message()),
+        _ => status,
+    }
+}
+
 /// The backend answered a command with another command's outcome.
 pub(crate) fn unexpected_outcome() -> Status {
     Status::internal("steadfast: the node answered with another command's outcome")

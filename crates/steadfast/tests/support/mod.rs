@@ -3,6 +3,7 @@
 
 pub mod etcdctl;
 pub mod load;
+pub mod oracle;
 pub mod wild;
 
 use std::fs;
