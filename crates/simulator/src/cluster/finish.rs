@@ -49,9 +49,10 @@ impl Cluster {
         if self.swarm.leases {
             self.run_until(settled + LONGEST_TTL + LEASE_GRACE * 2)?;
         }
-        let contents = self.become_equal()?;
         self.watchers_know_all()?;
         self.come_to_rest()?;
+        // Only now can nothing that was given up take effect any more.
+        let contents = self.become_equal()?;
         let history = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
