@@ -9,6 +9,7 @@ pub mod durability;
 pub mod history;
 pub mod leases;
 pub mod linearizability;
+pub mod locks;
 pub mod store;
 pub mod time;
 mod violation;

@@ -70,6 +70,12 @@ impl<'a> Store<'a> {
         change.value.as_ref().map(|_| change.lease)
     }
 
+    /// The revision that created a key as it is after a revision, if it is there.
+    pub fn created(&self, key: &Bytes, revision: Revision) -> Option<Revision> {
+        let values = self.keys.get(key)?.range(..=revision).rev();
+        values.take_while(|(_, change)| change.value.is_some()).map(|(at, _)| *at).last()
+    }
+
     /// The changes of exactly this revision, in the form of [`Effects::changes`].
     pub fn changes_at(&self, revision: Revision) -> BTreeMap<Bytes, Option<(Bytes, Lease)>> {
         let changes = self.changes.get(&revision).map_or(&[][..], |revised| &revised.changes);

@@ -7,6 +7,7 @@ mod clients;
 mod event;
 mod faults;
 mod finish;
+mod lockers;
 mod machine;
 mod members;
 mod observer;
@@ -30,6 +31,7 @@ use crate::workload::{Habits, Workload};
 use crate::world::{Queue, Time, Trace, TraceMode};
 use clients::Waiting;
 use event::Event;
+use lockers::Lockers;
 use machine::Machine;
 use members::Members;
 use observer::Observer;
@@ -53,6 +55,7 @@ pub struct Cluster {
     waiting: Waiting,
     observer: Observer,
     watchers: Watchers,
+    lockers: Lockers,
     bootstrap: Bootstrap,
     /// The members as of the furthest entry that anybody has applied.
     members: (LogIndex, Members),
@@ -121,6 +124,7 @@ impl Cluster {
             waiting: Waiting::default(),
             observer: Observer::default(),
             watchers: Watchers::default(),
+            lockers: Lockers::default(),
             in_force: bootstrap.configuration.clone(),
             bootstrap,
             members: (LogIndex(0), ids.iter().map(|id| (*id, true)).collect()),
@@ -174,6 +178,7 @@ impl Cluster {
             self.queue.after(self.swarm.think, Event::Invoke { client });
         }
         self.schedule_watchers();
+        self.schedule_lockers();
         self.schedule_faults();
     }
 
@@ -195,6 +200,7 @@ impl Cluster {
             Event::Request { number, node } => self.on_request(number, node),
             Event::Answer { number, answer } => self.on_answer(number, answer),
             Event::GiveUp { number } => self.on_give_up(number),
+            Event::Locker { locker } => self.on_locker(locker),
             Event::Attend { watcher } => self.on_attend(watcher),
             Event::Told { node, stream } => self.on_told(node, stream),
         }

@@ -27,7 +27,7 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 22] = [
+const CLASSES: [(&str, Without); 23] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
     ("ambushes", |swarm| swarm.ambushes = false),
@@ -50,6 +50,7 @@ const CLASSES: [(&str, Without); 22] = [
     ("wide", |swarm| swarm.wide = false),
     ("leases", |swarm| swarm.leases = false),
     ("watchers", |swarm| swarm.watchers = 0),
+    ("lockers", |swarm| swarm.lockers = 0),
 ];
 
 impl Cut {

@@ -35,6 +35,8 @@ pub struct Swarm {
     pub leases: bool,
     /// How many clients watch keys.
     pub watchers: usize,
+    /// How many clients wait in lines, as for locks.
+    pub lockers: usize,
     /// How long a client thinks between two requests, at most.
     pub think: Duration,
     /// How long faults go on, before everything heals.
@@ -89,6 +91,7 @@ impl Swarm {
             wide: true,
             leases: true,
             watchers: 3,
+            lockers: 2,
             think: Duration::from_millis(5),
             duration: Duration::from_secs(3),
             network: NetworkFaults::default(),
@@ -124,6 +127,7 @@ impl Swarm {
             wide: rng.bool(),
             leases: rng.u8(0..3) == 0,
             watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
+            lockers: if rng.u8(0..3) == 0 { rng.usize(2..=5) } else { 0 },
             think: millis(rng, 5, 200),
             duration: Duration::from_millis(rng.u64(4_000..12_000)),
             network: network(rng),
@@ -184,7 +188,8 @@ fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recu
 impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = &self.network;
-        write!(f, "nodes={} clients={} keys={} watchers={}", self.nodes, self.clients, self.keys, self.watchers)?;
+        write!(f, "nodes={} clients={} keys={}", self.nodes, self.clients, self.keys)?;
+        write!(f, " watchers={} lockers={}", self.watchers, self.lockers)?;
         write!(f, " think={:?} duration={:?}", self.think, self.duration)?;
         write!(f, " delay={:?}..{:?}", network.delay_min, network.delay_max)?;
         write!(f, " loss={:.3} duplication={:.3}", network.loss, network.duplication)?;

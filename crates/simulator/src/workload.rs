@@ -123,12 +123,23 @@ impl Workload {
         }
     }
 
+    /// A client asks for a lease of its own.
+    pub fn grant(&mut self, client: usize, now: Time) -> (OperationNumber, Lease) {
+        let request = self.new_lease();
+        let Request::Grant { lease, .. } = request else { unreachable!("a new lease is granted") };
+        (self.begin(client, request, now), lease)
+    }
+
+    fn new_lease(&mut self) -> Request {
+        let lease = 1000 + self.leases.len() as Lease;
+        self.leases.push(lease);
+        Request::Grant { lease, ttl: Duration::from_secs(self.rng.u64(1..5)) }
+    }
+
     fn about_leases(&mut self, client: usize) -> Request {
         let recent = self.leases.len().saturating_sub(4)..self.leases.len();
         if recent.is_empty() || self.rng.u8(0..5) == 0 {
-            let lease = 1000 + self.leases.len() as Lease;
-            self.leases.push(lease);
-            return Request::Grant { lease, ttl: Duration::from_secs(self.rng.u64(1..5)) };
+            return self.new_lease();
         }
         let lease = self.leases[self.rng.usize(recent)];
         match self.rng.u8(0..10) {
@@ -239,13 +250,14 @@ impl Workload {
         &self.operations
     }
 
-    fn begin(&mut self, client: usize, request: Request, invoked: Time) -> OperationNumber {
+    /// A client asks this.
+    pub fn begin(&mut self, client: usize, request: Request, invoked: Time) -> OperationNumber {
         self.operations.push(Operation { client, request, invoked, answer: None });
         OperationNumber(self.operations.len() - 1)
     }
 
     /// A value that no other request has, sometimes large enough for several sectors.
-    fn unique_value(&mut self, client: usize) -> Bytes {
+    pub fn unique_value(&mut self, client: usize) -> Bytes {
         self.values += 1;
         let filler = if self.rng.u8(0..8) == 0 { self.rng.usize(0..6_000) } else { self.rng.usize(0..40) };
         format!("{client}-{}-{}", self.values, "x".repeat(filler)).into()
@@ -309,18 +321,25 @@ fn done(transaction: &Transaction, revision: Revision, outcome: Outcome) -> Opti
     }
     let (mut changed, mut all) = (false, Vec::new());
     for (step, outcome) in steps.iter().zip(&outcomes) {
-        all.push(Some(match (step, outcome) {
-            (Step::Put { .. }, Outcome::Put { prev_kv }) => {
+        all.push(match (step, outcome) {
+            // The client did not ask what was there.
+            (Step::Delete(_), Outcome::Deleted { deleted, prev_kvs }) if *deleted as usize > prev_kvs.len() => {
                 changed = true;
-                prev_kv.iter().map(seen_key).collect()
+                None
             }
-            (Step::Delete(_), Outcome::Deleted { deleted, prev_kvs }) => {
-                changed |= *deleted > 0;
-                prev_kvs.iter().map(seen_key).collect()
-            }
-            (Step::Read(_), Outcome::Range(range)) => seen(range),
-            _ => return None,
-        }));
+            (step, outcome) => Some(match (step, outcome) {
+                (Step::Put { .. }, Outcome::Put { prev_kv }) => {
+                    changed = true;
+                    prev_kv.iter().map(seen_key).collect()
+                }
+                (Step::Delete(_), Outcome::Deleted { deleted, prev_kvs }) => {
+                    changed |= *deleted > 0;
+                    prev_kvs.iter().map(seen_key).collect()
+                }
+                (Step::Read(_), Outcome::Range(range)) => seen(range),
+                _ => return None,
+            }),
+        });
     }
     Some(Answer::Done { revision, changed, succeeded, seen: all })
 }

@@ -96,6 +96,16 @@ impl Waiter {
         &self.key
     }
 
+    /// Its lease.
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// Its key's value.
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+
     /// The revision that created its place in line, while it waits.
     pub fn created(&self) -> Option<Revision> {
         match self.stage {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use steadfast_node::{Answer as NodeAnswer, Input, Request, RequestBody};
+use steadfast_state::reader::TxnRead;
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
 use super::Cluster;
 use super::event::{Event, Step};
+use super::lockers::{self, Heard};
 use crate::network::between;
 use crate::workload::{OperationNumber, seen};
 use steadfast_proof::Violation;
@@ -46,7 +48,7 @@ impl Cluster {
     }
 
     pub(super) fn on_request(&mut self, number: OperationNumber, node: NodeId) {
-        let body = self.workload.body(number);
+        let body = self.lockers.body(number).unwrap_or_else(|| self.workload.body(number));
         let patience = Duration::from_millis(self.clients_rng.u64(200..4_000));
         if self.machines.get(&node).is_none_or(|machine| machine.process.is_none()) {
             // The connection is refused: nothing was done.
@@ -75,6 +77,9 @@ impl Cluster {
             self.step_after(node, delay, Step::Read(number));
             return Ok(());
         }
+        if let NodeAnswer::Applied(response) = &answer {
+            self.lockers.hear(self.workload.operation(number).client, number, Heard::Applied(response.clone()));
+        }
         let answer = self.workload.interpret(number, answer)?;
         self.reply(number, answer);
         Ok(())
@@ -84,6 +89,9 @@ impl Cluster {
         let Some(reader) = self.machines[&node].node().map(|node| node.reader()) else { return Ok(()) };
         match reader.range(&self.workload.range(number)) {
             Ok(read) => {
+                if let Some(Ok(TxnRead { revision, result })) = self.lockers.look(number).map(|look| reader.read_txn(look)) {
+                    self.lockers.hear(self.workload.operation(number).client, number, Heard::Looked(revision, result));
+                }
                 let answer =
                     Answer::Done { revision: read.revision, changed: false, succeeded: true, seen: vec![Some(seen(&read.result))] };
                 self.reply(number, Some(answer));
@@ -105,16 +113,16 @@ impl Cluster {
             return;
         }
         self.trace.note(now, &[7, number.0 as u64, u64::from(answer.is_some())], || format!("request {} got {answer:?}", number.0));
-        if let Some(answer) = answer {
-            self.workload.answered(number, now, answer);
+        if let Some(answer) = &answer {
+            self.workload.answered(number, now, answer.clone());
         }
-        self.stop_waiting(number);
+        self.stop_waiting(number, answer.as_ref());
     }
 
     pub(super) fn on_give_up(&mut self, number: OperationNumber) {
         if self.is_waiting(number) {
             self.trace.note(self.queue.now(), &[8, number.0 as u64], || format!("request {} is given up", number.0));
-            self.stop_waiting(number);
+            self.stop_waiting(number, None);
         }
     }
 
@@ -123,9 +131,12 @@ impl Cluster {
     }
 
     /// The client goes on to its next request.
-    fn stop_waiting(&mut self, number: OperationNumber) {
+    fn stop_waiting(&mut self, number: OperationNumber, answer: Option<&Answer>) {
         let client = self.workload.operation(number).client;
         self.waiting.remove(&client);
+        if let Some(locker) = lockers::locker(client) {
+            return self.locker_answered(locker, number, answer);
+        }
         let think = between(Duration::ZERO, self.swarm.think, &mut self.clients_rng);
         self.queue.after(think, Event::Invoke { client });
     }

@@ -35,6 +35,8 @@ pub(super) enum Event {
     Answer { number: OperationNumber, answer: Option<Answer> },
     /// A client gives up on its request, if it still waits for it.
     GiveUp { number: OperationNumber },
+    /// A locker does what comes next.
+    Locker { locker: usize },
     /// A watcher looks after its connection.
     Attend { watcher: usize },
     /// A stream's client takes what comes next.

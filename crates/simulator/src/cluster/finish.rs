@@ -17,7 +17,7 @@ use steadfast_consensus::Role;
 use steadfast_proof::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use steadfast_proof::history::{Answer, History, Seen};
 use steadfast_proof::store::Store;
-use steadfast_proof::{Violation, durability, leases, linearizability};
+use steadfast_proof::{Violation, durability, leases, linearizability, locks};
 
 /// The longest life that a client asks for a lease.
 const LONGEST_TTL: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ impl Cluster {
         self.make_progress()?;
         self.become_equal()?;
         let settled = self.now();
-        if self.swarm.leases {
+        if self.swarm.leases || self.swarm.lockers > 0 {
             self.run_until(settled + LONGEST_TTL + LEASE_GRACE * 2)?;
         }
         self.watchers_know_all()?;
@@ -60,6 +60,7 @@ impl Cluster {
         leases::check(&history, f64::from(self.swarm.drift_ppm) / 1e6)?;
         leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
         self.check_watches(&history.changes)?;
+        locks::check(&self.lockers.turns, &history.changes)?;
         compare_contents(&contents, &history)?;
         Ok(history)
     }
