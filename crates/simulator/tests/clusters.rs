@@ -60,8 +60,8 @@ fn a_calm_world_does_every_request_and_elects_once() {
         let report = passes(run_swarm(0, Swarm::calm(nodes), Rng::with_seed(7), TraceMode::Hash));
         let summary = summary(&report);
         assert!(summary.operations > 500, "{report}");
-        // A client may give up on what it asked before there was a leader.
-        assert!(summary.unknown <= 6 && report.counts.starts == nodes as u64, "{report}");
+        // Each client may give up on what it asked before there was a leader, and of the node that one fault lasts for at the end.
+        assert!(summary.unknown <= 2 * (6 + nodes) && report.counts.starts == nodes as u64, "{report}");
     }
 }
 
