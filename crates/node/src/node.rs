@@ -389,12 +389,14 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
-    /// Whether an entry was certainly never committed: what was before this leader's term is in its log (leader completeness).
+    /// Whether an entry was certainly never committed: what was before this leader's term is in its log (leader completeness). Of what it has
+    /// compacted it does not say.
     fn has_replaced(&self, position: LogPosition) -> bool {
-        self.raft.is_established_leader()
-            && self.raft.term() > position.term
-            && position.index > self.log_start.index
-            && self.raft.term_at(position.index) != Some(position.term)
+        let is_other = match self.raft.term_at(position.index) {
+            Some(term) => term != position.term,
+            None => position.index > self.raft.last().index,
+        };
+        is_other && self.raft.is_established_leader() && self.raft.term() > position.term
     }
 
     fn on_log_done(&mut self, done: LogDone) {
