@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::api::{Api, Learners};
 use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _};
 use crate::proto::v3electionpb as pb;
-use crate::{convert, errors};
+use crate::{convert, errors, turns};
 use pb::election_server::Election;
 
 /// A leader as it was seen: which key, and its last write.
@@ -92,6 +92,7 @@ impl<B: Backend> Observation<B> {
         loop {
             let delivery = poll_fn(|context| self.deliveries.poll_next(context)).await.ok_or(Refusal::Stopped)?;
             if delivery.canceled.is_some() {
+                turns::ended(&delivery)?;
                 return Err(errors::etcd(tonic::Code::OutOfRange, "mvcc: required revision has been compacted"));
             }
             if !delivery.events.is_empty() {

@@ -23,6 +23,7 @@
 //!
 //! A message above [`DECODE_BYTES`] is not read, a command above `limits::REQUEST_BYTES` not proposed. Nothing is queued in here: an answer is
 //! made when the client's flow control has room for it, commands of a watch stream wait in the client's own window.
+//! Each wait for a lock or an election is a task with two watchers; they count against `limits::WATCHERS`.
 //!
 //! # Left out
 //!

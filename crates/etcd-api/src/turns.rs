@@ -13,11 +13,14 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use crate::api::Api;
-use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _};
+use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _, WatchDelivery};
 use crate::errors;
 
 /// The life of a lease that the server takes for a client without one: etcd's.
 const DEFAULT_TTL_S: i64 = 60;
+
+/// etcd's words for who lost its lease while it waited, for elections too.
+const SESSION_EXPIRED: &str = "mutex: session is expired";
 
 /// A turn that was given.
 #[derive(Clone, Debug)]
@@ -68,12 +71,17 @@ impl<B: Backend> Api<B> {
         loop {
             match poll_fn(|context| deliveries.poll_next(context)).await {
                 None => return Err(Refusal::Stopped.into()),
-                // What was to be watched is compacted: whoever asked looks for itself.
-                Some(delivery) if !delivery.events.is_empty() || delivery.canceled.is_some() => return Ok(()),
+                Some(delivery) if !delivery.events.is_empty() => return Ok(()),
+                Some(delivery) if delivery.canceled.is_some() => return ended(&delivery),
                 Some(_) => {}
             }
         }
     }
+}
+
+/// What a watch's end means: what it wanted is compacted, so that whoever asked looks for itself; or this node has no room for it.
+pub(crate) fn ended(delivery: &WatchDelivery) -> Result<(), Status> {
+    if delivery.compact_revision > Revision(0) { Ok(()) } else { Err(Refusal::TooManyRequests.into()) }
 }
 
 fn mismatch(_: Mismatch) -> Status {
@@ -125,7 +133,7 @@ impl<B: Backend> Wait<B> {
                 Step::Ended(Turn::Mine { token, seen }) => {
                     return Ok(Given { key: self.waiter.key().clone(), token, stood: self.stood, seen, lease: self.lease });
                 }
-                Step::Ended(Turn::Lost) => return Err(Status::unknown("mutex: session is expired")),
+                Step::Ended(Turn::Lost) => return Err(Status::unknown(SESSION_EXPIRED)),
             }
         }
     }
@@ -142,5 +150,23 @@ impl<B: Backend> Wait<B> {
             self.api.propose(Command::Txn(proclaim), 0).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_without_room_is_refused_and_a_compacted_one_looks_again() {
+        let end = |compact_revision| {
+            ended(&WatchDelivery {
+                canceled: Some(String::new()),
+                compact_revision: Revision(compact_revision),
+                ..WatchDelivery::default()
+            })
+        };
+        assert!(end(7).is_ok());
+        assert_eq!(end(0).expect_err("no room").code(), tonic::Code::ResourceExhausted);
     }
 }

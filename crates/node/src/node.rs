@@ -470,7 +470,7 @@ impl<S, D: Disk> Node<S, D> {
         let is_behind = |follower: &FollowerStatus| {
             follower.active && !follower.snapshot && (self.log_start.index..durable.index).contains(&follower.matched)
         };
-        self.log_bytes < most && (!self.sending.is_empty() || self.raft.status().followers.iter().any(is_behind))
+        self.log_bytes < most && (!self.sending.is_empty() || self.raft.followers().iter().any(is_behind))
     }
 
     fn start_jobs(&mut self) {
