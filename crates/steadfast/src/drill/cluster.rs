@@ -139,7 +139,7 @@ async fn without_table(path: &Path) -> Option<String> {
         Err(error) => return Some(format!("{error:#}")),
     };
     for node in file.nodes {
-        match http::call(&node.admin.to_string(), "GET", "/faults", "").await {
+        match http::call(&node.admin.to_string(), "GET", "/faults", String::new()).await {
             Ok((200, _)) => {}
             Ok(_) => return Some(format!("{} was not started for that: {remedy}", node.name)),
             Err(error) => return Some(format!("{} does not answer ({error:#}): {remedy}", node.name)),
@@ -284,7 +284,7 @@ impl Node {
             all.delay_ms = all.delay_ms.max(fault.delay_ms);
             all.slow_sync_ms = all.slow_sync_ms.max(fault.slow_sync_ms);
         }
-        match http::call(&self.admin, "PUT", "/faults", &serde_json::to_string(&all)?).await? {
+        match http::call(&self.admin, "PUT", "/faults", serde_json::to_string(&all)?).await? {
             (200, _) => Ok(()),
             (code, text) => bail!("{} refuses its faults with status {code}: {}", self.name, text.trim()),
         }
@@ -299,14 +299,14 @@ impl Node {
         self.await_status("/readyz").await
     }
 
-    async fn await_status(&mut self, path: &str) -> Result<()> {
+    async fn await_status(&mut self, path: &'static str) -> Result<()> {
         let give_up = Instant::now() + READY_WAIT;
         let mut said = String::from("nothing");
         while Instant::now() < give_up {
             if !self.process.runs() {
                 bail!("{} has ended; the end of its log: {}", self.name, self.last_line());
             }
-            match http::call(&self.admin, "GET", path, "").await {
+            match http::call(&self.admin, "GET", path, String::new()).await {
                 Ok((200, _)) => return Ok(()),
                 Ok((_, text)) => said = text.trim().to_owned(),
                 Err(error) => said = format!("{error:#}"),
@@ -327,8 +327,8 @@ impl Node {
     fn heal_at_once(&mut self) {
         let resumed = self.process.signal(Signal::CONT);
         let has_faults = !self.faults.is_empty() && self.process.runs();
-        let told = if has_faults { http::call_at_once(&self.admin, "DELETE", "/faults") } else { Ok(()) };
-        if resumed.and(told).is_err() {
+        let is_told = !has_faults || matches!(http::call_at_once(&self.admin, "DELETE", "/faults", String::new()), Ok((200, _)));
+        if resumed.is_err() || !is_told {
             eprintln!("steadfast: {} may still have faults: restart it, or send DELETE /faults to {}", self.name, self.admin);
         }
         if !self.process.runs() {
