@@ -13,7 +13,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, Instant, NodeId};
 
 use crate::start::{Bootstrap, Opened, Options, open};
-use crate::{Answer, Input, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
+use crate::{Answer, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
 
 pub(crate) type Running = (Box<Node<u64, MemoryDisk>>, Box<LogDriver<MemoryDisk>>);
 
@@ -29,6 +29,13 @@ pub(crate) struct Machine {
     pub(crate) disk: MemoryDisk,
     pub(crate) up: Up,
     inputs: Vec<Input<u64, MemoryDisk>>,
+    jobs: Vec<Job<MemoryDisk>>,
+}
+
+impl Machine {
+    fn new(disk: MemoryDisk, up: Up) -> Self {
+        Machine { disk, up, inputs: vec![], jobs: vec![] }
+    }
 }
 
 /// How often a frame arrives.
@@ -43,6 +50,8 @@ pub(crate) struct Cluster {
     next: u64,
     size: u64,
     memtable_bytes: usize,
+    /// A node whose background work gets no time.
+    pub(crate) starved: Option<NodeId>,
     /// Changes what a node is sent.
     pub(crate) tamper: fn(NodeId, &mut PeerMessage),
 }
@@ -83,8 +92,18 @@ impl Cluster {
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
-        let mut cluster =
-            Cluster { machines, answers: vec![], notices: vec![], now, lives: 0, next: 0, size, memtable_bytes, tamper: |_, _| () };
+        let mut cluster = Cluster {
+            machines,
+            answers: vec![],
+            notices: vec![],
+            now,
+            lives: 0,
+            next: 0,
+            size,
+            memtable_bytes,
+            starved: None,
+            tamper: |_, _| (),
+        };
         for id in 1..=size {
             cluster.start(NodeId(id), MemoryDisk::new());
         }
@@ -98,7 +117,7 @@ impl Cluster {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };
-        self.machines.insert(id, Machine { disk, up, inputs: vec![] });
+        self.machines.insert(id, Machine::new(disk, up));
         &self.machines[&id].up
     }
 
@@ -107,13 +126,14 @@ impl Cluster {
         self.lives += 1;
         let disk = MemoryDisk::new();
         let opened = open(&disk, options(id, self.lives, self.memtable_bytes), bootstrap(self.size), self.now).expect("an empty disk");
-        self.machines.insert(id, Machine { disk, up: Up::from(opened), inputs: vec![] });
+        self.machines.insert(id, Machine::new(disk, Up::from(opened)));
     }
 
     pub(crate) fn stop(&mut self, id: NodeId) -> MemoryDisk {
         let machine = self.machines.get_mut(&id).expect("a machine");
         machine.up = Up::Down("stopped".into());
         machine.inputs.clear();
+        machine.jobs.clear();
         machine.disk.clone()
     }
 
@@ -146,7 +166,10 @@ impl Cluster {
         {
             machine.inputs.push(Input::LogDone(driver.run(out.log).expect("the disk is well")));
         }
-        machine.inputs.extend(out.jobs.into_iter().map(|job| Input::JobDone(job.run())));
+        machine.jobs.extend(out.jobs);
+        if self.starved != Some(id) {
+            machine.inputs.extend(machine.jobs.drain(..).map(|job| Input::JobDone(job.run())));
+        }
         if let Up::Repairing(repair) = &machine.up
             && repair.is_done()
         {
@@ -157,6 +180,7 @@ impl Cluster {
             let Up::Running((node, driver)) = std::mem::replace(&mut machine.up, Up::Down("opening again".into())) else { unreachable!() };
             drop(driver);
             machine.inputs.clear();
+            machine.jobs.clear();
             machine.up = Up::from(node.reopen(self.now).expect("the peers are asked"));
         }
         if let Some(Notice::Fault(why)) = out.notices.iter().find(|notice| matches!(notice, Notice::Fault(_))) {

@@ -127,3 +127,6 @@ impl<S, D: Disk> Node<S, D> {
         self.state.reader().members().unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,3 +134,42 @@ fn a_leader_whose_snapshot_is_damaged_gets_its_state_from_the_others() {
     assert!(cluster.converges(2000, &mut |_, _, _| 1), "{}", cluster.machines[&LAST].up);
     assert_eq!(lost_tables(&cluster), [leader]);
 }
+
+#[test]
+fn a_hand_over_ends_when_its_receiver_is_removed() {
+    use crate::MembershipChange;
+    let mut cluster = left_behind();
+    let leader = cluster.leader().expect("a leader");
+    let no_chunks = &mut |_: NodeId, _: NodeId, message: &PeerMessage| usize::from(!matches!(message, PeerMessage::SnapshotChunk { .. }));
+    (0..100).for_each(|_| cluster.step(no_chunks));
+    assert_eq!(cluster.node(leader).sending.len(), 1);
+    cluster.ask(leader, RequestBody::ChangeMembership(MembershipChange::Remove(LAST)));
+    (0..100).for_each(|_| cluster.step(no_chunks));
+    assert!(!cluster.node(leader).state().configuration().contains(LAST));
+    assert_eq!(cluster.node(leader).sending.len(), 0);
+}
+
+/// The follower has more than the leader's last checkpoint; what it needs next is damaged in the leader's log.
+#[test]
+fn a_snapshot_is_not_older_than_its_follower() {
+    let mut cluster = Cluster::with_memtable(3, 64 << 20);
+    assert!(cluster.converges(500, &mut |_, _, _| 1));
+    cluster.write(NodeId(1), 4, 100_000);
+    cluster.run(50);
+    let disk = cluster.stop(LAST);
+    cluster.run(120);
+    // More than a leader keeps in memory.
+    cluster.write(NodeId(1), 24, 100_000);
+    cluster.run(50);
+    let leader = cluster.leader().expect("a leader");
+    let (checkpoint, log_start) = (cluster.node(leader).state().tables().checkpoint().applied(), cluster.node(leader).status().log_start);
+    assert_eq!((checkpoint.index, log_start.index), (LogIndex(0), LogIndex(0)), "all is in the log");
+    let log = &cluster.machines[&leader].disk;
+    for name in log.list().expect("a list").iter().filter(|name| name.starts_with("log-")) {
+        log.edit(name, |bytes| bytes.iter_mut().skip(512).for_each(|byte| *byte ^= 0x5a));
+    }
+    cluster.start(LAST, disk);
+    assert!(cluster.converges(2000, &mut |_, _, _| 1), "{}", cluster.machines[&LAST].up);
+    let installed = cluster.notices.iter().filter(|(id, notice)| *id == LAST && matches!(notice, Notice::SnapshotInstalled(_)));
+    assert_eq!(installed.count(), 1);
+}
