@@ -123,7 +123,7 @@ pub struct WatchCreate {
     pub watch_id: Option<i64>,
     /// Which keys; not empty.
     pub keys: KeySpan,
-    /// The first revision of interest; 0: from now on.
+    /// The first revision of interest; 0 or less: from now on.
     pub start_revision: Revision,
     /// Deliver keys as they were before the event, too.
     pub prev_kv: bool,

@@ -176,15 +176,16 @@ impl api::WatchDeliveries for StreamDeliveries {
 
 /// A delivery as the API wants it.
 fn answer(delivery: WatchDelivery) -> api::WatchDelivery {
-    let compact_revision = match delivery.canceled {
-        Some(CancelReason::Compacted { compact_revision }) => compact_revision,
-        _ => Revision(0),
+    // The number alone says that it came too late, as in etcd.
+    let (canceled, compact_revision) = match delivery.canceled {
+        Some(CancelReason::Compacted { compact_revision }) => (Some(String::new()), compact_revision),
+        reason => (reason.map(|reason| reason.to_string()), Revision(0)),
     };
     api::WatchDelivery {
         watch_id: delivery.watch_id,
         revision: delivery.revision,
         created: delivery.created,
-        canceled: delivery.canceled.map(|reason| reason.to_string()),
+        canceled,
         compact_revision,
         events: delivery.events,
         fragment: delivery.fragment,

@@ -18,6 +18,7 @@ pub struct Event {
     pub kind: EventKind,
     /// The key as it is now; of a deleted one only the key and `mod_revision`, the revision that deleted it.
     pub kv: KeyValue,
-    /// The key as it was at the revision before, if it was there (and, when read from history, if that revision is not compacted).
+    /// The key as it was at the revision before, if it was there (and, when read from history, if that revision is not compacted). None for the
+    /// put that made the key, be it that the same revision deleted one of its name before.
     pub prev_kv: Option<KeyValue>,
 }

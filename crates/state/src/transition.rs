@@ -79,7 +79,7 @@ impl<T: Tables> Transition<'_, T> {
         let revision = self.writing_revision();
         let create_revision = previous.map_or(revision, |kv| kv.create_revision);
         let version = previous.map_or(0, |kv| kv.version) + 1;
-        let before = self.before_this_revision(&key, previous)?;
+        let before = if create_revision == revision { None } else { self.before_this_revision(&key, previous)? };
         self.keep_replaced(previous)?;
         self.scratch.clear();
         rows::encode_key_header(create_revision, version, lease, self.writes, &mut self.scratch);

@@ -96,12 +96,13 @@ impl<R: TablesReader> StateReader<R> {
         if !wanted(key) {
             return Ok(None);
         }
-        let prev_kv = if prev_kv { self.before(key, at.revision)? } else { None };
+        let before = if prev_kv { self.before(key, at.revision)? } else { None };
         let (kind, kv) = match (at.kind, replaced) {
             (HistoryKind::Delete, _) => (EventKind::Delete, KeyValue { key: row.value, mod_revision: at.revision, ..KeyValue::default() }),
             (HistoryKind::Put | HistoryKind::ReplacedPut, None) => (EventKind::Put, self.put_at(&row.value, at.revision)?),
             (HistoryKind::Put | HistoryKind::ReplacedPut, Some(put)) => (EventKind::Put, restored(put, at.revision)),
         };
+        let prev_kv = before.filter(|_| kv.create_revision != kv.mod_revision);
         Ok(Some(Event { kind, kv, prev_kv }))
     }
 

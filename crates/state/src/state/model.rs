@@ -111,7 +111,7 @@ impl Model {
             value: if put.ignore_value { old.value } else { put.value.clone() },
             lease: if put.ignore_lease { old.lease } else { put.lease },
         };
-        let prev_kv = self.now().get(&put.key).cloned();
+        let prev_kv = self.now().get(&put.key).filter(|_| kv.create_revision != kv.mod_revision).cloned();
         self.work_events.push(Event { kind: EventKind::Put, kv: kv.clone(), prev_kv });
         self.work.insert(put.key.clone(), kv);
         Outcome::Put { prev_kv: before.filter(|_| put.prev_kv) }

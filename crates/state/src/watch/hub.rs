@@ -116,7 +116,7 @@ impl WatchHub {
         }
         let state = self.streams.entry(stream).or_default();
         let id = state.free_id(request.watch_id)?;
-        let next = if request.start_revision.0 == 0 { Revision(current.0 + 1) } else { request.start_revision };
+        let next = if request.start_revision.0 <= 0 { Revision(current.0 + 1) } else { request.start_revision };
         let group = self.groups.join(&keys, Variant::of(request));
         let watcher = Watcher { stream, id, group, slot: LAGGING, next, fragment: request.fragment, active: false };
         let index = self.watchers.insert(watcher);
