@@ -9,10 +9,10 @@ use tonic::codec::{BufferSettings, Codec};
 use tonic_prost::{ProstDecoder, ProstEncoder};
 
 /// Where a buffer starts, bytes; it grows with its messages.
-const START_BYTES: usize = 256;
+pub(crate) const START_BYTES: usize = 256;
 
 /// A stream's messages are put together up to so many bytes before they are sent.
-const YIELD_BYTES: usize = 32 * 1024;
+pub(crate) const YIELD_BYTES: usize = 32 * 1024;
 
 /// Encodes `T`, decodes `U`.
 #[derive(Clone, Copy, Debug)]

@@ -89,6 +89,11 @@ pub(crate) fn without_code(status: Status) -> Status {
     }
 }
 
+/// What a status says, for an answer that has no code.
+pub(crate) fn status_text(status: Status) -> String {
+    status.message().to_owned()
+}
+
 /// The backend answered a command with another command's outcome.
 pub(crate) fn unexpected_outcome() -> Status {
     Status::internal("steadfast: the node answered with another command's outcome")

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use tower_service::Service;
 use crate::api::{Api, Learners};
 use crate::backend::Backend;
 use crate::body::ResponseBody;
+use crate::gateway;
+use crate::probes;
 use crate::proto;
 use crate::unary::unary;
 use proto::etcdserverpb::cluster_server::ClusterServer;
@@ -33,24 +36,26 @@ use proto::v3lockpb::lock_server::LockServer;
 pub const DECODE_BYTES: usize = limits::REQUEST_BYTES + 512 * 1024;
 
 /// Everything on the client port: the etcd v3 services, `steadfast.v1.Cluster`, `grpc.health.v1`, reflection; and for requests that are not
-/// gRPC the HTTP routes that the server hands in.
+/// gRPC the JSON gateway, `/health` and its like, and the HTTP routes that the server hands in.
 pub struct EtcdService<B> {
     api: Api<B>,
     grpc: Routes,
+    gateway: Arc<gateway::Routes>,
     http: axum::Router,
 }
 
 impl<B> Clone for EtcdService<B> {
     fn clone(&self) -> Self {
-        EtcdService { api: self.api.clone(), grpc: self.grpc.clone(), http: self.http.clone() }
+        EtcdService { api: self.api.clone(), grpc: self.grpc.clone(), gateway: self.gateway.clone(), http: self.http.clone() }
     }
 }
 
 impl<B: Backend> EtcdService<B> {
-    /// The services over `backend`, and `http` for all that is not gRPC.
+    /// The services over `backend`, and `http` beside what is served without gRPC in any case.
     pub fn new(backend: B, http: axum::Router) -> Self {
         let api = Api::new(backend);
-        EtcdService { grpc: routes(&api).prepare(), http: http.with_state(()), api }
+        let http = http.merge(probes::routes(&api)).with_state(());
+        EtcdService { grpc: routes(&api).prepare(), gateway: Arc::new(gateway::Routes::new()), http, api }
     }
 }
 
@@ -146,7 +151,12 @@ where
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
         if !is_grpc(request.headers()) {
-            let answer = self.http.call(request.map(tonic::body::Body::new).map(axum::body::Body::new));
+            let request = request.map(tonic::body::Body::new).map(axum::body::Body::new);
+            if let Some(found) = self.gateway.find(request.uri().path()) {
+                let answer = gateway::serve(self.clone(), found, request);
+                return Box::pin(async { Ok(answer.await.map(|body| ResponseBody::other(tonic::body::Body::new(body)))) });
+            }
+            let answer = self.http.call(request);
             return Box::pin(async { Ok(answer.await?.map(|body| ResponseBody::other(tonic::body::Body::new(body)))) });
         }
         if let Some(call) = kv_call(request.uri().path()) {

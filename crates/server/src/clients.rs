@@ -1,4 +1,4 @@
-//! The client port: connections, bounded in number, each served HTTP/2 for gRPC and HTTP/1 for the few plain paths.
+//! The client port: connections, bounded in number, each served HTTP/2 or HTTP/1: gRPC, the JSON gateway, and the few plain paths.
 //!
 //! A client that never says what it wants is let go: its first words have a time limit ([`OPENING`]), the headers of HTTP/1 another, and HTTP/2
 //! connections must answer pings.
@@ -9,12 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use steadfast_etcd_api::{ETCD_VERSION, EtcdService};
+use steadfast_etcd_api::EtcdService;
 use steadfast_types::limits;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,7 +20,6 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::backend::NodeBackend;
-use crate::published::Published;
 
 /// A client has so long for its first words.
 const OPENING: Duration = Duration::from_secs(10);
@@ -140,22 +137,4 @@ fn protocol() -> Builder<TokioExecutor> {
         .auto_date_header(false);
     builder.http1().timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(20));
     builder
-}
-
-/// The plain paths that etcd's clients and probes ask for.
-pub(crate) fn http_routes(published: Arc<Published>) -> Router {
-    let health = move || {
-        let healthy = published.leader().borrow().is_some();
-        async move {
-            let code = if healthy { axum::http::StatusCode::OK } else { axum::http::StatusCode::SERVICE_UNAVAILABLE };
-            let reason = if healthy { "" } else { "RAFT NO LEADER" };
-            let body = format!("{{\"health\":\"{healthy}\",\"reason\":\"{reason}\"}}");
-            (code, [("content-type", "application/json")], body)
-        }
-    };
-    let version = || async {
-        let body = format!("{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{ETCD_VERSION}\"}}");
-        ([("content-type", "application/json")], body)
-    };
-    Router::new().route("/health", get(health)).route("/version", get(version))
 }

@@ -177,18 +177,19 @@ impl Running {
         tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), directory, stopping.clone()));
         tokio::spawn(publish_self(backend.clone(), options.clone(), id));
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
-        let service = EtcdService::new(backend.clone(), clients::http_routes(published.clone()));
-        tokio::spawn(clients::serve(clients, service, stopping.clone()));
         let known = published.clone();
         let resolve = Box::new(move |word: &str| find_member(&known, word));
         let desk = faults.table().map(|table| FaultDesk { table, resolve });
-        let state = AdminView {
-            backend,
+        let state = Arc::new(AdminView {
+            backend: backend.clone(),
             watches: watches.clone(),
             transport: transport.clone(),
             cluster: membership.cluster.to_string(),
             ready_index: OnceLock::new(),
-        };
+        });
+        let view = state.clone();
+        let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()));
+        tokio::spawn(clients::serve(clients, service, stopping.clone()));
         tokio::spawn(admin::serve(admin, move || state.status(), metrics, desk, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");

@@ -3,6 +3,9 @@
 /// The largest request a client may send, bytes: etcd's default (1.5 MiB), so that what fits there fits here.
 pub const REQUEST_BYTES: usize = 3 * 512 * 1024;
 
+/// One JSON value in the body of a request to the JSON gateway, bytes: the largest message that is decoded at all, in base64, has room in it.
+pub const GATEWAY_VALUE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Operations in one list of a transaction: etcd's default.
 pub const TRANSACTION_OPERATIONS: usize = 128;
 

@@ -101,7 +101,7 @@ pub async fn serve(fake: Fake) -> SocketAddr {
 pub async fn serve_on(fake: Fake, address: &str) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let http = axum::Router::new().route("/health", axum::routing::get(|| async { "fine" }));
+    let http = axum::Router::new().route("/fine", axum::routing::get(|| async { "fine" }));
     let service = EtcdService::new(fake, http);
     tokio::spawn(async move {
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

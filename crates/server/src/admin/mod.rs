@@ -88,6 +88,12 @@ fn routes(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
+/// `/metrics` alone, for the client port: etcd serves it there, and its monitoring asks there.
+pub fn metrics_route(state: impl AdminState, metrics: Metrics) -> Router {
+    let admin = Arc::new(Admin { state: Box::new(state), metrics });
+    Router::new().route("/metrics", get(metrics_text)).with_state(admin)
+}
+
 async fn readyz(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Response {
     let status = admin.state.status();
     let verbose = query.is_some_and(|query| query.split('&').any(|item| item.split('=').next() == Some("verbose")));
