@@ -32,7 +32,8 @@ pub(crate) fn routes<B: Backend>(api: &Api<B>) -> Router {
     let checks = |name: &'static str, checks: &'static [Check]| {
         let probe = |checks| any(probe::<B>).with_state((api.clone(), checks));
         let single = Router::new();
-        let single = checks.iter().fold(single, |router, check| router.route(&format!("/{name}/{}", check.name()), probe(Arc::from([*check]))));
+        let single =
+            checks.iter().fold(single, |router, check| router.route(&format!("/{name}/{}", check.name()), probe(Arc::from([*check]))));
         single.route(&format!("/{name}"), probe(Arc::from(checks)))
     };
     Router::new()

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream};
 use http::{HeaderMap, Request, Response, StatusCode};
 use prost_reflect::{DynamicMessage, MessageDescriptor};
+use tokio::sync::Notify;
 use tokio::time::{Sleep, sleep};
 use tonic::client::Grpc;
 use tonic::{Status, Streaming};
@@ -81,12 +83,12 @@ fn request<T>(headers: &HeaderMap, body: T) -> tonic::Request<T> {
 
 /// A call with one request and one answer. A body that is empty is a request without fields; what follows the first value is ignored.
 async fn unary<B: Backend>(service: EtcdService<B>, method: Method, headers: &HeaderMap, body: Body) -> Result<Response<Body>, Status> {
-    let mut deadline = Deadline::new(headers::timeout(headers)?);
+    let mut patience = Patience::new(headers::timeout(headers)?);
     let mut values = Values::new(body);
     let message = next(&mut values, &method.request).await?.unwrap_or_else(|| DynamicMessage::new(method.request.clone()));
     values.finish().await;
     let (mut client, codec) = (client(service), Dynamic(method.answer));
-    let answer = deadline.keep(client.unary(request(headers, message), method.path, codec)).await?.into_inner();
+    let answer = patience.keep(client.unary(request(headers, message), method.path, codec)).await?.into_inner();
     let mut text = Vec::new();
     encode::message(&answer, &mut text);
     Ok(errors::answer(StatusCode::OK, text.into()))
@@ -94,25 +96,25 @@ async fn unary<B: Backend>(service: EtcdService<B>, method: Method, headers: &He
 
 /// A call with a stream of answers, and perhaps one of requests. The HTTP status waits for the first answer, or the error that comes instead.
 async fn streaming<B: Backend>(service: EtcdService<B>, method: Method, headers: &HeaderMap, body: Body) -> Result<Response<Body>, Status> {
-    let mut deadline = Deadline::new(headers::timeout(headers)?);
+    let mut patience = Patience::new(headers::timeout(headers)?);
     let mut values = Values::new(body);
     let (mut client, codec) = (client(service), Dynamic(method.answer));
     let called = if method.streams == Streams::Both {
         let first = next(&mut values, &method.request).await.map_err(BadRequest::without_code)?;
-        let requests = request(headers, requests(first, values, method.request));
-        deadline.keep(client.streaming(requests, method.path, codec)).await
+        let requests = request(headers, requests(first, values, method.request, patience.gone.clone()));
+        patience.keep(client.streaming(requests, method.path, codec)).await
     } else {
         let message = next(&mut values, &method.request).await?.unwrap_or_else(|| DynamicMessage::new(method.request.clone()));
         values.finish().await;
-        deadline.keep(client.server_streaming(request(headers, message), method.path, codec)).await
+        patience.keep(client.server_streaming(request(headers, message), method.path, codec)).await
     };
     let mut answers = match called {
         Ok(answers) => answers.into_inner(),
         Err(status) => return Ok(failed_stream(&status)),
     };
-    match deadline.keep(answers.message()).await {
+    match patience.keep(answers.message()).await {
         Ok(None) => Ok(errors::answer(StatusCode::OK, Body::empty())),
-        Ok(Some(first)) => Ok(errors::answer(StatusCode::OK, Body::from_stream(lines(first, answers, deadline)))),
+        Ok(Some(first)) => Ok(errors::answer(StatusCode::OK, Body::from_stream(lines(first, answers, patience)))),
         Err(status) => Ok(failed_stream(&status)),
     }
 }
@@ -123,13 +125,22 @@ fn failed_stream(status: &Status) -> Response<Body> {
 }
 
 /// The requests of a body whose first one has been read. A later value that is none ends them, as it does in etcd: what was asked for goes on.
-fn requests(first: Option<DynamicMessage>, values: Values, descriptor: MessageDescriptor) -> impl Stream<Item = DynamicMessage> + Send {
-    stream::unfold((first, values, descriptor), async |(first, mut values, descriptor)| {
+/// A body that fails tells `gone`: its client has ended the call.
+fn requests(
+    first: Option<DynamicMessage>,
+    values: Values,
+    descriptor: MessageDescriptor,
+    gone: Arc<Notify>,
+) -> impl Stream<Item = DynamicMessage> + Send {
+    stream::unfold((first, values, descriptor, gone), async |(first, mut values, descriptor, gone)| {
         let message = match first {
-            Some(first) => first,
-            None => next(&mut values, &descriptor).await.ok()??,
+            Some(first) => Ok(Some(first)),
+            None => next(&mut values, &descriptor).await,
         };
-        Some((message, (None, values, descriptor)))
+        if let Err(BadRequest::Body(BodyError::Connection(_))) = message {
+            gone.notify_one();
+        }
+        Some((message.ok()??, (None, values, descriptor, gone)))
     })
 }
 
@@ -137,36 +148,47 @@ fn requests(first: Option<DynamicMessage>, values: Values, descriptor: MessageDe
 fn lines(
     first: DynamicMessage,
     answers: Streaming<DynamicMessage>,
-    deadline: Deadline,
+    patience: Patience,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some((Some(first), answers, deadline)), async |state| {
-        let (first, mut answers, mut deadline) = state?;
+    stream::unfold(Some((Some(first), answers, patience)), async |state| {
+        let (first, mut answers, mut patience) = state?;
         let answer = match first {
             Some(first) => Ok(Some(first)),
-            None => deadline.keep(answers.message()).await,
+            None => patience.keep(answers.message()).await,
         };
         match answer {
             Ok(None) => None,
-            Ok(Some(answer)) => Some((Ok(encode::line(&answer).into()), Some((None, answers, deadline)))),
+            Ok(Some(answer)) => Some((Ok(encode::line(&answer).into()), Some((None, answers, patience)))),
             Err(status) => Some((Ok(errors::stream(&status).1), None)),
         }
     })
 }
 
-/// The end of a client's patience, if it has one.
-struct Deadline(Option<Pin<Box<Sleep>>>);
+/// What ends a call before its answer does.
+struct Patience {
+    /// The client's own timeout.
+    end: Option<Pin<Box<Sleep>>>,
+    /// Told when the client has gone in the middle of its body. Afterwards the connection itself says so.
+    gone: Arc<Notify>,
+}
 
-impl Deadline {
+impl Patience {
     fn new(timeout: Option<Duration>) -> Self {
-        Deadline(timeout.map(|timeout| Box::pin(sleep(timeout))))
+        Patience { end: timeout.map(|timeout| Box::pin(sleep(timeout))), gone: Arc::default() }
     }
 
-    /// What `future` comes to, unless the time is up before.
+    /// What `future` comes to, if it does in time.
     async fn keep<T>(&mut self, future: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let Some(end) = &mut self.0 else { return future.await };
+        let timeout = async {
+            match &mut self.end {
+                Some(end) => end.await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            () = end => Err(Status::deadline_exceeded("context deadline exceeded")),
+            () = timeout => Err(Status::deadline_exceeded("context deadline exceeded")),
+            () = self.gone.notified() => Err(Status::cancelled("context canceled")),
             outcome = future => outcome,
         }
     }

@@ -171,7 +171,9 @@ mod tests {
         for text in [
             format!(r#"{{"key":"YQ==","range_end":"Yg==","limit":{limit},"sort_target":"MOD","serializable":true}}"#),
             format!(r#"{{"key":"Y\r\nQ==","rangeEnd":"Yh==","limit":" {limit}","sortTarget":3,"serializable":true,"limits":[{{}}]}}"#),
-            format!(r#"{{"key":"YQ==","range_end":"!","rangeEnd":"Yg==","limit":1,"limit":"{limit}","sortTarget":"MOD","serializable":true,"revision":null}}"#),
+            format!(
+                r#"{{"key":"YQ==","range_end":"!","rangeEnd":"Yg==","limit":1,"limit":"{limit}","sortTarget":"MOD","serializable":true,"revision":null}}"#
+            ),
         ] {
             assert_eq!(range(&text).as_ref(), Ok(&expected), "{text}");
         }
@@ -184,7 +186,10 @@ mod tests {
             ("x", "the body is not JSON: expected value at line 1 column 1"),
             ("[1]", "the body: [1] where an object is expected"),
             (r#"{"key":1}"#, "key: 1 where text in base64 (standard alphabet, padded) is expected"),
-            (r#"{"limit":1.0}"#, "limit: 1.0 where a whole number from -9223372036854775808 to 9223372036854775807, or one as text, is expected"),
+            (
+                r#"{"limit":1.0}"#,
+                "limit: 1.0 where a whole number from -9223372036854775808 to 9223372036854775807, or one as text, is expected",
+            ),
             (r#"{"serializable":"true"}"#, r#"serializable: "true" where true or false is expected"#),
             (r#"{"sort_order":"UP"}"#, r#"sort_order: "UP" where one of NONE, ASCEND, DESCEND is expected"#),
             (r#"{"sort_order":"1"}"#, r#"sort_order: "1" where one of NONE, ASCEND, DESCEND is expected"#),

@@ -118,7 +118,7 @@ async fn status(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
     admin.metrics.observe(&admin.state.status());
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], admin.metrics.render()).into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render()).into_response()
 }
 
 #[cfg(test)]
