@@ -3,6 +3,7 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod gateway;
 mod http;
 mod kv;
 mod lease;
