@@ -5,7 +5,7 @@
 //!
 //! # Serving it
 //!
-//! With `hyper_util::server::conn::auto::Builder` (HTTP/2 for gRPC and HTTP/1 for `/health` and the like on one port) and
+//! With `hyper_util::server::conn::auto::Builder` (HTTP/2 for gRPC and HTTP/1 for JSON, `/health` and the like on one port) and
 //! `hyper_util::service::TowerToHyperService::new(service.clone())` for each connection; TCP with `nodelay`. Recommended settings of HTTP/2:
 //!
 //! | setting | value | why |
@@ -22,12 +22,13 @@
 //! # Bounds
 //!
 //! A message above [`DECODE_BYTES`] is not read, a command above `limits::REQUEST_BYTES` not proposed. Nothing is queued in here: an answer is
-//! made when the client's flow control has room for it, commands of a watch stream wait in the client's own window.
+//! made when the client's flow control has room for it, commands of a watch stream wait in the client's own window. A JSON value in a request
+//! is at most `limits::GATEWAY_VALUE_BYTES` long.
 //! Each wait for a lock or an election is a task with two watchers; they count against `limits::WATCHERS`.
 //!
 //! # Left out
 //!
-//! Users and roles, alarms, snapshots over this port, and the JSON gateway: their calls answer `Unimplemented`.
+//! Users and roles, alarms, and snapshots over this port: their calls answer `Unimplemented`.
 #![warn(missing_docs)]
 
 mod api;

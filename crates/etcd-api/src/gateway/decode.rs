@@ -219,6 +219,62 @@ mod tests {
         assert_eq!(txn.success[1], pb::RequestOp::default());
     }
 
+    /// A message with some of its fields, of values that are hard to write.
+    fn some(descriptor: &MessageDescriptor, depth: usize, random: &mut fastrand::Rng) -> DynamicMessage {
+        let mut message = DynamicMessage::new(descriptor.clone());
+        for field in descriptor.fields().filter(|_| random.bool()).collect::<Vec<_>>() {
+            if matches!(field.kind(), Kind::Message(_)) && depth == 0 {
+                continue;
+            }
+            let items = if field.is_list() { random.usize(0..3) } else { 1 };
+            let mut values: Vec<Field> = (0..items).map(|_| some_value(&field.kind(), depth, random)).collect();
+            message.set_field(&field, if field.is_list() { Field::List(values) } else { values.remove(0) });
+        }
+        message
+    }
+
+    fn some_value(kind: &Kind, depth: usize, random: &mut fastrand::Rng) -> Field {
+        let any = random.i64(..);
+        let wide = *random.choice(&[0, 1, i64::MIN, i64::MAX, any]).expect("there are some");
+        match kind {
+            Kind::Message(descriptor) => Field::Message(some(descriptor, depth - 1, random)),
+            Kind::Enum(descriptor) => {
+                let known = random.choice(descriptor.values()).expect("an enum has values").number();
+                Field::EnumNumber(if random.bool() { known } else { random.i32(..) })
+            }
+            Kind::Bool => Field::Bool(random.bool()),
+            Kind::String => Field::String((0..random.usize(0..9)).map(|_| random.char(..)).collect()),
+            Kind::Bytes => Field::Bytes((0..random.usize(0..9)).map(|_| random.u8(..)).collect::<Vec<_>>().into()),
+            Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => Field::I32(wide as i32),
+            Kind::Uint32 | Kind::Fixed32 => Field::U32(wide as u32),
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 => Field::I64(wide),
+            Kind::Uint64 | Kind::Fixed64 => Field::U64(wide as u64),
+            Kind::Double | Kind::Float => unreachable!("no message has one"),
+        }
+    }
+
+    /// Of all messages: what is written is read again, and what is damaged is read or refused.
+    #[test]
+    fn what_is_written_is_read_and_damage_does_no_harm() {
+        let pool = DescriptorPool::decode(proto::DESCRIPTORS).expect("our own");
+        for descriptor in pool.all_messages() {
+            for seed in 0..200 {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let written = some(&descriptor, 4, &mut random);
+                let mut text = Vec::new();
+                crate::gateway::encode::message(&written, &mut text);
+                let shown = String::from_utf8_lossy(&text).into_owned();
+                let read = message(&descriptor, &text).unwrap_or_else(|error| panic!("{error} in {shown}"));
+                assert_eq!(read.encode_to_vec(), written.encode_to_vec(), "seed {seed}: {shown}");
+                for _ in 0..random.usize(1..4) {
+                    let at = random.usize(0..text.len());
+                    text[at] = *random.choice(b"{}[]\",:0e-x\xff").expect("there are some");
+                }
+                let _ = message(&descriptor, &text);
+            }
+        }
+    }
+
     #[test]
     fn nesting_beyond_all_measure_is_refused() {
         let text = format!("{}{}", "{\"success\":[{\"request_txn\":".repeat(1000), "}]}".repeat(1000));
