@@ -30,6 +30,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Hands leadership to another member, and waits until it leads.
     fn move_leader(&self, to: NodeId) -> impl Future<Output = Result<(), Refusal>> + Send;
 
+    /// Has this node give up the space of compacted history sooner than it would by itself. Returns as soon as that is under way.
+    fn reclaim(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
+
     /// Waits until a linearizable read may be answered from the local state.
     fn linearize(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
 

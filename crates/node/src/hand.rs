@@ -13,7 +13,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, Instant, NodeId};
 
 use crate::start::{Bootstrap, Opened, Options, open};
-use crate::{Answer, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
+use crate::{Answer, AutoCompaction, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
 
 pub(crate) type Running = (Box<Node<u64, MemoryDisk>>, Box<LogDriver<MemoryDisk>>);
 
@@ -56,6 +56,9 @@ pub(crate) struct Cluster {
     pub(crate) tamper: fn(NodeId, &mut PeerMessage),
 }
 
+/// History that a cluster keeps.
+pub(crate) const KEPT_REVISIONS: u64 = 1000;
+
 /// Blocks of tables that a node keeps in memory, bytes.
 pub(crate) const CACHE_BYTES: usize = 32 * 1024;
 
@@ -73,6 +76,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
         log_retention_bytes: 4096,
         log: LogOptions { segment_bytes: 16 * 1024 },
         tables: TablesOptions { memtable_bytes, cache_bytes: CACHE_BYTES, block_bytes: 512, ..TablesOptions::default() },
+        auto_compaction: AutoCompaction::Revisions(KEPT_REVISIONS),
         events: false,
         lost_tables: None,
     }

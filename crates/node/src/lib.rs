@@ -22,6 +22,7 @@
 extern crate alloc;
 
 mod applying;
+mod auto_compaction;
 mod calls;
 mod commands;
 mod forward;
@@ -45,6 +46,7 @@ mod snapshots;
 pub mod start;
 mod timers;
 
+pub use auto_compaction::AutoCompaction;
 pub use input::{Input, LeaseTtl, MembershipChange, Request, RequestBody};
 pub use jobs::{Job, JobDone, Lane};
 pub use log_driver::{LogCommand, LogDone, LogDriver};

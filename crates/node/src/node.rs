@@ -20,6 +20,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Entry, HardState, Instant, LeaseId, LogIndex, LogPosition, NodeId, Rng, Term};
 
 use crate::applying::HELD_BACK_BYTES;
+use crate::auto_compaction::Compactor;
 use crate::calls::Calls;
 use crate::forward::Intake;
 use crate::jobs::{Done, Job, JobDone, Kind};
@@ -76,6 +77,7 @@ pub struct Node<S, D: Disk> {
     pub(crate) log_bytes: u64,
     pub(crate) compaction_asked: LogPosition,
     pub(crate) compared: Compared,
+    pub(crate) compactor: Compactor,
     pub(crate) next_timer: Instant,
     pub(crate) out: Outputs<S, D>,
 }
@@ -190,6 +192,7 @@ impl<S, D: Disk> Node<S, D> {
             log_bytes: parts.log_bytes,
             compaction_asked: parts.log_start,
             compared: Compared { at: now, applied: applied.index, again: false },
+            compactor: Compactor::default(),
             next_timer: now,
             out: Outputs::default(),
             options: parts.options,
@@ -329,6 +332,10 @@ impl<S, D: Disk> Node<S, D> {
             RequestBody::ChangeMembership(change) => {
                 let origin = self.proposals.reserve(slot, deadline);
                 self.calls.add(Caller::Reserved(origin.request), Question::ChangeMembership { origin, change }, deadline);
+            }
+            RequestBody::Reclaim => {
+                self.state.tables_mut().flush_now();
+                self.out.answers.push((slot, Answer::Done));
             }
             RequestBody::MoveLeader(to) => self.move_leader(slot, to),
         }

@@ -18,7 +18,7 @@ use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, Node
 
 use crate::node::Parts;
 use crate::repair::{Hole, Loss, RepairParts};
-use crate::{LogDriver, Node, Repair};
+use crate::{AutoCompaction, LogDriver, Node, Repair};
 
 /// How one node runs.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Options {
     pub log: LogOptions,
     /// The tables.
     pub tables: TablesOptions,
+    /// How much history is kept.
+    pub auto_compaction: AutoCompaction,
     /// Whether anybody watches: events come out only then.
     pub events: bool,
     /// An earlier life of this process found the tables damaged, and knew these members.

@@ -36,6 +36,7 @@ impl<S, D: Disk> Node<S, D> {
         self.end_idle_snapshots();
         self.count_awaited_voters();
         self.compare_hashes();
+        self.compact_by_itself();
         self.give_way_if_held_back();
         self.next_timer = now + self.options.heartbeat_interval;
     }
@@ -77,6 +78,20 @@ impl<S, D: Disk> Node<S, D> {
             self.held_back_since = None;
             // Without a voter to take over, the best this leader can do is to go on.
             let _ = self.raft.transfer_leadership(None);
+        }
+    }
+
+    fn compact_by_itself(&mut self) {
+        if !self.raft.is_established_leader() {
+            return self.compactor.stop();
+        }
+        if !self.intake.has_room() {
+            return;
+        }
+        let (current, compacted) = (self.state.revision(), self.state.compact_revision());
+        if let Some(revision) = self.compactor.due(self.options.auto_compaction, self.now, current, compacted) {
+            self.intake.enter_term(self.raft.term());
+            self.intake.push(Proposal { origin: Origin::default(), command: Command::Compact { revision } }.to_wire().into());
         }
     }
 

@@ -174,6 +174,11 @@ impl api::Backend for NodeBackend {
         Ok(api::MembershipChanged { members: self.reader()?.members().map_err(CommandError::from)?, added })
     }
 
+    async fn reclaim(&self) -> Result<(), api::Refusal> {
+        self.ask(RequestBody::Reclaim).await.map_err(|refusal| self.refused(refusal))?;
+        Ok(())
+    }
+
     async fn move_leader(&self, to: NodeId) -> Result<(), api::Refusal> {
         let mut leader = self.0.published.leader();
         self.ask(RequestBody::MoveLeader(to)).await.map_err(|refusal| self.refused(refusal))?;

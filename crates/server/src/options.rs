@@ -9,7 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use steadfast_node::AutoCompaction;
 use steadfast_types::limits;
+
+mod compaction;
+pub use compaction::CompactionMode;
 
 /// The longest name of a node or token of a cluster, bytes: they stand in every status line.
 pub const NAME_BYTES: usize = 64;
@@ -133,6 +137,12 @@ pub struct ServerOptions {
     /// Log kept behind the last checkpoint, bytes, so that a node that was away briefly catches up without a snapshot.
     #[serde(default = "default_log_retention_bytes")]
     pub log_retention_bytes: u64,
+    /// What [`ServerOptions::auto_compaction_retention`] counts.
+    #[serde(default)]
+    pub auto_compaction_mode: CompactionMode,
+    /// How much history is kept: a time like `1h`, or a number of revisions; `0`: all.
+    #[serde(default = "default_auto_compaction_retention")]
+    pub auto_compaction_retention: String,
     /// Let the admin port inject faults into this node (`fault_table`). For drills; never where strangers reach that port.
     #[serde(default)]
     pub faults: bool,
@@ -148,6 +158,10 @@ fn default_election_timeout_ms() -> u64 {
 
 fn default_table_memory_bytes() -> usize {
     16 * 1024 * 1024
+}
+
+fn default_auto_compaction_retention() -> String {
+    "1h".to_owned()
 }
 
 fn default_log_retention_bytes() -> u64 {
@@ -173,6 +187,8 @@ impl ServerOptions {
             memtable_bytes: default_table_memory_bytes(),
             block_cache_bytes: default_table_memory_bytes(),
             log_retention_bytes: default_log_retention_bytes(),
+            auto_compaction_mode: CompactionMode::default(),
+            auto_compaction_retention: default_auto_compaction_retention(),
             faults: false,
         }
     }
@@ -201,7 +217,16 @@ impl ServerOptions {
         self.check_advertised_clients()?;
         self.check_start()?;
         self.check_times()?;
-        self.check_sizes()
+        self.check_sizes()?;
+        self.auto_compaction().map(drop)
+    }
+
+    /// How much history is kept.
+    ///
+    /// # Errors
+    /// If the retention is not of its form.
+    pub fn auto_compaction(&self) -> Result<AutoCompaction, OptionsError> {
+        compaction::parse(self.auto_compaction_mode, &self.auto_compaction_retention)
     }
 
     fn check_listeners(&self) -> Result<(), OptionsError> {

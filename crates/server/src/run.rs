@@ -260,6 +260,7 @@ fn open_store(
         append_bytes: steadfast_types::limits::APPEND_BYTES,
         recent_entry_bytes: steadfast_types::limits::RECENT_ENTRY_BYTES,
         log_retention_bytes: options.log_retention_bytes,
+        auto_compaction: options.auto_compaction().map_err(|error| failed(&error))?,
         log: LogOptions::default(),
         tables: TablesOptions {
             memtable_bytes: options.memtable_bytes,

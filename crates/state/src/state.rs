@@ -244,6 +244,11 @@ impl<T: Tables> State<T> {
         self.summary.revision
     }
 
+    /// Revisions below it can't be read; -1 before the first compaction.
+    pub fn compact_revision(&self) -> Revision {
+        self.summary.compact
+    }
+
     /// The configuration as of the last entry applied.
     pub fn configuration(&self) -> &Configuration {
         &self.configuration

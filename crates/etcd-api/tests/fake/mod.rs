@@ -234,6 +234,10 @@ impl Backend for Fake {
         Ok(MembershipChanged { members: state.members.clone(), added })
     }
 
+    async fn reclaim(&self) -> Result<(), Refusal> {
+        self.state().refusal.clone().map_or(Ok(()), Err)
+    }
+
     async fn move_leader(&self, to: NodeId) -> Result<(), Refusal> {
         let mut state = self.state();
         state.moved_to = Some(to);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use steadfast_consensus::message::{Body, Message};
 use steadfast_types::{NodeId, Payload};
 
-use crate::hand::Cluster;
+use crate::hand::{Cluster, KEPT_REVISIONS};
 use crate::{Answer, MembershipChange, Notice, PeerMessage, RequestBody};
 
 const LAST: NodeId = NodeId(3);
@@ -80,4 +80,26 @@ fn a_cluster_of_one_grows_by_voters_and_serves_all_the_time() {
     cluster.stop(NodeId(1));
     cluster.run(300);
     cluster.write(NodeId(2), 3, 20);
+}
+
+#[test]
+fn old_history_is_forgotten_and_its_space_comes_back() {
+    let mut cluster = Cluster::new(3);
+    assert!(cluster.converges(500, &mut |_, _, _| 1));
+    for _ in 0..40 {
+        cluster.write(NodeId(1), 50, 200);
+    }
+    cluster.run(COMPARED_TWICE);
+    for id in [1, 2, 3].map(NodeId) {
+        let state = cluster.node(id).state();
+        let kept = state.revision().0 - state.compact_revision().0;
+        assert_eq!(kept, i64::try_from(KEPT_REVISIONS).expect("small"), "{id}");
+    }
+    // Half of it was forgotten: with a little more written, at most that much is left.
+    let before = cluster.node(NodeId(1)).status().tables.disk_bytes;
+    cluster.write(NodeId(1), 50, 200);
+    cluster.ask(NodeId(1), RequestBody::Reclaim);
+    cluster.run(100);
+    let after = cluster.node(NodeId(1)).status().tables.disk_bytes;
+    assert!(after < before * 3 / 4, "{before} bytes before, {after} after");
 }

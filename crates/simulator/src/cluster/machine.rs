@@ -1,7 +1,7 @@
 //! One simulated machine: its disk and clock, which outlive processes, and the process that runs on it, if one does.
 
 use steadfast_node::start::{self, Bootstrap, OpenError, Opened, Options};
-use steadfast_node::{Input, LogCommand, LogDriver, Node, Outputs, Repair};
+use steadfast_node::{AutoCompaction, Input, LogCommand, LogDriver, Node, Outputs, Repair};
 use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
@@ -44,6 +44,7 @@ pub(super) struct Machine {
     pub(super) rng: Rng,
     log_segment_bytes: u64,
     log_retention_bytes: u64,
+    auto_compaction: AutoCompaction,
     memtable_bytes: usize,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -96,6 +97,11 @@ impl Machine {
             earlier_failures: 0,
             log_segment_bytes: large * rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
+            auto_compaction: match rng.u8(0..6) {
+                0 => AutoCompaction::Revisions(rng.u64(1..200)),
+                1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
+                _ => AutoCompaction::Off,
+            },
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
@@ -190,6 +196,7 @@ impl Machine {
             append_bytes: self.append_bytes,
             recent_entry_bytes: self.recent_entry_bytes,
             log_retention_bytes: self.log_retention_bytes,
+            auto_compaction: self.auto_compaction,
             log: LogOptions { segment_bytes: self.log_segment_bytes },
             tables: TablesOptions {
                 memtable_bytes: self.memtable_bytes,

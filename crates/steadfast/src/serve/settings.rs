@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
-use steadfast_server::options::{ServerOptions, Start};
+use steadfast_server::options::{CompactionMode, ServerOptions, Start};
 
 use super::logging::LogFormat;
 use crate::usage::UsageError;
@@ -65,6 +65,12 @@ pub(super) struct Settings {
     /// Log kept for nodes that were away, so that they catch up without a snapshot [default: 67108864]
     #[arg(long, env = "STEADFAST_LOG_RETENTION_BYTES", hide_env = true, value_name = "BYTES")]
     log_retention_bytes: Option<u64>,
+    /// What --auto-compaction-retention counts: periodic (time) or revision [default: periodic]
+    #[arg(long, env = "STEADFAST_AUTO_COMPACTION_MODE", hide_env = true, value_name = "MODE")]
+    auto_compaction_mode: Option<CompactionMode>,
+    /// History that is kept: 1h, 30m, 10000 (revisions), 0 to keep all until somebody compacts [default: 1h]
+    #[arg(long, env = "STEADFAST_AUTO_COMPACTION_RETENTION", hide_env = true, value_name = "TIME|NUMBER")]
+    auto_compaction_retention: Option<String>,
     /// Let the admin port inject faults into this node, for drills: lost messages, a slow disk, a jumping clock
     #[arg(long, env = "STEADFAST_FAULTS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
@@ -134,6 +140,8 @@ impl Settings {
             memtable_bytes: self.memtable_bytes.or(file.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.or(file.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
+            auto_compaction_mode: self.auto_compaction_mode.or(file.auto_compaction_mode),
+            auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
             faults: self.faults.or(file.faults),
             log_format: self.log_format.or(file.log_format),
         })
@@ -184,6 +192,8 @@ impl Settings {
             memtable_bytes: self.memtable_bytes.unwrap_or(defaults.memtable_bytes),
             block_cache_bytes: self.block_cache_bytes.unwrap_or(defaults.block_cache_bytes),
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
+            auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
+            auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
             faults: self.faults.unwrap_or(defaults.faults),
             ..defaults
         };

@@ -155,7 +155,9 @@ impl Generator {
             905..930 => Request::TimeToLive(pb::LeaseTimeToLiveRequest { id: self.lease(), keys: self.rng.bool() }),
             930..950 => Request::Leases(pb::LeaseLeasesRequest {}),
             950..975 => Request::Watch(self.watch()),
-            975..985 => Request::Unwatch(pb::WatchCancelRequest { watch_id: self.rng.i64(0..8) }),
+            975..985 => Request::Unwatch(pb::WatchCancelRequest {
+                watch_id: if self.one_in(4) { self.rng.i64(50..54) } else { self.rng.i64(0..8) },
+            }),
             _ => Request::Range(self.range()),
         }
     }
@@ -298,7 +300,8 @@ impl Generator {
         // Negative ones etcd takes for "from now on" until the first compaction, and then for compacted ones; here they are the former.
         let start_revision = if self.rng.bool() { self.revision().max(0) } else { 0 };
         let filters = (0..2).filter(|_| self.one_in(6)).collect();
-        let watch_id = if self.one_in(8) { self.rng.i64(0..12) } else { 0 };
+        // etcd does not free the id of a watcher that a compaction has ended.
+        let watch_id = if self.one_in(6) && start_revision == 0 { self.rng.i64(50..54) } else { 0 };
         pb::WatchCreateRequest {
             key,
             range_end,
