@@ -34,6 +34,7 @@
 mod api;
 pub mod backend;
 mod body;
+mod client_name;
 mod cluster;
 pub mod codec;
 mod convert;
@@ -58,5 +59,6 @@ mod watch;
 pub use api::LEADER_GRACE;
 pub use backend::Backend;
 pub use body::ResponseBody;
+pub use client_name::ClientName;
 pub use maintenance::ETCD_VERSION;
 pub use service::{DECODE_BYTES, EtcdService};

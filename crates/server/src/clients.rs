@@ -1,9 +1,13 @@
 //! The client port: connections, bounded in number, each served HTTP/2 or HTTP/1: gRPC, the JSON gateway, and the few plain paths.
 //!
 //! A client that never says what it wants is let go: its first words have a time limit ([`OPENING`]), the headers of HTTP/1 another, and HTTP/2
-//! connections must answer pings.
+//! connections must answer pings. With TLS the handshake comes first (`greeter`).
+
+mod greeter;
+mod named;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +24,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::backend::NodeBackend;
+pub(crate) use greeter::Greeter;
+use named::Named;
 
 /// A client has so long for its first words.
 const OPENING: Duration = Duration::from_secs(10);
@@ -28,16 +34,16 @@ const OPENING: Duration = Duration::from_secs(10);
 const OPENING_BYTES: usize = 24;
 
 /// Accepts clients until the node stops. Beyond [`limits::CLIENT_CONNECTIONS`] a connection is closed at once.
-pub(crate) async fn serve(listener: TcpListener, service: EtcdService<NodeBackend>, mut stopping: watch::Receiver<bool>) {
-    let http = Arc::new(protocol());
+pub(crate) async fn serve(listener: TcpListener, service: EtcdService<NodeBackend>, greeter: Greeter, mut stopping: watch::Receiver<bool>) {
+    let (http, greeter) = (Arc::new(protocol()), Arc::new(greeter));
     let places = Arc::new(Semaphore::new(limits::CLIENT_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stop| *stop) => return,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, from) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, most likely: others will close.
                 tracing::warn!(%error, "a client's connection could not be accepted");
@@ -49,10 +55,10 @@ pub(crate) async fn serve(listener: TcpListener, service: EtcdService<NodeBacken
             tracing::warn!(limit = limits::CLIENT_CONNECTIONS, "too many client connections: one was closed");
             continue;
         };
-        let (http, service, mut stopping) = (http.clone(), service.clone(), stopping.clone());
+        let (http, service, greeter, mut stopping) = (http.clone(), service.clone(), greeter.clone(), stopping.clone());
         tokio::spawn(async move {
             tokio::select! {
-                () = connection(&http, socket, service) => {}
+                () = connection(&http, (socket, from), service, &greeter) => {}
                 _ = stopping.wait_for(|stop| *stop) => {}
             }
             drop(place);
@@ -60,38 +66,60 @@ pub(crate) async fn serve(listener: TcpListener, service: EtcdService<NodeBacken
     }
 }
 
-async fn connection(http: &Builder<TokioExecutor>, socket: TcpStream, service: EtcdService<NodeBackend>) {
+async fn connection(
+    http: &Builder<TokioExecutor>,
+    (socket, from): (TcpStream, SocketAddr),
+    service: EtcdService<NodeBackend>,
+    greeter: &Arc<Greeter>,
+) {
     // Without it a small answer may wait for an acknowledgement; it works on any TCP socket.
     let _ = socket.set_nodelay(true);
-    if let Err(error) = http.serve_connection(TokioIo::new(Opening::new(socket)), TowerToHyperService::new(service)).await {
+    let ended = if greeter.is_secure() {
+        let Some((stream, name)) = greeter.greet(socket, from).await else { return };
+        let stream = TokioIo::new(Opening::new(stream, |_| {}));
+        http.serve_connection(stream, TowerToHyperService::new(Named::new(service, name))).await
+    } else {
+        let greeter = greeter.clone();
+        let stream = TokioIo::new(Opening::new(socket, move |first| greeter.first_plain_byte(first, from)));
+        http.serve_connection(stream, TowerToHyperService::new(service)).await
+    };
+    if let Err(error) = ended {
         tracing::debug!(error, "a client's connection ended with an error");
     }
 }
 
-/// A socket whose first words must come in time; after them it is the socket alone.
-struct Opening {
-    socket: TcpStream,
+/// A stream whose first words must come in time; after them it is the stream alone.
+struct Opening<S, F> {
+    stream: S,
     /// Bytes that are still missing, and their deadline.
     missing: Option<(usize, Pin<Box<Sleep>>)>,
+    /// Is shown the first byte.
+    on_first_byte: F,
 }
 
-impl Opening {
-    fn new(socket: TcpStream) -> Self {
-        Opening { socket, missing: Some((OPENING_BYTES, Box::pin(sleep(OPENING)))) }
+impl<S, F> Opening<S, F> {
+    fn new(stream: S, on_first_byte: F) -> Self {
+        Opening { stream, missing: Some((OPENING_BYTES, Box::pin(sleep(OPENING)))), on_first_byte }
     }
 }
 
-impl AsyncRead for Opening {
+impl<S: AsyncRead + Unpin, F: Fn(u8) + Unpin> AsyncRead for Opening<S, F> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut this.socket).poll_read(context, buffer);
+        let outcome = Pin::new(&mut this.stream).poll_read(context, buffer);
         let Some((missing, deadline)) = &mut this.missing else { return outcome };
         if outcome.is_pending() {
             ready!(deadline.as_mut().poll(context));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        *missing = missing.saturating_sub(buffer.filled().len() - before);
+        let read = &buffer.filled()[before..];
+        if *missing == OPENING_BYTES
+            && let Some(first) = read.first()
+        {
+            (this.on_first_byte)(*first);
+        }
+        *missing = missing.saturating_sub(read.len());
         if *missing == 0 {
             this.missing = None;
         }
@@ -99,25 +127,25 @@ impl AsyncRead for Opening {
     }
 }
 
-impl AsyncWrite for Opening {
+impl<S: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Opening<S, F> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use crate::formation::FormationError;
 use crate::identity::IdentityError;
 use crate::options::OptionsError;
+use crate::tls::TlsError;
 
 /// Why a node did not start. Nothing was changed that a corrected start would not find in order.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,14 @@ pub enum StartError {
     /// The node has no place in a cluster.
     #[error(transparent)]
     Formation(#[from] FormationError),
+    /// The files of a certificate can't be used.
+    #[error("{option}: {reason}")]
+    Tls {
+        /// The option that gave them.
+        option: &'static str,
+        /// Why, naming the file.
+        reason: TlsError,
+    },
     /// An address can't be listened on.
     #[error("cannot listen on {address}: {reason}; {}", remedy(reason, option))]
     Listen {

@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::identity::{Directory, IdentityError, Membership};
 use crate::options::{ServerOptions, Start};
+use crate::peers::Link;
 
 /// Why a node has no place in a cluster. Its directory is unchanged.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,12 @@ pub enum FormationError {
 ///
 /// # Errors
 /// It can't have a place: see [`FormationError`]. That others are unreachable is not an error, but a reason to wait.
-pub async fn settle(options: &ServerOptions, directory: &mut Directory, listener: &TcpListener) -> Result<Membership, FormationError> {
+pub async fn settle(
+    options: &ServerOptions,
+    directory: &mut Directory,
+    listener: &TcpListener,
+    link: &Link,
+) -> Result<Membership, FormationError> {
     if let Some(membership) = directory.identity().membership.clone() {
         if let Start::InitialCluster { token, .. } = &options.start {
             expect_token(directory, &membership, token)?;
@@ -106,8 +112,8 @@ pub async fn settle(options: &ServerOptions, directory: &mut Directory, listener
         return Ok(membership);
     }
     let (node, membership) = match &options.start {
-        Start::InitialCluster { token, members } => founding::form(directory.identity(), token, members, listener).await?,
-        Start::Join { peers } => joining::join(directory.identity(), peers).await?,
+        Start::InitialCluster { token, members } => founding::form(directory.identity(), token, members, (listener, link)).await?,
+        Start::Join { peers } => joining::join(directory.identity(), peers, link).await?,
         Start::Resume => return Err(FormationError::NothingToResume { path: directory.path().display().to_string() }),
     };
     directory.settle(node, membership.clone())?;

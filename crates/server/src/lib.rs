@@ -19,9 +19,11 @@ pub mod identity;
 mod inbox;
 pub mod options;
 pub mod peers;
+mod ports;
 mod published;
 mod run;
 mod status;
+pub mod tls;
 mod watches;
 
 pub use options::{ServerOptions, Start};

@@ -3,6 +3,10 @@
 //! The command line builds a [`ServerOptions`] from flags, environment and file (all use the same kebab-case names), and
 //! [`ServerOptions::validate`] says in plain words what is wrong with it. Nothing here touches the network or the disk.
 
+mod security;
+
+pub use security::{ClientSecurity, PeerSecurity};
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -90,7 +94,8 @@ impl Start {
 
 /// The `host:port` in a member's peer URL (or in a bare address, which is its own).
 pub fn peer_address(url: &str) -> &str {
-    url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/')
+    let address = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    address.unwrap_or(url).trim_end_matches('/')
 }
 
 /// The peer URL that a member of this `host:port` is listed with.
@@ -146,6 +151,15 @@ pub struct ServerOptions {
     /// Let the admin port inject faults into this node (`fault_table`). For drills; never where strangers reach that port.
     #[serde(default)]
     pub faults: bool,
+    /// TLS of the client port.
+    #[serde(default)]
+    pub client_security: ClientSecurity,
+    /// TLS between peers.
+    #[serde(default)]
+    pub peer_security: PeerSecurity,
+    /// The admin port speaks plain text, wherever it listens, and asks nobody for a certificate.
+    #[serde(default)]
+    pub insecure_admin: bool,
 }
 
 fn default_heartbeat_interval_ms() -> u64 {
@@ -190,6 +204,9 @@ impl ServerOptions {
             auto_compaction_mode: CompactionMode::default(),
             auto_compaction_retention: default_auto_compaction_retention(),
             faults: false,
+            client_security: ClientSecurity::default(),
+            peer_security: PeerSecurity::default(),
+            insecure_admin: false,
         }
     }
 
@@ -218,7 +235,8 @@ impl ServerOptions {
         self.check_start()?;
         self.check_times()?;
         self.check_sizes()?;
-        self.auto_compaction().map(drop)
+        self.auto_compaction()?;
+        self.check_security()
     }
 
     /// How much history is kept.
@@ -252,8 +270,14 @@ impl ServerOptions {
             return Err(wrong(OPTION, "no URL is given", "give the URL that clients reach this node at, like http://10.0.0.1:2379"));
         }
         for url in &self.advertise_client {
-            let Some(address) = url.strip_prefix("http://") else {
-                return Err(wrong(OPTION, format!("`{url}` does not begin with http://"), "write it like http://10.0.0.1:2379"));
+            // A proxy may speak TLS for a plain port; nothing speaks plain text for one with TLS.
+            let (plain, secure) = (url.strip_prefix("http://"), url.strip_prefix("https://"));
+            if plain.is_some() && self.client_security.is_on() {
+                return Err(wrong(OPTION, format!("`{url}` begins with http://, and the client port speaks TLS"), "write https://"));
+            }
+            let Some(address) = plain.or(secure) else {
+                let problem = format!("`{url}` begins with neither http:// nor https://");
+                return Err(wrong(OPTION, problem, "write it like http://10.0.0.1:2379"));
             };
             check_address(OPTION, address.trim_end_matches('/'))?;
         }

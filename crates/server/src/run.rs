@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
-use crate::clients;
+use crate::clients::{self, Greeter};
 use crate::clock::Clock;
 use crate::core_loop::{CoreThread, Ended, Item, Surroundings};
 use crate::errors::{StartError, listen};
@@ -31,6 +31,7 @@ use crate::identity::{Directory, Membership, random};
 use crate::inbox::Inbox;
 use crate::options::{ServerOptions, peer_address};
 use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
+use crate::ports::Ports;
 use crate::published::Published;
 use crate::watches::Watches;
 
@@ -95,11 +96,13 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
     let peers = listen("listen-peer", options.listen_peer).await?;
     let admin = listen("listen-admin", options.listen_admin).await?;
     let mut directory = Directory::open(&options.data_dir, &options.name, &options.advertise_peer).map_err(StartError::from)?;
+    let metrics = Metrics::new();
+    let ports = Ports::secure(&options, &metrics)?;
     let membership = tokio::select! {
-        settled = settle(&options, &mut directory, &peers) => settled.map_err(StartError::from)?,
+        settled = settle(&options, &mut directory, &peers, &ports.link) => settled.map_err(StartError::from)?,
         () = stop_signal.wait() => return Ok(()),
     };
-    let node = Running::start(&options, directory, membership, (clients, peers, admin))?;
+    let node = Running::start(&options, directory, membership, (clients, peers, admin), (&ports, metrics))?;
     tokio::select! {
         () = stop_signal.wait() => tracing::info!("stopping: asked to"),
         () = node.core_ended() => {}
@@ -140,10 +143,11 @@ impl Running {
         directory: Directory,
         membership: Membership,
         (clients, peers, admin): (TcpListener, TcpListener, TcpListener),
+        (ports, metrics): (&Ports, Metrics),
     ) -> Result<Self, RunError> {
         let faults = if options.faults { enable_faults() } else { Faults::default() };
         let (id, incarnation, clock) = (directory.identity().node, random(), Clock::new(faults));
-        let (core, metrics, watches) = (Inbox::new(), Metrics::new(), Watches::new());
+        let (core, watches) = (Inbox::new(), Watches::new());
         let published = Arc::new(Published::new(id));
         let store = options.data_dir.join(STORE);
         let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
@@ -157,7 +161,7 @@ impl Running {
         );
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
         let desk = FrontDesk::new(membership.clone(), backend.clone());
-        let transport = PeerTransport::start_with_faults(peers, local, ToCore(core.clone()), desk, metrics.clone(), faults);
+        let transport = PeerTransport::start_over(peers, (local, ports.link.clone()), ToCore(core.clone()), desk, metrics.clone(), faults);
         transport.add_contacts(membership.contacts.clone());
         let (members_changed, members_changes) = watch::channel(());
         let surroundings = Process {
@@ -189,8 +193,9 @@ impl Running {
         });
         let view = state.clone();
         let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()));
-        tokio::spawn(clients::serve(clients, service, stopping.clone()));
-        tokio::spawn(admin::serve(admin, move || state.status(), metrics, desk, until(stopping)));
+        let greeter = Greeter::new(ports.clients.clone(), metrics.clone());
+        tokio::spawn(clients::serve(clients, service, greeter, stopping.clone()));
+        tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, desk, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
         Ok(Running { path, core, ended, removed, transport, watches, stop })

@@ -9,7 +9,7 @@ use steadfast_server::admin::Metrics;
 use steadfast_server::formation::{ClaimGrant, ClaimRefusal, Claims, FormationError, FrontDesk, settle};
 use steadfast_server::identity::{Directory, Identity, Membership};
 use steadfast_server::options::{ServerOptions, Start, peer_url};
-use steadfast_server::peers::{LocalPeer, PeerEvent, PeerTransport};
+use steadfast_server::peers::{Link, LocalPeer, PeerEvent, PeerTransport};
 use steadfast_state::command::Member;
 use steadfast_types::NodeId;
 use tokio::net::TcpListener;
@@ -53,7 +53,7 @@ struct Running {
 async fn run(options: ServerOptions, listener: TcpListener, register: Register) -> Result<Running, FormationError> {
     options.validate().unwrap();
     let mut directory = Directory::open(&options.data_dir, &options.name, &options.advertise_peer)?;
-    let membership = settle(&options, &mut directory, &listener).await?;
+    let membership = settle(&options, &mut directory, &listener, &Link::Plain).await?;
     let identity = directory.identity().clone();
     let local = LocalPeer { cluster: membership.cluster, node: identity.node, incarnation: 1, address: identity.address.clone() };
     let (sender, events) = mpsc::channel(64);

@@ -9,7 +9,9 @@ use steadfast_etcd_api::proto::etcdserverpb::maintenance_client::MaintenanceClie
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
+use tower::service_fn;
 
+use crate::access;
 use crate::endpoints::Endpoint;
 
 /// A node that does not accept a connection in this time, or say how it is, is passed over.
@@ -20,7 +22,14 @@ const CALL_WAIT: Duration = Duration::from_secs(10);
 /// A connection to one endpoint.
 pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel> {
     let address = tonic::transport::Endpoint::from_shared(endpoint.url()).map_err(|error| anyhow!("{endpoint}: {error}"))?;
-    let channel = address.connect_timeout(CONNECT_WAIT).timeout(CALL_WAIT).tcp_nodelay(true).connect().await;
+    let address = address.connect_timeout(CONNECT_WAIT).timeout(CALL_WAIT).tcp_nodelay(true);
+    let channel = match endpoint.tls()? {
+        None => address.connect().await,
+        Some(config) => {
+            let (config, to) = (config.clone(), endpoint.to_string());
+            address.connect_with_connector(service_fn(move |_| access::dial(config.clone(), to.clone()))).await
+        }
+    };
     channel.map_err(|error| anyhow!("{endpoint}: {}", root_cause(&error)))
 }
 

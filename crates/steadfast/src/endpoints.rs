@@ -3,8 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use anyhow::{Result as Outcome, bail};
 use clap::Args;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::access::{Access, TlsArgs};
 
 /// The port of the etcd API, where none is given.
 const DEFAULT_PORT: u16 = 2379;
@@ -14,29 +19,77 @@ const DEFAULT_PORT: u16 = 2379;
 pub(crate) struct Cluster {
     /// Client addresses of the cluster's nodes; one that is down is passed over
     #[arg(long, env = "STEADFAST_ENDPOINTS", value_name = "ADDR,…", value_delimiter = ',', default_value = "127.0.0.1:2379")]
-    pub(crate) endpoints: Vec<Endpoint>,
+    endpoints: Vec<Endpoint>,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
-/// A client address, `host:port`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint(String);
+impl Cluster {
+    /// The endpoints, each with how it is spoken with.
+    pub(crate) fn endpoints(&self) -> Outcome<Vec<Endpoint>> {
+        let access = self.tls.access()?;
+        let endpoints: Vec<Endpoint> = self.endpoints.iter().map(|endpoint| endpoint.clone().by(access.clone())).collect();
+        endpoints.iter().try_for_each(|endpoint| endpoint.tls().map(|_| ()))?;
+        Ok(endpoints)
+    }
+}
+
+/// Where a node is reached by clients, and how. Two are the same if the place is.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// `host:port`.
+    address: String,
+    /// Whether TLS is spoken there, if it was said.
+    https: Option<bool>,
+    access: Access,
+}
+
+impl PartialEq for Endpoint {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
+impl Eq for Endpoint {}
 
 impl Endpoint {
+    /// The same place, spoken with in this way.
+    fn by(self, access: Access) -> Self {
+        Endpoint { access, ..self }
+    }
+
+    /// Another node of the same cluster, at this URL.
+    pub(crate) fn sibling(&self, url: &str) -> Option<Self> {
+        Some(url.parse::<Endpoint>().ok()?.by(self.access.clone()))
+    }
+
+    /// The configuration of TLS, if that is spoken there: where nothing else was said, if options of TLS are given.
+    pub(crate) fn tls(&self) -> Outcome<Option<&Arc<ClientConfig>>> {
+        match (self.https, self.access.tls()) {
+            (Some(true), None) => {
+                bail!("https://{self}: give the CA that signed the servers' certificates with --cacert, or --insecure-skip-tls-verify")
+            }
+            (Some(false), _) => Ok(None),
+            (Some(true) | None, tls) => Ok(tls),
+        }
+    }
+
     /// As a URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.0)
+        let https = self.https.unwrap_or(self.access.tls().is_some());
+        format!("{}://{}", if https { "https" } else { "http" }, self.address)
     }
 }
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
-        Endpoint(address.to_string())
+        Endpoint { address: address.to_string(), https: None, access: Access::default() }
     }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.address)
     }
 }
 
@@ -44,11 +97,14 @@ impl FromStr for Endpoint {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with("https://") {
-            return Err("TLS is not supported yet: give the address of a plain port".into());
-        }
-        let address = text.trim().strip_prefix("http://").unwrap_or(text.trim());
-        host_and_port(address.trim_end_matches('/'), Some(DEFAULT_PORT)).map(Endpoint)
+        let text = text.trim();
+        let (address, https) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(address), _) => (address, Some(false)),
+            (_, Some(address)) => (address, Some(true)),
+            (None, None) => (text, None),
+        };
+        let address = host_and_port(address.trim_end_matches('/'), Some(DEFAULT_PORT))?;
+        Ok(Endpoint { address, https, access: Access::default() })
     }
 }
 
@@ -88,8 +144,9 @@ mod tests {
             (" n1 ", "n1:2379"),
             ("[::1]:2389", "[::1]:2389"),
             ("[::1]", "[::1]:2379"),
+            ("https://n1", "n1:2379"),
         ] {
-            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.0), Ok(expected.into()), "{text}");
+            assert_eq!(text.parse::<Endpoint>().map(|endpoint| endpoint.address), Ok(expected.into()), "{text}");
         }
     }
 
@@ -99,7 +156,19 @@ mod tests {
             let error = text.parse::<Endpoint>().expect_err(text);
             assert!(error.contains("host:port"), "{text}: {error}");
         }
-        assert!("https://n1:2379".parse::<Endpoint>().expect_err("TLS").contains("TLS"));
+    }
+
+    #[test]
+    fn https_needs_to_know_whom_to_trust() {
+        let endpoint: Endpoint = "https://n1".parse().expect("valid");
+        let error = endpoint.tls().expect_err("nobody is trusted").to_string();
+        assert!(error.starts_with("https://n1:2379: ") && error.contains("--cacert"), "{error}");
+        assert_eq!(endpoint.url(), "https://n1:2379");
+        for plain in ["n1", "http://n1"] {
+            let endpoint: Endpoint = plain.parse().expect("valid");
+            assert!(endpoint.tls().expect("plain").is_none());
+            assert_eq!(endpoint.url(), "http://n1:2379");
+        }
     }
 
     #[test]

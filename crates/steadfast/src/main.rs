@@ -3,6 +3,8 @@
 //! Exit status: 0 good, 1 failure, 2 usage. A failure is one line on standard error: `steadfast: what: why`.
 //! Left out: everything that a node does, which is in `server` and below it.
 
+mod access;
+mod certs;
 mod client;
 mod dev;
 mod drill;
@@ -58,6 +60,8 @@ enum Command {
     Member(member::MemberArgs),
     /// Hand leadership to another node
     MoveLeader(move_leader::MoveLeaderArgs),
+    /// Make a CA and certificates for trials
+    Certs(certs::CertsArgs),
     /// Break a cluster on purpose while clients use it, and judge what they saw
     Drill(drill::DrillArgs),
 }
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
+        Command::Certs(args) => certs::run(&args),
         Command::Drill(args) => drill::run(&args),
     };
     match result {

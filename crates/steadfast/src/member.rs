@@ -98,6 +98,9 @@ async fn add(cluster: &Cluster, name: Option<&str>, peer: &str, learner: bool) -
     let name = name.map_or_else(|| free_name(&others), String::from);
     let what = if learner { "learner" } else { "voter" };
     let mut text = format!("Added member {id:x}, a {what}. Start it on its machine with:\n  {}", join_command(&name, peer, &others));
+    if others.iter().any(|member| member.client_ur_ls.iter().any(|url| url.starts_with("https://"))) {
+        write!(text, "\nwith the options of TLS that the other nodes have, and https:// wherever clients are told to reach it.")?;
+    }
     if learner {
         let promote = format!("{} member promote {}", show::program(), show::shell_word(&name));
         write!(text, "\nWhen it has caught up, give it its vote with:\n  {promote}")?;
@@ -123,7 +126,7 @@ async fn promote(cluster: &Cluster, wanted: &str) -> Result<()> {
 }
 
 async fn open(cluster: &Cluster) -> Result<ClusterClient<Channel>> {
-    Ok(ClusterClient::new(client::connect_any(&cluster.endpoints).await?))
+    Ok(ClusterClient::new(client::connect_any(&cluster.endpoints()?).await?))
 }
 
 async fn members(client: &mut ClusterClient<Channel>) -> Result<Vec<Member>> {

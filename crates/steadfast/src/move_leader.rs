@@ -25,7 +25,7 @@ pub(crate) struct MoveLeaderArgs {
 
 /// Asks the leader to hand over.
 pub(crate) async fn run(args: &MoveLeaderArgs) -> Result<()> {
-    let (endpoint, leader) = status::leader(&args.cluster.endpoints).await?;
+    let (endpoint, leader) = status::leader(&args.cluster.endpoints()?).await?;
     let target = match &args.target {
         Some(wanted) => named(&leader.members, wanted)?,
         None => furthest(&leader).context("the cluster has no other voter that answers the leader")?,

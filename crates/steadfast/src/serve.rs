@@ -30,14 +30,24 @@ Examples:
   A cluster of one:
     steadfast serve --name n1 --data-dir /var/lib/steadfast --initial-cluster n1=127.0.0.1:2380
 
-  A new cluster of three; on the machine 10.0.0.1, and likewise on the other two:
-    steadfast serve --name n1 --data-dir /var/lib/steadfast \\
-      --listen-client 10.0.0.1:2379 --listen-peer 10.0.0.1:2380 \\
-      --initial-cluster n1=10.0.0.1:2380,n2=10.0.0.2:2380,n3=10.0.0.3:2380
+  A new cluster of three; on the machine 10.0.0.1, and likewise on the other two, in a file n1.toml:
+    name = \"n1\"
+    data-dir = \"/var/lib/steadfast\"
+    listen-client = \"10.0.0.1:2379\"
+    listen-peer = \"10.0.0.1:2380\"
+    initial-cluster = \"n1=10.0.0.1:2380,n2=10.0.0.2:2380,n3=10.0.0.3:2380\"
+    cert-file = \"server.crt\"
+    key-file = \"server.key\"
+    trusted-ca-file = \"ca.crt\"
+    peer-cert-file = \"peer.crt\"
+    peer-key-file = \"peer.key\"
+    peer-trusted-ca-file = \"ca.crt\"
+  then
+    steadfast serve --config n1.toml
+  `steadfast certs` makes these files for a trial.
 
-  One more node for it, after `steadfast member add n4 --peer 10.0.0.4:2380 --learner`:
-    steadfast serve --name n4 --data-dir /var/lib/steadfast \\
-      --listen-client 10.0.0.4:2379 --listen-peer 10.0.0.4:2380 --join 10.0.0.1:2380
+  One more node for it, after `steadfast member add n4 --peer 10.0.0.4:2380 --learner`: the same with
+    join = \"10.0.0.1:2380\"    # in place of initial-cluster
 
   Again, after a stop or a crash: the same command. What the directory holds wins over --initial-cluster and --join.")]
 pub(crate) struct ServeArgs {

@@ -51,7 +51,7 @@ struct Answer {
 
 /// Prints the cluster's status. Fails if the cluster can't serve.
 pub(crate) async fn run(args: &StatusArgs) -> Result<()> {
-    let mut answers = ask_all(&args.cluster.endpoints).await;
+    let mut answers = ask_all(&args.cluster.endpoints()?).await;
     let others = unasked_members(&answers);
     answers.extend(ask_all(&others).await);
     if answers.iter().all(|answer| answer.status.is_err()) {
@@ -124,9 +124,9 @@ async fn fetch(endpoint: &Endpoint) -> Result<StatusResponse, String> {
 fn unasked_members(answers: &[Answer]) -> Vec<Endpoint> {
     let statuses = || answers.iter().filter_map(|answer| answer.status.as_ref().ok());
     let mut known: BTreeSet<u64> = statuses().map(|status| status.node_id).collect();
-    let mut found = Vec::new();
+    let (mut found, Some(asked_first)) = (Vec::new(), answers.first().map(|answer| &answer.endpoint)) else { return Vec::new() };
     for member in statuses().flat_map(|status| &status.members) {
-        let endpoints: Vec<Endpoint> = member.client_urls.iter().filter_map(|url| url.parse().ok()).collect();
+        let endpoints: Vec<Endpoint> = member.client_urls.iter().filter_map(|url| asked_first.sibling(url)).collect();
         let asked = endpoints.iter().any(|endpoint| answers.iter().any(|answer| answer.endpoint == *endpoint));
         if let (false, true, Some(endpoint)) = (asked, known.insert(member.id), endpoints.first()) {
             found.push(endpoint.clone());

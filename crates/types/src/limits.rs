@@ -57,6 +57,12 @@ pub const WATCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Client connections of one node.
 pub const CLIENT_CONNECTIONS: usize = 20_000;
 
+/// TLS handshakes with clients at the same time, counted from the client's first byte; further ones wait, for as long as a handshake may take.
+pub const TLS_HANDSHAKES: usize = 1024;
+
+/// A file of certificates or a key, bytes: hundreds of certificates.
+pub const CERTIFICATE_FILE_BYTES: u64 = 1024 * 1024;
+
 /// Watchers of one node.
 pub const WATCHERS: usize = 1_000_000;
 

@@ -10,9 +10,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
+
+use crate::tls::{Lazy, Tls};
 
 /// Connections at the same time; more wait in the system's queue.
 pub const ADMIN_CONNECTIONS: usize = 64;
@@ -23,12 +25,13 @@ pub const CONNECTION_LIFETIME: Duration = Duration::from_secs(120);
 /// A listener of so many connections.
 pub(super) struct Bounded {
     listener: TcpListener,
+    tls: Option<Tls>,
     room: Arc<Semaphore>,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Bounded { listener, room: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)) }
+    pub(super) fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
+        Bounded { listener, tls, room: Arc::new(Semaphore::new(ADMIN_CONNECTIONS)) }
     }
 }
 
@@ -39,6 +42,7 @@ impl axum::serve::Listener for Bounded {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let permit = self.room.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        let stream = Lazy::new(stream, self.tls.as_ref());
         (Connection { stream, end: Box::pin(sleep(CONNECTION_LIFETIME)), _permit: permit }, address)
     }
 
@@ -49,7 +53,7 @@ impl axum::serve::Listener for Bounded {
 
 /// A connection that fails when its time is over.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Lazy,
     end: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }

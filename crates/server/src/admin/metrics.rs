@@ -81,6 +81,11 @@ metrics_table! {
     peer_bytes_sent: Counter, "steadfast_peer_bytes_sent_total", Bytes, "Bytes sent to peers.";
     peer_bytes_received: Counter, "steadfast_peer_bytes_received_total", Bytes, "Bytes received from peers.";
     peer_connections_refused: Counter, "steadfast_peer_connections_refused_total", Count, "Connections to the peer port that were refused.";
+    client_handshakes_failed: Counter, "steadfast_client_handshakes_failed_total", Count, "Connections to the client port that were refused before or in the TLS handshake.";
+    client_certificate_expiry: Gauge, "steadfast_client_certificate_expiry_timestamp_seconds", Seconds, "When the client port's certificate expires, seconds since 1970; 0 without TLS.";
+    client_certificate_stale: Gauge, "steadfast_client_certificate_stale", Count, "1 while the client port's certificate files can't be used and an older certificate is in use.";
+    peer_certificate_expiry: Gauge, "steadfast_peer_certificate_expiry_timestamp_seconds", Seconds, "When the peer port's certificate expires, seconds since 1970; 0 without TLS.";
+    peer_certificate_stale: Gauge, "steadfast_peer_certificate_stale", Count, "1 while the peer port's certificate files can't be used and an older certificate is in use.";
     watchers: Gauge, "steadfast_watchers", Count, "Watchers of this node's clients.";
     watch_events: Counter, "steadfast_watch_events_total", Count, "Events sent to watchers.";
     leases: Gauge, "steadfast_leases", Count, "Leases in the state.";

@@ -1,7 +1,8 @@
 //! The admin port: health, status and metrics over HTTP.
 //!
 //! `/livez` answers while the process serves at all; `/readyz` while the node can serve clients; `/status` is JSON; `/metrics` is
-//! Prometheus' text form. Nothing of these changes anything; `/faults` does, and is there only if the node was started to have faults injected. Left out: authentication; give the port an address that only operators reach.
+//! Prometheus' text form. Nothing of these changes anything; `/faults` does, and is there only if the node was started to have faults injected. With TLS on the client port it has
+//! the same certificate, and asks for one where that port does; without, it listens on loopback alone unless `--insecure-admin` is given.
 
 mod connections;
 mod faults;
@@ -27,6 +28,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
+use crate::tls::Tls;
+
 /// How often histograms are tidied up when nobody reads them.
 const TIDY_UP: Duration = Duration::from_secs(5);
 
@@ -49,20 +52,22 @@ struct Admin {
     metrics: Metrics,
 }
 
-/// Serves the admin port until `stop` is done.
+/// Serves the admin port until `stop` is done, with TLS or in plain text.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve(
     listener: TcpListener,
+    tls: Option<Tls>,
     state: impl AdminState,
     metrics: Metrics,
     faults: Option<FaultDesk>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let admin = Arc::new(Admin { state: Box::new(state), metrics: metrics.clone() });
-    let serving = axum::serve(connections::Bounded::new(listener), routes(admin).merge(faults.map_or_else(Router::new, faults::routes)))
-        .with_graceful_shutdown(stop);
+    let serving =
+        axum::serve(connections::Bounded::new(listener, tls), routes(admin).merge(faults.map_or_else(Router::new, faults::routes)))
+            .with_graceful_shutdown(stop);
     tokio::select! {
         served = async { serving.await } => served,
         never = tidy_up(metrics) => match never {},

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::FormationError;
 use crate::genesis::{Founder, Genesis};
 use crate::identity::{Identity, Membership};
-use crate::peers::{self, Reception, Topic};
+use crate::peers::{self, Link, Reception, Topic};
 
 /// How long one other may take for its answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
@@ -106,12 +106,12 @@ pub(super) async fn form(
     identity: &Identity,
     token: &str,
     members: &[(String, String)],
-    listener: &TcpListener,
+    (listener, link): (&TcpListener, &Link),
 ) -> Result<(NodeId, Membership), FormationError> {
     let intent = Arc::new(Intent::new(identity, token, members));
     let genesis = tokio::select! {
-        genesis = agree_with_all(&intent) => genesis?,
-        () = peers::answer_questions(listener, Arc::new(Forming(intent.clone()))) => unreachable!("questions are answered for ever"),
+        genesis = agree_with_all(&intent, link) => genesis?,
+        () = peers::answer_questions(listener, link, Arc::new(Forming(intent.clone()))) => unreachable!("questions are answered for ever"),
     };
     Ok((intent.node, Membership::of_founder(genesis)))
 }
@@ -128,11 +128,11 @@ impl Reception for Forming {
     }
 }
 
-async fn agree_with_all(intent: &Arc<Intent>) -> Result<Genesis, FormationError> {
+async fn agree_with_all(intent: &Arc<Intent>, link: &Link) -> Result<Genesis, FormationError> {
     let others = intent.others();
     let mut questions = JoinSet::new();
     for (name, address) in others.clone() {
-        questions.spawn(ask_until_answered(intent.clone(), name, address));
+        questions.spawn(ask_until_answered(intent.clone(), link.clone(), name, address));
     }
     let mut heard = BTreeMap::from([(intent.name.clone(), intent.node)]);
     while heard.len() < intent.list.len() {
@@ -158,12 +158,12 @@ enum Heard {
     Formed(Genesis),
 }
 
-async fn ask_until_answered(intent: Arc<Intent>, name: String, address: String) -> Result<Heard, FormationError> {
+async fn ask_until_answered(intent: Arc<Intent>, link: Link, name: String, address: String) -> Result<Heard, FormationError> {
     let question = intent.to_wire();
     let mut said = String::new();
     loop {
         let begin = Instant::now();
-        let problem = match peers::ask(&address, Topic::Founding, &question, ANSWER_LIMIT).await {
+        let problem = match peers::ask(&link, &address, Topic::Founding, &question, ANSWER_LIMIT).await {
             Ok(answer) => match FoundingAnswer::from_wire(answer) {
                 Ok(FoundingAnswer::Forming(other)) => {
                     return intent.agree(&name, &address, &other).map(|node| Heard::Forming(name, node));
@@ -171,6 +171,14 @@ async fn ask_until_answered(intent: Arc<Intent>, name: String, address: String) 
                 Ok(FoundingAnswer::Formed(genesis)) => return intent.find_place(&address, genesis).map(Heard::Formed),
                 Err(error) => format!("its answer is malformed: {error}"),
             },
+            Err(error) if error.is_about_tls() => {
+                let problem = error.to_string();
+                if problem != said {
+                    tracing::warn!(name, "cannot form the cluster yet, and keeps trying: {problem}");
+                    said.clone_from(&problem);
+                }
+                problem
+            }
             Err(error) => error.to_string(),
         };
         if problem != said {

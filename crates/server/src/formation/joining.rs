@@ -12,7 +12,7 @@ use super::FormationError;
 use crate::genesis::Genesis;
 use crate::identity::{Identity, Membership};
 use crate::options::{peer_address, peer_url};
-use crate::peers::{self, Topic};
+use crate::peers::{self, Link, Topic};
 
 /// How long one member may take: a claim goes through the log, perhaps just when a leader is elected.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -83,13 +83,12 @@ pub trait Claims: Send + Sync + 'static {
 }
 
 /// Asks the peers in turn until one says yes or no.
-pub(super) async fn join(identity: &Identity, peers: &[String]) -> Result<(NodeId, Membership), FormationError> {
-    let claim = Claim { peer_url: peer_url(&identity.address), nonce: identity.nonce }.to_wire();
+pub(super) async fn join(identity: &Identity, peers: &[String], link: &Link) -> Result<(NodeId, Membership), FormationError> {
     let others: Vec<&String> = peers.iter().filter(|peer| **peer != identity.address).collect();
     let mut said = String::new();
     loop {
         for peer in &others {
-            let problem = match ask(peer, &claim).await {
+            let problem = match ask_by_either_url(link, peer, identity).await {
                 Ok(place) => return Ok(place),
                 Err(ClaimRefusal::NotAdded) => return Err(FormationError::NotAdded { address: identity.address.clone() }),
                 Err(ClaimRefusal::AlreadyClaimed) => return Err(FormationError::AlreadyClaimed { address: identity.address.clone() }),
@@ -104,9 +103,18 @@ pub(super) async fn join(identity: &Identity, peers: &[String]) -> Result<(NodeI
     }
 }
 
-async fn ask(peer: &str, claim: &[u8]) -> Result<(NodeId, Membership), ClaimRefusal> {
+/// Members are added with URLs, whose scheme means nothing here: etcd's tools say `https` where peers speak TLS.
+async fn ask_by_either_url(link: &Link, peer: &str, identity: &Identity) -> Result<(NodeId, Membership), ClaimRefusal> {
+    let claim = |peer_url: String| Claim { peer_url, nonce: identity.nonce }.to_wire();
+    match ask(link, peer, &claim(peer_url(&identity.address))).await {
+        Err(ClaimRefusal::NotAdded) => ask(link, peer, &claim(format!("https://{}", identity.address))).await,
+        answered => answered,
+    }
+}
+
+async fn ask(link: &Link, peer: &str, claim: &[u8]) -> Result<(NodeId, Membership), ClaimRefusal> {
     let not_now = |reason: String| ClaimRefusal::NotNow(reason);
-    let answer = peers::ask(peer, Topic::Claim, claim, ANSWER_LIMIT).await.map_err(|error| not_now(error.to_string()))?;
+    let answer = peers::ask(link, peer, Topic::Claim, claim, ANSWER_LIMIT).await.map_err(|error| not_now(error.to_string()))?;
     match ClaimAnswer::from_wire(answer).map_err(|error| not_now(format!("malformed answer: {error}")))? {
         ClaimAnswer::Granted { cluster, genesis, .. } if genesis.cluster() != cluster => {
             Err(not_now("the answer contradicts itself: the cluster's id is not that of its founders".to_owned()))

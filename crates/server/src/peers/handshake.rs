@@ -5,6 +5,8 @@
 //! - a *session* (frames from the dialer to the accepter): a [`Hello`], answered by a [`Welcome`];
 //! - a *question* of a node that is not a member yet: the question, answered by one frame and the end of the connection.
 //!
+//! With TLS its handshake comes before all of this (`link`).
+//!
 //! The preamble never changes its form; the rest may with the version.
 
 use std::time::Duration;
@@ -15,6 +17,7 @@ use steadfast_types::{ClusterId, NodeId, wire_enum, wire_struct};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{FrameError, FrameReader, put_frame};
+use crate::tls::HANDSHAKE_RECORD;
 
 /// The oldest protocol version spoken here.
 pub const OLDEST_VERSION: u8 = 1;
@@ -128,13 +131,27 @@ wire_enum!(Refusal {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("{0}")]
-    Frame(#[from] FrameError),
+    Frame(FrameError),
     #[error("cannot connect: {0}")]
     Dial(std::io::Error),
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("what is there is no Steadfast node")]
     Stranger,
+    #[error(
+        "the TLS handshake failed: {0}; see that both nodes' peer certificates are signed by a CA in the other's --peer-trusted-ca-file, are for the address that is dialled, and have not expired"
+    )]
+    Tls(std::io::Error),
+    #[error(
+        "the other side speaks plain text and this node TLS: start it with --peer-cert-file, --peer-key-file and --peer-trusted-ca-file too"
+    )]
+    PlainText,
+    #[error(
+        "the other side speaks TLS and this node plain text: start this one with --peer-cert-file, --peer-key-file and --peer-trusted-ca-file too"
+    )]
+    Secure,
+    #[error("the other side's certificate has the common name `{found}`, and --peer-cert-allowed-cn allows `{allowed}`")]
+    Name { found: String, allowed: String },
     #[error(
         "the other side speaks protocol versions {oldest} to {newest}, this one {OLDEST_VERSION} to {NEWEST_VERSION}: upgrade the older of the two, one release at a time"
     )]
@@ -147,11 +164,30 @@ pub(crate) enum HandshakeError {
 
 impl From<std::io::Error> for HandshakeError {
     fn from(error: std::io::Error) -> Self {
-        HandshakeError::Frame(error.into())
+        FrameError::from(error).into()
+    }
+}
+
+impl From<FrameError> for HandshakeError {
+    /// An accepter's verdict on a dialler's certificate arrives, in TLS 1.3, in place of its first words.
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => HandshakeError::Tls(error),
+            error => HandshakeError::Frame(error),
+        }
     }
 }
 
 impl HandshakeError {
+    /// Whether it is about TLS, which no waiting will mend.
+    pub(super) fn is_about_tls(&self) -> bool {
+        match self {
+            HandshakeError::Tls(_) | HandshakeError::PlainText | HandshakeError::Secure | HandshakeError::Name { .. } => true,
+            HandshakeError::Frame(_) | HandshakeError::Dial(_) | HandshakeError::TimedOut(_) | HandshakeError::Stranger => false,
+            HandshakeError::Version { .. } | HandshakeError::Malformed(_) | HandshakeError::Refused(_) => false,
+        }
+    }
+
     /// Whether nobody listens at the address: the process that was there is gone.
     pub(super) fn nobody_listens(&self) -> bool {
         matches!(self, HandshakeError::Dial(error) if error.kind() == std::io::ErrorKind::ConnectionRefused)
@@ -173,6 +209,9 @@ fn preamble(purpose: u8) -> BytesMut {
 /// The other side's purpose code, if it is a Steadfast node and speaks a version in common.
 async fn read_preamble<S: AsyncRead + Unpin>(stream: &mut FrameReader<S>) -> Result<(u8, Result<(), HandshakeError>), HandshakeError> {
     let bytes: [u8; PREAMBLE_BYTES] = stream.raw().await?;
+    if bytes[0] == HANDSHAKE_RECORD {
+        return Err(HandshakeError::Secure);
+    }
     let Some([oldest, newest, purpose, _]) = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk().copied()) else {
         return Err(HandshakeError::Stranger);
     };
@@ -189,7 +228,7 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
     let mut out = preamble(purpose.code());
     put_frame(&mut out, words);
-    stream.stream().write_all(&out).await?;
+    write_out(stream.stream(), &out).await?;
     read_preamble(&mut stream).await?.1?;
     Ok((stream.next().await?, stream))
 }
@@ -208,7 +247,7 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, hello: &
 pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<(Purpose, Bytes, FrameReader<S>), HandshakeError> {
     let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
     let (code, version) = read_preamble(&mut stream).await?;
-    stream.stream().write_all(&preamble(code)).await?;
+    write_out(stream.stream(), &preamble(code)).await?;
     version?;
     let purpose = Purpose::of_code(code).ok_or(HandshakeError::Malformed(WireError::Invalid("purpose")))?;
     Ok((purpose, stream.next().await?, stream))
@@ -218,5 +257,11 @@ pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result
 pub(super) async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut FrameReader<S>, words: &[u8]) -> Result<(), HandshakeError> {
     let mut out = BytesMut::with_capacity(words.len() + 16);
     put_frame(&mut out, words);
-    Ok(stream.stream().write_all(&out).await?)
+    write_out(stream.stream(), &out).await
+}
+
+/// Writes all, and out of TLS's own buffer too.
+async fn write_out<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> Result<(), HandshakeError> {
+    stream.write_all(bytes).await?;
+    Ok(stream.flush().await?)
 }

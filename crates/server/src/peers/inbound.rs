@@ -14,10 +14,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::complaints::Complaints;
 use super::frame::{FrameError, FrameReader};
 use super::handshake::{
     HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Refusal, Topic, Welcome, answer, hear, in_time,
 };
+use super::link::{Link, PeerStream};
 use super::{PeerEvent, PeerEvents, Reception, SILENCE, Shared, outbound, stopped};
 
 /// Connections whose handshake or question is under way. Beyond it none is accepted until one is through, or its time is.
@@ -49,7 +51,7 @@ struct Visitor {
     from: SocketAddr,
     purpose: Purpose,
     words: Bytes,
-    stream: FrameReader<TcpStream>,
+    stream: FrameReader<PeerStream>,
 }
 
 /// Accepts connections until the transport stops.
@@ -74,19 +76,22 @@ pub(super) async fn accept<E: PeerEvents, R: Reception>(shared: Arc<Shared>, lis
 }
 
 /// While a node has no cluster yet: answers questions, and refuses sessions. Runs until it is dropped.
-pub async fn answer_questions<R: Reception>(listener: &TcpListener, reception: Arc<R>) {
-    let room = Arc::new(Semaphore::new(HANDSHAKES));
+pub async fn answer_questions<R: Reception>(listener: &TcpListener, link: &Link, reception: Arc<R>) {
+    let (room, complaints) = (Arc::new(Semaphore::new(HANDSHAKES)), Arc::new(Complaints::default()));
     let mut visits = JoinSet::new();
     loop {
         let (stream, from, permit) = accept_one(listener, &room).await;
         while visits.try_join_next().is_some() {}
-        let reception = reception.clone();
+        let (link, reception, complaints) = (link.clone(), reception.clone(), complaints.clone());
         visits.spawn(async move {
-            match visit(stream, from).await {
+            match visit(&link, stream, from).await {
                 Ok(visitor) => match visitor.purpose {
                     Purpose::Session => refuse(visitor.stream, Refusal::NotFormed).await,
                     Purpose::Question(topic) => reply(topic, visitor, &*reception).await,
                 },
+                Err(error) if error.is_about_tls() && complaints.first(from.ip(), &error) => {
+                    tracing::warn!(%from, "a connection to the peer port was refused: {error}");
+                }
                 Err(error) => tracing::debug!(%from, "a connection came to nothing: {error}"),
             }
             drop(permit);
@@ -107,9 +112,10 @@ async fn accept_one(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream
     }
 }
 
-async fn visit(stream: TcpStream, from: SocketAddr) -> Result<Visitor, HandshakeError> {
+async fn visit(link: &Link, stream: TcpStream, from: SocketAddr) -> Result<Visitor, HandshakeError> {
     stream.set_nodelay(true)?;
-    let (purpose, words, stream) = in_time(HANDSHAKE_TIMEOUT, hear(stream)).await?;
+    let heard = async { hear(link.accepted(stream).await?).await };
+    let (purpose, words, stream) = in_time(HANDSHAKE_TIMEOUT, heard).await?;
     Ok(Visitor { from, purpose, words, stream })
 }
 
@@ -121,7 +127,7 @@ async fn reply<R: Reception>(topic: Topic, mut visitor: Visitor, reception: &R) 
     }
 }
 
-async fn refuse(mut stream: FrameReader<TcpStream>, refusal: Refusal) {
+async fn refuse(mut stream: FrameReader<PeerStream>, refusal: Refusal) {
     let words = Welcome::Refused(refusal).to_wire();
     if in_time(HANDSHAKE_TIMEOUT, answer(&mut stream, &words)).await.is_ok() {
         farewell(stream).await;
@@ -130,7 +136,7 @@ async fn refuse(mut stream: FrameReader<TcpStream>, refusal: Refusal) {
 
 /// Closes only when the other side has, or has had the time: closing with bytes unread would reset the connection and may take back what
 /// was just written.
-async fn farewell(stream: FrameReader<TcpStream>) {
+async fn farewell(stream: FrameReader<PeerStream>) {
     let mut stream = stream.into_stream();
     let read_to_the_end = async {
         stream.shutdown().await?;
@@ -147,7 +153,7 @@ async fn farewell(stream: FrameReader<TcpStream>) {
 }
 
 async fn meet<E: PeerEvents, R: Reception>(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, events: &Arc<E>, reception: &R) {
-    let visitor = match visit(stream, from).await {
+    let visitor = match visit(&shared.link, stream, from).await {
         Ok(visitor) => visitor,
         Err(error) => {
             shared.metrics.peer_connections_refused.increment(1);
@@ -205,7 +211,7 @@ fn admit(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
 }
 
 /// Begins to take a peer's frames, after those of its earlier connection, which this one replaces.
-fn open_session<E: PeerEvents>(shared: &Arc<Shared>, hello: &Hello, stream: FrameReader<TcpStream>, events: Arc<E>) {
+fn open_session<E: PeerEvents>(shared: &Arc<Shared>, hello: &Hello, stream: FrameReader<PeerStream>, events: Arc<E>) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let (node, incarnation, end) = (hello.from, hello.incarnation, Arc::new(Notify::new()));
@@ -239,7 +245,7 @@ async fn session<E: PeerEvents>(
     shared: &Shared,
     node: NodeId,
     incarnation: u64,
-    stream: FrameReader<TcpStream>,
+    stream: FrameReader<PeerStream>,
     previous: Option<Session>,
     end: &Notify,
     events: &E,
@@ -265,7 +271,7 @@ async fn session<E: PeerEvents>(
 async fn take_frames<E: PeerEvents>(
     shared: &Shared,
     node: NodeId,
-    mut stream: FrameReader<TcpStream>,
+    mut stream: FrameReader<PeerStream>,
     end: &Notify,
     events: &E,
 ) -> SessionEnd {
@@ -298,13 +304,13 @@ async fn take_frames<E: PeerEvents>(
 }
 
 /// Hands on all frames that are wholly here, and answers signs of life.
-async fn hand_on<E: PeerEvents>(shared: &Shared, node: NodeId, stream: &mut FrameReader<TcpStream>, events: &E) -> Result<(), FrameError> {
+async fn hand_on<E: PeerEvents>(shared: &Shared, node: NodeId, stream: &mut FrameReader<PeerStream>, events: &E) -> Result<(), FrameError> {
     while let Some(frame) = stream.buffered()? {
         if shared.faults.drops_from(node) {
             shared.count_dropped(1);
         } else if frame.is_empty() {
             // If the socket takes no answer now, the next will do.
-            let _ = stream.stream().try_write(&[0]);
+            stream.stream().try_write(&[0]);
         } else {
             shared.receive(node, frame, events).await;
         }

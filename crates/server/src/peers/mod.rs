@@ -15,18 +15,21 @@
 //! `Disconnected` comes as soon as the connection that a peer dialled ends, or nobody listens any longer where it was. It is a strong hint
 //! that the process is gone, not a proof: a network can cut a connection too.
 //!
-//! Left out: encryption and authentication of peers; the network between members is trusted.
+//! Each connection runs over TCP alone or over TLS (`link`). Over TCP alone the network between members is trusted: the handshake tells
+//! clusters apart, not friends from foes.
 
 mod complaints;
 mod frame;
 mod handshake;
 mod inbound;
+mod link;
 mod outbound;
 mod queue;
 mod roster;
 
 pub use handshake::{HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
 pub use inbound::{HANDSHAKES, answer_questions};
+pub use link::Link;
 pub use outbound::{AskError, ask};
 pub use queue::{QUEUE_BYTES, UNCONNECTED_FRAMES};
 pub use roster::STRANGERS;
@@ -112,6 +115,7 @@ struct Shared {
     local: LocalPeer,
     metrics: Metrics,
     faults: Faults,
+    link: Link,
     roster: Roster,
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
@@ -126,10 +130,10 @@ impl PeerTransport {
         Self::start_with_faults(listener, local, events, reception, metrics, Faults::default())
     }
 
-    /// The same, on a network with faults.
-    pub fn start_with_faults<E: PeerEvents, R: Reception>(
+    /// The same, over `link`.
+    pub fn start_over<E: PeerEvents, R: Reception>(
         listener: TcpListener,
-        local: LocalPeer,
+        (local, link): (LocalPeer, Link),
         events: E,
         reception: R,
         metrics: Metrics,
@@ -139,6 +143,7 @@ impl PeerTransport {
             local,
             metrics,
             faults,
+            link,
             roster: Roster::default(),
             sessions: Mutex::default(),
             complaints: Complaints::default(),
@@ -148,6 +153,18 @@ impl PeerTransport {
         });
         shared.spawn(inbound::accept(shared.clone(), listener, Arc::new(events), Arc::new(reception)));
         PeerTransport { shared }
+    }
+
+    /// The same, on a network with faults.
+    pub fn start_with_faults<E: PeerEvents, R: Reception>(
+        listener: TcpListener,
+        local: LocalPeer,
+        events: E,
+        reception: R,
+        metrics: Metrics,
+        faults: Faults,
+    ) -> Self {
+        Self::start_over(listener, (local, Link::Plain), events, reception, metrics, faults)
     }
 
     /// Sends a frame, in order after those sent to this peer before. Never blocks. A frame to a peer that is unknown, or whose queue is

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use steadfast_types::{NodeId, Rng, limits};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frame::{FrameReader, put_frame, put_header};
 use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Topic, greet, in_time};
+use super::link::{Link, PeerStream};
 use super::roster::Peer;
 use super::{SIGN_INTERVAL, SILENCE, Shared, stopped};
 
@@ -50,12 +50,20 @@ pub struct AskError {
     reason: HandshakeError,
 }
 
+impl AskError {
+    /// Whether it is about TLS, which no waiting will mend.
+    pub fn is_about_tls(&self) -> bool {
+        self.reason.is_about_tls()
+    }
+}
+
 /// Puts a question to the node at `address`, waiting at most `limit` for its answer.
 ///
 /// # Errors
 /// It can't be reached, is no Steadfast node, speaks another version, or did not answer.
-pub async fn ask(address: &str, topic: Topic, question: &[u8], limit: Duration) -> Result<Bytes, AskError> {
-    let attempt = async { super::handshake::ask(dial(address).await?, Purpose::Question(topic), question).await };
+pub async fn ask(link: &Link, address: &str, topic: Topic, question: &[u8], limit: Duration) -> Result<Bytes, AskError> {
+    let attempt =
+        async { super::handshake::ask(link.dialled(address, dial(address).await?).await?, Purpose::Question(topic), question).await };
     match in_time(limit, attempt).await {
         Ok((answer, _)) => Ok(answer),
         Err(reason) => Err(AskError { address: address.to_owned(), reason }),
@@ -165,7 +173,13 @@ impl Dialer {
             return;
         }
         match error {
-            HandshakeError::Refused(_) | HandshakeError::Version { .. } | HandshakeError::Stranger => {
+            HandshakeError::Refused(_)
+            | HandshakeError::Version { .. }
+            | HandshakeError::Stranger
+            | HandshakeError::Tls(_)
+            | HandshakeError::PlainText
+            | HandshakeError::Secure
+            | HandshakeError::Name { .. } => {
                 tracing::warn!(peer = %self.node, address, "the peer does not take this node's connection: {error}");
             }
             HandshakeError::Frame(_) | HandshakeError::Dial(_) | HandshakeError::TimedOut(_) | HandshakeError::Malformed(_) => {
@@ -184,7 +198,7 @@ impl Dialer {
     }
 }
 
-async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<TcpStream, HandshakeError> {
+async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<PeerStream, HandshakeError> {
     if shared.faults.drops_to(node) {
         sleep(DIAL_TIMEOUT).await;
         return Err(HandshakeError::TimedOut(DIAL_TIMEOUT));
@@ -194,12 +208,25 @@ async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<TcpStre
     let hello =
         Hello { cluster: local.cluster, from: local.node, to: node, incarnation: local.incarnation, address: local.address.clone() };
     // Nothing but answers to signs of life follows on this connection, so what was read ahead may go.
-    in_time(HANDSHAKE_TIMEOUT, greet(stream, &hello)).await.map(FrameReader::into_stream)
+    let greeted = async { greet(shared.link.dialled(address, stream).await?, &hello).await };
+    in_time(HANDSHAKE_TIMEOUT, greeted).await.map(FrameReader::into_stream)
 }
 
 /// Sends until the connection fails (an error) or the transport stops.
-async fn carry(shared: &Shared, peer: (NodeId, &Peer), stream: TcpStream, stop: watch::Receiver<bool>) -> io::Result<()> {
-    let (read, write) = stream.into_split();
+async fn carry(shared: &Shared, peer: (NodeId, &Peer), stream: PeerStream, stop: watch::Receiver<bool>) -> io::Result<()> {
+    match stream {
+        PeerStream::Plain(stream) => carry_halves(shared, peer, stream.into_split(), stop).await,
+        // TLS has one state for both directions: the halves share it under a lock.
+        PeerStream::Tls(stream) => carry_halves(shared, peer, tokio::io::split(stream), stop).await,
+    }
+}
+
+async fn carry_halves<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+    shared: &Shared,
+    peer: (NodeId, &Peer),
+    (read, write): (R, W),
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
     tokio::select! {
         ended = send_all(shared, peer, write, stop) => ended,
         failed = listen_for_life(read) => Err(failed),
@@ -207,7 +234,7 @@ async fn carry(shared: &Shared, peer: (NodeId, &Peer), stream: TcpStream, stop: 
 }
 
 /// Ends when the peer has closed the connection, or has answered no sign of life for too long.
-async fn listen_for_life(mut read: OwnedReadHalf) -> io::Error {
+async fn listen_for_life(mut read: impl AsyncRead + Unpin) -> io::Error {
     let mut answers = [0; 64];
     loop {
         match timeout(SILENCE, read.read(&mut answers)).await {
@@ -222,7 +249,7 @@ async fn listen_for_life(mut read: OwnedReadHalf) -> io::Error {
 async fn send_all(
     shared: &Shared,
     (node, peer): (NodeId, &Peer),
-    write: OwnedWriteHalf,
+    write: impl AsyncWrite + Unpin,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut writer = Writer { shared, node, write, out: BytesMut::with_capacity(COALESCE_BYTES + COPY_BYTES) };
@@ -250,14 +277,14 @@ async fn send_all(
 }
 
 /// Brings frames to the socket in few writes.
-struct Writer<'a> {
+struct Writer<'a, W> {
     shared: &'a Shared,
     node: NodeId,
-    write: OwnedWriteHalf,
+    write: W,
     out: BytesMut,
 }
 
-impl Writer<'_> {
+impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     async fn send(&mut self, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
         let count = frames.len() as u64;
         if self.shared.faults.drops_to(self.node) {
@@ -281,7 +308,9 @@ impl Writer<'_> {
             }
         }
         self.shared.metrics.peer_frames_sent.increment(count);
-        self.flush().await
+        self.flush().await?;
+        // TLS may have kept the last record; on a socket alone it is nothing.
+        self.write.flush().await
     }
 
     async fn flush(&mut self) -> io::Result<()> {

@@ -88,6 +88,9 @@ impl Against {
         if path.is_dir() {
             return Ok(Against::Directory(path.to_owned()));
         }
+        if text.contains("https://") {
+            return Err("drills speak plain text: give a cluster whose client ports do".into());
+        }
         if text.contains('/') && !text.starts_with("http://") {
             return Err(format!("there is no directory {text:?}: give the --data-dir of a `steadfast dev`, or client addresses"));
         }

@@ -98,7 +98,8 @@ fn final_error(broken: Broken) -> anyhow::Error {
 }
 
 async fn open(args: &WatchArgs, start_revision: i64) -> Result<Streaming<WatchResponse>, Broken> {
-    let channel = client::connect_any(&args.cluster.endpoints).await.map_err(|error| Broken::Lost(error.to_string()))?;
+    let endpoints = args.cluster.endpoints().map_err(Broken::Final)?;
+    let channel = client::connect_any(&endpoints).await.map_err(|error| Broken::Lost(error.to_string()))?;
     let (key, range_end) = args.range.bounds();
     let create = WatchCreateRequest {
         key: key.into(),

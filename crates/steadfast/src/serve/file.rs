@@ -95,6 +95,18 @@ mod tests {
             memtable-bytes = 16777216
             block-cache-bytes = 16777216
             log-retention-bytes = 67108864
+            cert-file = "file.pem"
+            key-file = "file.pem"
+            trusted-ca-file = "file.pem"
+            client-cert-auth = false
+            auto-tls = false
+            peer-cert-file = "file.pem"
+            peer-key-file = "file.pem"
+            peer-trusted-ca-file = "file.pem"
+            peer-cert-allowed-cn = "peer"
+            peer-auto-tls = false
+            insecure-peers = false
+            insecure-admin = false
             log-format = "json"
             faults = true
         "#;

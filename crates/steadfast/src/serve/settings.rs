@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
-use steadfast_server::options::{CompactionMode, ServerOptions, Start};
+use steadfast_server::options::{ClientSecurity, CompactionMode, PeerSecurity, ServerOptions, Start};
 
 use super::logging::LogFormat;
 use crate::usage::UsageError;
@@ -31,7 +31,7 @@ pub(super) struct Settings {
     /// Where it serves health and metrics [default: 127.0.0.1:7070]
     #[arg(long, env = "STEADFAST_LISTEN_ADMIN", hide_env = true, value_name = "IP:PORT")]
     listen_admin: Option<SocketAddr>,
-    /// The URLs that clients are told to reach it at [default: http:// and --listen-client]
+    /// The URLs that clients are told to reach it at [default: http:// or https:// and --listen-client]
     #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", hide_env = true, value_name = "URL,…")]
     advertise_client: Option<List>,
     /// Where the other nodes reach it [default: its address in --initial-cluster, else --listen-peer]
@@ -75,6 +75,47 @@ pub(super) struct Settings {
     #[arg(long, env = "STEADFAST_FAULTS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
     faults: Option<bool>,
+    /// Serve clients with TLS: the certificate, PEM; read again when it changes
+    #[arg(long, env = "STEADFAST_CERT_FILE", hide_env = true, value_name = "FILE")]
+    cert_file: Option<PathBuf>,
+    /// The key of --cert-file, PEM
+    #[arg(long, env = "STEADFAST_KEY_FILE", hide_env = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Clients must show a certificate that a CA in this file signed, PEM
+    #[arg(long, env = "STEADFAST_TRUSTED_CA_FILE", hide_env = true, value_name = "FILE")]
+    trusted_ca_file: Option<PathBuf>,
+    /// As etcd: clients must show a certificate, which --trusted-ca-file alone means too
+    #[arg(long, env = "STEADFAST_CLIENT_CERT_AUTH", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    client_cert_auth: Option<bool>,
+    /// Serve clients with TLS by a certificate that the node makes for itself and keeps in its data directory
+    #[arg(long, env = "STEADFAST_AUTO_TLS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    auto_tls: Option<bool>,
+    /// TLS between nodes, where both sides show certificates: this node's, for its --advertise-peer, PEM
+    #[arg(long, env = "STEADFAST_PEER_CERT_FILE", hide_env = true, value_name = "FILE")]
+    peer_cert_file: Option<PathBuf>,
+    /// The key of --peer-cert-file, PEM
+    #[arg(long, env = "STEADFAST_PEER_KEY_FILE", hide_env = true, value_name = "FILE")]
+    peer_key_file: Option<PathBuf>,
+    /// The CAs that sign the nodes' certificates, PEM
+    #[arg(long, env = "STEADFAST_PEER_TRUSTED_CA_FILE", hide_env = true, value_name = "FILE")]
+    peer_trusted_ca_file: Option<PathBuf>,
+    /// The common name that every node's certificate must have
+    #[arg(long, env = "STEADFAST_PEER_CERT_ALLOWED_CN", hide_env = true, value_name = "NAME")]
+    peer_cert_allowed_cn: Option<String>,
+    /// Encrypt between nodes without authentication: for trials only
+    #[arg(long, env = "STEADFAST_PEER_AUTO_TLS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    peer_auto_tls: Option<bool>,
+    /// Let nodes on several machines speak in plain text, and whoever reaches the peer port be one
+    #[arg(long, env = "STEADFAST_INSECURE_PEERS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    insecure_peers: Option<bool>,
+    /// Let the admin port speak plain text also beyond this machine, or beside a client port with TLS
+    #[arg(long, env = "STEADFAST_INSECURE_ADMIN", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    insecure_admin: Option<bool>,
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "STEADFAST_LOG_FORMAT", hide_env = true, value_enum, hide_possible_values = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -143,6 +184,18 @@ impl Settings {
             auto_compaction_mode: self.auto_compaction_mode.or(file.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
             faults: self.faults.or(file.faults),
+            cert_file: self.cert_file.or(file.cert_file),
+            key_file: self.key_file.or(file.key_file),
+            trusted_ca_file: self.trusted_ca_file.or(file.trusted_ca_file),
+            client_cert_auth: self.client_cert_auth.or(file.client_cert_auth),
+            auto_tls: self.auto_tls.or(file.auto_tls),
+            peer_cert_file: self.peer_cert_file.or(file.peer_cert_file),
+            peer_key_file: self.peer_key_file.or(file.peer_key_file),
+            peer_trusted_ca_file: self.peer_trusted_ca_file.or(file.peer_trusted_ca_file),
+            peer_cert_allowed_cn: self.peer_cert_allowed_cn.or(file.peer_cert_allowed_cn),
+            peer_auto_tls: self.peer_auto_tls.or(file.peer_auto_tls),
+            insecure_peers: self.insecure_peers.or(file.insecure_peers),
+            insecure_admin: self.insecure_admin.or(file.insecure_admin),
             log_format: self.log_format.or(file.log_format),
         })
     }
@@ -179,11 +232,27 @@ impl Settings {
         let listen_client = self.listen_client.unwrap_or(defaults.listen_client);
         let listen_peer = self.listen_peer.unwrap_or(defaults.listen_peer);
         let advertise_peer = self.advertise_peer.or_else(|| own_address(&start, &name));
+        let client_security = ClientSecurity {
+            cert_file: self.cert_file,
+            key_file: self.key_file,
+            trusted_ca_file: self.trusted_ca_file,
+            client_cert_auth: self.client_cert_auth.unwrap_or_default(),
+            auto_tls: self.auto_tls.unwrap_or_default(),
+        };
+        let peer_security = PeerSecurity {
+            peer_cert_file: self.peer_cert_file,
+            peer_key_file: self.peer_key_file,
+            peer_trusted_ca_file: self.peer_trusted_ca_file,
+            peer_cert_allowed_cn: self.peer_cert_allowed_cn,
+            peer_auto_tls: self.peer_auto_tls.unwrap_or_default(),
+            insecure_peers: self.insecure_peers.unwrap_or_default(),
+        };
+        let scheme = if client_security.is_on() { "https" } else { "http" };
         let options = ServerOptions {
             listen_client,
             listen_peer,
             listen_admin: self.listen_admin.unwrap_or(defaults.listen_admin),
-            advertise_client: self.advertise_client.map_or_else(|| vec![format!("http://{listen_client}")], |list| list.0),
+            advertise_client: self.advertise_client.map_or_else(|| vec![format!("{scheme}://{listen_client}")], |list| list.0),
             advertise_peer: advertise_peer.unwrap_or_else(|| listen_peer.to_string()),
             start,
             heartbeat_interval_ms: self.heartbeat_interval_ms.unwrap_or(defaults.heartbeat_interval_ms),
@@ -195,6 +264,9 @@ impl Settings {
             auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
             faults: self.faults.unwrap_or(defaults.faults),
+            client_security,
+            peer_security,
+            insecure_admin: self.insecure_admin.unwrap_or(defaults.insecure_admin),
             ..defaults
         };
         options.validate().map_err(|error| UsageError(error.to_string()))?;

@@ -28,7 +28,8 @@ fn defaults_fill_the_rest() {
 
 #[test]
 fn a_node_is_reached_where_the_initial_cluster_says() {
-    let text = "name = 'n2'\ndata-dir = '/data'\nlisten-peer = '0.0.0.0:2380'\ninitial-cluster = 'n1=a:2380, n2=b:2380'";
+    let text =
+        "name = 'n2'\ndata-dir = '/data'\nlisten-peer = '0.0.0.0:2380'\ninitial-cluster = 'n1=a:2380, n2=b:2380'\ninsecure-peers = true";
     let options = given(text).into_options().expect("valid");
     assert_eq!(options.advertise_peer, "b:2380");
     let members = vec![("n1".to_string(), "a:2380".to_string()), ("n2".to_string(), "b:2380".to_string())];
@@ -37,7 +38,7 @@ fn a_node_is_reached_where_the_initial_cluster_says() {
 
 #[test]
 fn a_joining_node_is_reached_where_it_listens() {
-    let text = "name = 'n4'\ndata-dir = '/data'\nlisten-peer = '10.0.0.4:2380'\nlisten-client = '10.0.0.4:2379'\njoin = ['10.0.0.1:2380']";
+    let text = "name = 'n4'\ndata-dir = '/data'\nlisten-peer = '10.0.0.4:2380'\nlisten-client = '10.0.0.4:2379'\njoin = ['10.0.0.1:2380']\ninsecure-peers = true";
     let options = given(text).into_options().expect("valid");
     assert_eq!(options.advertise_peer, "10.0.0.4:2380");
     assert_eq!(options.advertise_client, ["http://10.0.0.4:2379"]);
@@ -58,6 +59,19 @@ fn forming_and_joining_exclude_each_other_wherever_they_come_from() {
     assert!(error.to_string().starts_with(expected), "{error}");
     let error = given("join = 'a:1'").over(given("cluster-token = 'x'")).expect_err("contradiction");
     assert!(error.to_string().contains("only for --initial-cluster"), "{error}");
+}
+
+#[test]
+fn with_tls_clients_are_told_so() {
+    let options = given("name = 'n1'\ndata-dir = '/data'\ncert-file = 'c'\nkey-file = 'k'").into_options().expect("valid");
+    assert_eq!(options.advertise_client, ["https://127.0.0.1:2379"]);
+}
+
+#[test]
+fn nodes_on_several_machines_authenticate_or_it_is_said_that_they_do_not() {
+    let text = refusal(given("name = 'n1'\ndata-dir = '/data'\ninitial-cluster = 'n1=10.0.0.1:2380'"));
+    assert!(text.starts_with("peer-cert-file: peers at 10.0.0.1:2380 are beyond this machine"), "{text}");
+    assert!(text.contains("--insecure-peers"), "{text}");
 }
 
 #[test]

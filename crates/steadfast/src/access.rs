@@ -1,0 +1,79 @@
+//! How a cluster is spoken with: in plain text, or over TLS by the options that every client command takes.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use clap::Args;
+use hyper_util::rt::TokioIo;
+use steadfast_server::tls::{DialTrust, dialling, server_name};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::usage::UsageError;
+
+/// The options of TLS.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "TLS")]
+pub(crate) struct TlsArgs {
+    /// Speak TLS with servers whose certificate a CA in this file signed, PEM
+    #[arg(long, env = "STEADFAST_CACERT", hide_env = true, value_name = "FILE")]
+    cacert: Option<PathBuf>,
+    /// The certificate that shows the cluster who this client is, PEM
+    #[arg(long, env = "STEADFAST_CERT", hide_env = true, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The key of --cert, PEM
+    #[arg(long, env = "STEADFAST_KEY", hide_env = true, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Speak TLS with any server, whatever its certificate: for trials only
+    #[arg(long, env = "STEADFAST_INSECURE_SKIP_TLS_VERIFY", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", default_value = "false", hide_default_value = true, hide_possible_values = true)]
+    insecure_skip_tls_verify: bool,
+}
+
+/// What the options come to: the configuration of TLS, if they speak of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl TlsArgs {
+    /// Reads the files.
+    pub(crate) fn access(&self) -> Result<Access> {
+        let wrong = |text: &str| Err(UsageError(text.to_owned()).into());
+        let trust = match (&self.cacert, self.insecure_skip_tls_verify) {
+            (_, true) => DialTrust::Anyone,
+            (Some(path), false) => DialTrust::Ca(path),
+            (None, false) if self.cert.is_some() || self.key.is_some() => {
+                return wrong("--cert and --key need --cacert: the file of the CA that signed the servers' certificates");
+            }
+            (None, false) => return Ok(Access::default()),
+        };
+        let own = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((cert.as_path(), key.as_path())),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return wrong("--cert and --key go together: give both"),
+        };
+        match dialling(trust, own) {
+            Ok(config) => Ok(Access { tls: Some(config) }),
+            Err(error) => Err(UsageError(error.to_string()).into()),
+        }
+    }
+}
+
+impl Access {
+    /// The configuration of TLS, if the options spoke of it.
+    pub(crate) fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
+    }
+}
+
+/// Dials `address`, which is `host:port`, and shakes hands.
+pub(crate) async fn dial(config: Arc<ClientConfig>, address: String) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+    let socket = TcpStream::connect(&address).await?;
+    socket.set_nodelay(true)?;
+    Ok(TokioIo::new(TlsConnector::from(config).connect(server_name(&address)?, socket).await?))
+}
