@@ -26,8 +26,9 @@ pub(crate) struct TlsArgs {
     #[arg(long, env = "STEADFAST_CERT", hide_env = true, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// The key of --cert, PEM
-    #[arg(long, env = "STEADFAST_KEY", hide_env = true, value_name = "FILE")]
-    key: Option<PathBuf>,
+    // Its id differs from its name, for commands have arguments named so.
+    #[arg(long = "key", id = "tls-key", env = "STEADFAST_KEY", hide_env = true, value_name = "FILE")]
+    own_key: Option<PathBuf>,
     /// Speak TLS with any server, whatever its certificate: for trials only
     #[arg(long, env = "STEADFAST_INSECURE_SKIP_TLS_VERIFY", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", default_value = "false", hide_default_value = true, hide_possible_values = true)]
@@ -47,12 +48,12 @@ impl TlsArgs {
         let trust = match (&self.cacert, self.insecure_skip_tls_verify) {
             (_, true) => DialTrust::Anyone,
             (Some(path), false) => DialTrust::Ca(path),
-            (None, false) if self.cert.is_some() || self.key.is_some() => {
+            (None, false) if self.cert.is_some() || self.own_key.is_some() => {
                 return wrong("--cert and --key need --cacert: the file of the CA that signed the servers' certificates");
             }
             (None, false) => return Ok(Access::default()),
         };
-        let own = match (&self.cert, &self.key) {
+        let own = match (&self.cert, &self.own_key) {
             (Some(cert), Some(key)) => Some((cert.as_path(), key.as_path())),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return wrong("--cert and --key go together: give both"),

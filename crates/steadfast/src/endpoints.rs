@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{Result as Outcome, bail};
+use anyhow::Result as Outcome;
 use clap::Args;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::access::{Access, TlsArgs};
+use crate::usage::UsageError;
 
 /// The port of the etcd API, where none is given.
 const DEFAULT_PORT: u16 = 2379;
@@ -67,7 +68,8 @@ impl Endpoint {
     pub(crate) fn tls(&self) -> Outcome<Option<&Arc<ClientConfig>>> {
         match (self.https, self.access.tls()) {
             (Some(true), None) => {
-                bail!("https://{self}: give the CA that signed the servers' certificates with --cacert, or --insecure-skip-tls-verify")
+                let remedy = "give the CA that signed the servers' certificates with --cacert, or --insecure-skip-tls-verify";
+                Err(UsageError(format!("https://{self}: {remedy}")).into())
             }
             (Some(false), _) => Ok(None),
             (Some(true) | None, tls) => Ok(tls),

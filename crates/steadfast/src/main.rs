@@ -98,3 +98,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("steadfast: {}", message.lines().map(str::trim).collect::<Vec<_>>().join(" "));
     ExitCode::from(if error.is::<UsageError>() { 2 } else { 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_of_a_command_share_a_name() {
+        super::CommandLine::command().debug_assert();
+    }
+}

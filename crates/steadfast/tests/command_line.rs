@@ -91,7 +91,7 @@ fn wrong_usage_ends_with_status_2() {
     }
     let output = steadfast(&["status", "--endpoints", "https://n1:2379"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("TLS is not supported yet"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--cacert"));
 }
 
 #[test]

@@ -107,8 +107,9 @@ impl Drop for Node {
 
 /// Three nodes with one CA; each has its certificates in a directory of its own.
 struct Cluster {
-    directory: tempfile::TempDir,
     nodes: Vec<Node>,
+    /// Dropped last: the nodes' logs are in it.
+    directory: tempfile::TempDir,
 }
 
 impl Cluster {

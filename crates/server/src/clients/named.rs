@@ -35,3 +35,39 @@ impl<S: Service<Request<R>>, R> Service<Request<R>> for Named<S> {
         self.service.call(request)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{Ready, ready};
+
+    use super::*;
+
+    /// Answers with the name that it finds.
+    #[derive(Clone)]
+    struct Echo;
+
+    impl Service<Request<()>> for Echo {
+        type Response = Option<ClientName>;
+        type Error = Infallible;
+        type Future = Ready<Result<Option<ClientName>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            ready(Ok(request.extensions().get::<ClientName>().cloned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_has_the_name_of_its_connection() {
+        for name in [Some(ClientName("alice".to_owned())), None] {
+            let mut service = Named::new(Echo, name.clone());
+            for _ in 0..2 {
+                assert_eq!(service.call(Request::new(())).await, Ok(name.clone()));
+            }
+        }
+    }
+}

@@ -17,7 +17,6 @@ use steadfast_types::{ClusterId, NodeId, wire_enum, wire_struct};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{FrameError, FrameReader, put_frame};
-use crate::tls::HANDSHAKE_RECORD;
 
 /// The oldest protocol version spoken here.
 pub const OLDEST_VERSION: u8 = 1;
@@ -32,6 +31,9 @@ pub const HANDSHAKE_FRAME_BYTES: usize = 64 * 1024;
 
 const MAGIC: [u8; 8] = *b"STEADFST";
 const PREAMBLE_BYTES: usize = 12;
+
+/// What TLS begins with instead (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,7 @@ wire_enum!(Refusal {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("{0}")]
-    Frame(FrameError),
+    Frame(#[from] FrameError),
     #[error("cannot connect: {0}")]
     Dial(std::io::Error),
     #[error("no answer within {0:?}")]
@@ -164,17 +166,7 @@ pub(crate) enum HandshakeError {
 
 impl From<std::io::Error> for HandshakeError {
     fn from(error: std::io::Error) -> Self {
-        FrameError::from(error).into()
-    }
-}
-
-impl From<FrameError> for HandshakeError {
-    /// An accepter's verdict on a dialler's certificate arrives, in TLS 1.3, in place of its first words.
-    fn from(error: FrameError) -> Self {
-        match error {
-            FrameError::Io(error) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => HandshakeError::Tls(error),
-            error => HandshakeError::Frame(error),
-        }
+        HandshakeError::Frame(error.into())
     }
 }
 
@@ -209,7 +201,7 @@ fn preamble(purpose: u8) -> BytesMut {
 /// The other side's purpose code, if it is a Steadfast node and speaks a version in common.
 async fn read_preamble<S: AsyncRead + Unpin>(stream: &mut FrameReader<S>) -> Result<(u8, Result<(), HandshakeError>), HandshakeError> {
     let bytes: [u8; PREAMBLE_BYTES] = stream.raw().await?;
-    if bytes[0] == HANDSHAKE_RECORD {
+    if bytes[0] == TLS_HANDSHAKE {
         return Err(HandshakeError::Secure);
     }
     let Some([oldest, newest, purpose, _]) = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk().copied()) else {

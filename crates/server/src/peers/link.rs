@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+use super::frame::FrameError;
 use super::handshake::HandshakeError;
 use crate::tls::{self, AcceptError, Tls, Trust, common_name};
 
@@ -35,12 +36,22 @@ impl Link {
     pub(super) async fn accepted(&self, socket: TcpStream) -> Result<PeerStream, HandshakeError> {
         let Link::Tls(tls) = self else { return Ok(PeerStream::Plain(socket)) };
         let stream = tls::accept(tls, socket).await.map_err(|error| match error {
-            AcceptError::Silent => HandshakeError::Frame(super::frame::FrameError::Closed),
+            AcceptError::Silent => HandshakeError::Frame(FrameError::Closed),
             AcceptError::PlainText => HandshakeError::PlainText,
             AcceptError::Handshake(error) => HandshakeError::Tls(error),
         })?;
         check_name(tls, &stream.get_ref().1)?;
         Ok(PeerStream::Tls(Box::new(stream.into())))
+    }
+}
+
+/// An accepter's verdict on a dialler's certificate arrives, in TLS 1.3, in place of its first words: then that is the error.
+pub(super) fn verdict(error: HandshakeError) -> HandshakeError {
+    match error {
+        HandshakeError::Frame(FrameError::Io(error)) if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => {
+            HandshakeError::Tls(error)
+        }
+        error => error,
     }
 }
 

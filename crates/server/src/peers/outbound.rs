@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frame::{FrameReader, put_frame, put_header};
 use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Topic, greet, in_time};
-use super::link::{Link, PeerStream};
+use super::link::{Link, PeerStream, verdict};
 use super::roster::Peer;
 use super::{SIGN_INTERVAL, SILENCE, Shared, stopped};
 
@@ -64,7 +64,7 @@ impl AskError {
 pub async fn ask(link: &Link, address: &str, topic: Topic, question: &[u8], limit: Duration) -> Result<Bytes, AskError> {
     let attempt =
         async { super::handshake::ask(link.dialled(address, dial(address).await?).await?, Purpose::Question(topic), question).await };
-    match in_time(limit, attempt).await {
+    match in_time(limit, attempt).await.map_err(verdict) {
         Ok((answer, _)) => Ok(answer),
         Err(reason) => Err(AskError { address: address.to_owned(), reason }),
     }
@@ -209,7 +209,7 @@ async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<PeerStr
         Hello { cluster: local.cluster, from: local.node, to: node, incarnation: local.incarnation, address: local.address.clone() };
     // Nothing but answers to signs of life follows on this connection, so what was read ahead may go.
     let greeted = async { greet(shared.link.dialled(address, stream).await?, &hello).await };
-    in_time(HANDSHAKE_TIMEOUT, greeted).await.map(FrameReader::into_stream)
+    in_time(HANDSHAKE_TIMEOUT, greeted).await.map(FrameReader::into_stream).map_err(verdict)
 }
 
 /// Sends until the connection fails (an error) or the transport stops.

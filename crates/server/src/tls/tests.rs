@@ -126,7 +126,7 @@ async fn with_a_ca_of_clients_only_theirs_are_served_by_their_names() {
     assert_refused(meet(&server, ca.client(None)).await, "no certificates");
     let (mallory, expired) = (other.good("alice"), ca.issue("late", |params| params.not_after = date_time_ymd(2020, 1, 1)));
     assert_refused(meet(&server, ca.client(Some(&mallory))).await, "UnknownIssuer");
-    assert_refused(meet(&server, ca.client(Some(&expired))).await, "Expired");
+    assert_refused(meet(&server, ca.client(Some(&expired))).await, "certificate expired");
 }
 
 #[tokio::test]
