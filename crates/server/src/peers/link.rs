@@ -28,7 +28,7 @@ impl Link {
     pub(super) async fn dialled(&self, address: &str, socket: TcpStream) -> Result<PeerStream, HandshakeError> {
         let Link::Tls(tls) = self else { return Ok(PeerStream::Plain(socket)) };
         let stream = tls::dial(tls.dialling(), address, socket).await.map_err(HandshakeError::Tls)?;
-        check_name(tls, &stream.get_ref().1)?;
+        check_name(tls, stream.get_ref().1)?;
         Ok(PeerStream::Tls(Box::new(stream.into())))
     }
 
@@ -40,7 +40,7 @@ impl Link {
             AcceptError::PlainText => HandshakeError::PlainText,
             AcceptError::Handshake(error) => HandshakeError::Tls(error),
         })?;
-        check_name(tls, &stream.get_ref().1)?;
+        check_name(tls, stream.get_ref().1)?;
         Ok(PeerStream::Tls(Box::new(stream.into())))
     }
 }

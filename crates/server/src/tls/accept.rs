@@ -33,7 +33,11 @@ pub(crate) async fn first_byte(socket: &TcpStream) -> Result<(), AcceptError> {
     let mut first = [0];
     match socket.peek(&mut first).await {
         Ok(1..) if first[0] == HANDSHAKE_RECORD => Ok(()),
-        Ok(1..) => Err(AcceptError::PlainText),
+        Ok(1..) => {
+            // What was said is taken, so that the connection ends in order and not by a reset.
+            let _ = socket.try_read(&mut [0; 4096]);
+            Err(AcceptError::PlainText)
+        }
         Ok(0) | Err(_) => Err(AcceptError::Silent),
     }
 }
