@@ -60,6 +60,9 @@ impl TablesReader for Forgetful {
     fn scan(&self, _table: TableId, _range: KeyRange, _at: u64) -> Self::Scan {
         std::iter::empty()
     }
+    fn pinned(&self) -> Self {
+        self.clone()
+    }
 }
 
 const BATCHES: usize = 3_000;

@@ -34,6 +34,7 @@ mod members;
 pub mod nesting;
 pub mod reader;
 mod rows;
+pub mod seed;
 mod span;
 pub mod state;
 mod transition;

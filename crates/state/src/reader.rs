@@ -18,9 +18,11 @@ use crate::rows::{self, LEASES, NEWEST};
 use crate::{lease, members};
 
 mod history;
+mod pinned;
 #[cfg(test)]
 mod tests;
 pub use history::{History, HistoryError, HistoryRequest};
+pub use pinned::{Change, Pinned, Write};
 
 /// A read is begun anew when a compaction overtakes it, at most so many times: after that, compactions come faster than it can ever finish.
 const READ_ATTEMPTS: usize = 16;

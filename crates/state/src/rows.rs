@@ -6,7 +6,7 @@
 //! | KEYS | the user's key | revision | creation, version, lease, sub-revision, value | the compact revision |
 //! | HISTORY | revision, sub-revision, kind | revision | the user's key, see [`HistoryKind`] | newest only; trimmed below the compact revision |
 //! | META | a name | log index | see below | newest only |
-//! | LEASES | lease | log index | time to live | newest only |
+//! | LEASES | lease | log index | time to live | the last entry |
 //! | LEASE_KEYS | lease, the user's key | log index | empty | newest only |
 //! | MEMBERS | node id | log index | the member | newest only |
 //!

@@ -17,7 +17,8 @@ use crate::command::{Command, CommandError, Member, Outcome, Proposal};
 use crate::event::Event;
 use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
 use crate::reader::{StateReader, Visible};
-use crate::rows::{FORMAT, KEYS, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta};
+use crate::rows::{FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta};
+use crate::seed::{FOUNDED, SEEDED};
 use crate::transition::Transition;
 
 #[cfg(test)]
@@ -147,7 +148,7 @@ impl<T: Tables> State<T> {
         let reader = tables.reader();
         let loaded = load(&reader)?;
         if loaded.summary.is_none() {
-            tables.set_horizon(KEYS, 0);
+            prepare(&mut tables);
         }
         let summary = loaded.summary.unwrap_or(EMPTY);
         let visible = Arc::new(Visible::new(summary.revision, summary.compact));
@@ -171,19 +172,26 @@ impl<T: Tables> State<T> {
         Ok(())
     }
 
-    /// Writes the first state of a new cluster, at index 0, before any entry. Every founding member must call it with the same arguments.
+    /// Writes the first state of a new cluster, before any entry: at index 0, or over a seed, at [`FOUNDED`]. Every founding member must call it
+    /// with the same arguments, over the same seed.
     ///
     /// # Panics
-    /// If an entry was applied before, or anything written.
+    /// If an entry was applied before, or anything but a seed written.
     pub fn bootstrap(&mut self, configuration: Configuration, members: Vec<Member>) {
-        assert_eq!(self.applied(), LogPosition::default(), "only an empty state can be bootstrapped");
-        assert_eq!(self.summary, EMPTY, "only an empty state can be bootstrapped");
-        let mut transition = self.transition(LogIndex(0), false);
+        let is_empty = self.applied() == LogPosition::default() && self.summary == EMPTY;
+        assert!(is_empty || self.is_unfounded_seed(), "only an empty or a seeded state can be bootstrapped");
+        let position = if is_empty { LogPosition::default() } else { FOUNDED };
+        let mut transition = self.transition(position.index, false);
         members.iter().for_each(|member| transition.write_member(member));
         transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
         let summary = transition.summary();
         self.configuration = configuration;
-        self.finish(LogPosition::default(), summary, false);
+        self.finish(position, summary, false);
+    }
+
+    /// Whether it was seeded and has no members yet: what a cluster can be founded on.
+    pub fn is_unfounded_seed(&self) -> bool {
+        self.applied() == SEEDED && self.configuration.members().is_empty()
     }
 
     /// Applies the next entry.
@@ -302,13 +310,21 @@ impl<T: Tables> State<T> {
             self.tables.insert(META, META_HASHES, version, Some(self.remembered.marks().to_wire().into()));
         }
         self.tables.insert(META, META_SUMMARY, version, Some(summary.to_wire().into()));
+        // Who reads at this entry finds the leases as they are now, also when later entries are there.
+        self.tables.set_horizon(LEASES, version);
         self.tables.commit(position);
         self.summary = summary;
         self.visible.revision(summary.revision);
     }
 }
 
-const EMPTY: Summary = Summary { format: FORMAT, revision: FIRST_REVISION, compact: NEVER_COMPACTED, hash: 0 };
+pub(crate) const EMPTY: Summary = Summary { format: FORMAT, revision: FIRST_REVISION, compact: NEVER_COMPACTED, hash: 0 };
+
+/// Tells empty tables of which ones more than the newest rows matter.
+pub(crate) fn prepare<T: Tables>(tables: &mut T) {
+    tables.set_horizon(KEYS, 0);
+    tables.set_horizon(LEASES, 0);
+}
 
 fn load<R: TablesReader>(reader: &R) -> Result<Loaded, OpenStateError> {
     let summary: Option<Summary> = meta(reader, &META_SUMMARY)?;

@@ -71,3 +71,10 @@ pub const LEASE_MIN_TTL_S: i64 = 2;
 
 /// Longest lease, seconds: etcd's limit.
 pub const LEASE_MAX_TTL_S: i64 = 9_000_000_000;
+
+/// Snapshots and hashes of everything that clients may ask of one node at the same time: each reads all of the tables, and a snapshot takes as
+/// much disk as the keys do.
+pub const LONG_READS: usize = 2;
+
+/// A snapshot is sent to a client in messages of this many bytes.
+pub const SNAPSHOT_MESSAGE_BYTES: usize = 64 * 1024;

@@ -86,4 +86,9 @@ pub trait TablesReader: Clone + Send + Sync + 'static {
 
     /// For each key in `range`, ascending, its newest row at or below version `at`, without tombstones.
     fn scan(&self, table: TableId, range: KeyRange, at: u64) -> Self::Scan;
+
+    /// A reader for which nothing is dropped that is there now: rule 4 is suspended for it. It may see rows that are inserted later. Holds on
+    /// to disk space for as long as it lives.
+    #[must_use]
+    fn pinned(&self) -> Self;
 }

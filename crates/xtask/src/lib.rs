@@ -11,15 +11,17 @@ pub const FILE_LINES: usize = 900;
 /// Which of our crates each of our crates may depend on. The arrows of ARCHITECTURE.md.
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("bbolt", &[]),
     ("consensus", &["types"]),
     ("state", &["types"]),
     ("storage", &["types"]),
+    ("snapshots", &["types", "state", "bbolt"]),
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
-    ("server", &["types", "consensus", "state", "storage", "node", "etcd-api"]),
+    ("server", &["types", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
-    ("steadfast", &["types", "state", "proof", "etcd-api", "server"]),
+    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "server"]),
     ("xtask", &[]),
 ];
 

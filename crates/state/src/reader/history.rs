@@ -127,7 +127,8 @@ impl<R: TablesReader> StateReader<R> {
     }
 }
 
-fn restored(put: ReplacedPut, revision: Revision) -> KeyValue {
+/// What a put was that a later write of its revision replaced.
+pub(super) fn restored(put: ReplacedPut, revision: Revision) -> KeyValue {
     let ReplacedPut { key, create_revision, version, lease, value } = put;
     KeyValue { key, create_revision, mod_revision: revision, version, value, lease }
 }

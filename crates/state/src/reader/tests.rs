@@ -45,6 +45,9 @@ impl TablesReader for Overtaken {
         let rows: Vec<_> = self.rows.scan(table, range, at).collect();
         rows.into_iter()
     }
+    fn pinned(&self) -> Self {
+        unreachable!("nobody pins it")
+    }
 }
 
 /// A state at revision 5, and a reader during whose next read of keys the revision given is compacted.

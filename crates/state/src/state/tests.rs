@@ -471,7 +471,7 @@ fn txn_of() -> impl Strategy<Value = Txn> {
     })
 }
 
-fn command_of() -> impl Strategy<Value = Command> {
+pub(crate) fn command_of() -> impl Strategy<Value = Command> {
     prop_oneof![
         5 => put_of().prop_map(Command::Put),
         2 => delete_of().prop_map(Command::DeleteRange),

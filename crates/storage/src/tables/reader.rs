@@ -13,7 +13,7 @@ use super::file::Access;
 use super::filter;
 use super::memtable::{Memtable, Piece, is_beyond};
 use super::merging::{Merging, RowSource};
-use super::shared::Shared;
+use super::shared::{Shared, View};
 use super::store::Store;
 use super::version::RunCursor;
 
@@ -26,17 +26,23 @@ const PIECE_ROWS: usize = 256;
 /// A reader of [`super::LsmTables`].
 pub struct LsmReader<D: Disk> {
     shared: Arc<Shared<D>>,
+    /// What it looks at, if it is pinned; else at what is newest.
+    pinned: Option<Arc<View>>,
 }
 
 impl<D: Disk> Clone for LsmReader<D> {
     fn clone(&self) -> Self {
-        LsmReader { shared: self.shared.clone() }
+        LsmReader { shared: self.shared.clone(), pinned: self.pinned.clone() }
     }
 }
 
 impl<D: Disk> LsmReader<D> {
     pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
-        LsmReader { shared }
+        LsmReader { shared, pinned: None }
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.pinned.clone().unwrap_or_else(|| self.shared.view())
     }
 }
 
@@ -44,7 +50,7 @@ impl<D: Disk> TablesReader for LsmReader<D> {
     type Scan = LsmScan<D>;
 
     fn get(&self, table: TableId, key: &[u8], at: u64) -> Result<Option<Row>, TablesError> {
-        let view = self.shared.view();
+        let view = self.view();
         let in_memory = view.active.get(table, key, at).or_else(|| view.frozen.as_ref()?.get(table, key, at));
         let found = match in_memory {
             Some(found) => Some(found),
@@ -58,7 +64,11 @@ impl<D: Disk> TablesReader for LsmReader<D> {
     }
 
     fn scan(&self, table: TableId, range: KeyRange, at: u64) -> LsmScan<D> {
-        LsmScan::new(&self.shared, table, range, at)
+        LsmScan::new(&self.shared.store, &self.view(), table, range, at)
+    }
+
+    fn pinned(&self) -> Self {
+        LsmReader { shared: self.shared.clone(), pinned: Some(self.view()) }
     }
 }
 
@@ -75,17 +85,17 @@ pub struct LsmScan<D: Disk> {
 }
 
 impl<D: Disk> LsmScan<D> {
-    fn new(shared: &Shared<D>, table: TableId, (start, end): KeyRange, at: u64) -> Self {
+    fn new(store: &Arc<Store<D>>, view: &View, table: TableId, (start, end): KeyRange, at: u64) -> Self {
         let start = match start {
             Bound::Included(key) => key.to_vec(),
             Bound::Excluded(key) => following(&key),
             Bound::Unbounded => Vec::new(),
         };
-        let (rows, failed) = match sources(shared, table, &start, &end, at) {
+        let (rows, failed) = match sources(store, view, table, &start, &end, at) {
             Ok(sources) => (Some(Merging::new(sources)), None),
             Err(error) => (None, Some(error)),
         };
-        LsmScan { store: shared.store.clone(), rows, failed, end, at, key: None, steps: 0 }
+        LsmScan { store: store.clone(), rows, failed, end, at, key: None, steps: 0 }
     }
 
     /// The next row, if there is one.
@@ -130,15 +140,21 @@ fn following(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
-fn sources<D: Disk>(shared: &Shared<D>, table: TableId, start: &[u8], end: &Bound<Bytes>, at: u64) -> Result<Vec<Source<D>>, ReadError> {
-    let view = shared.view();
+fn sources<D: Disk>(
+    store: &Arc<Store<D>>,
+    view: &View,
+    table: TableId,
+    start: &[u8],
+    end: &Bound<Bytes>,
+    at: u64,
+) -> Result<Vec<Source<D>>, ReadError> {
     let memory = [Some(&view.active), view.frozen.as_ref()].into_iter().flatten();
     let mut sources: Vec<_> =
         memory.map(|memtable| Source::Memory(MemoryScan::new(memtable.clone(), table, start, end.clone(), at))).collect();
     for run in view.version.runs(table) {
         let parts = run.overlap((start, u64::MAX), end);
         if !parts.is_empty() {
-            sources.push(Source::Run(RunCursor::seek(&shared.store, parts, Access::Cached, (start, u64::MAX))?));
+            sources.push(Source::Run(RunCursor::seek(store, parts, Access::Cached, (start, u64::MAX))?));
         }
     }
     Ok(sources)

@@ -92,4 +92,8 @@ impl TablesReader for MemoryReader {
         let rows: Vec<_> = found.into_iter().filter_map(|(key, version, value)| Some(Ok(Row { key, version, value: value? }))).collect();
         rows.into_iter()
     }
+
+    fn pinned(&self) -> Self {
+        self.clone()
+    }
 }
