@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use steadfast_state::command::{Command, Outcome};
 use steadfast_types::{LeaseId, NodeId, Revision, limits};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
 use crate::backend::{Backend, Refusal};
@@ -25,6 +25,7 @@ pub(crate) struct Api<B>(Arc<Shared<B>>);
 struct Shared<B> {
     backend: B,
     lease_ids: LeaseIds,
+    long_reads: Arc<Semaphore>,
 }
 
 impl<B> Clone for Api<B> {
@@ -44,7 +45,8 @@ pub(crate) enum Learners {
 
 impl<B: Backend> Api<B> {
     pub(crate) fn new(backend: B) -> Self {
-        Api(Arc::new(Shared { backend, lease_ids: LeaseIds::default() }))
+        let long_reads = Arc::new(Semaphore::new(limits::LONG_READS));
+        Api(Arc::new(Shared { backend, lease_ids: LeaseIds::default(), long_reads }))
     }
 
     pub(crate) fn backend(&self) -> &B {
@@ -74,6 +76,11 @@ impl<B: Backend> Api<B> {
         }
         let response = self.backend().propose(command).await?;
         Ok((response.revision, response.result.map_err(errors::command)?))
+    }
+
+    /// Room for one more read of everything, for as long as the permit lives.
+    pub(crate) fn begin_long_read(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.0.long_reads.clone().try_acquire_owned().map_err(|_| Refusal::TooManyRequests.into())
     }
 
     /// The header of an answer as of `revision`.

@@ -86,6 +86,24 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// How this node sees itself.
     fn status(&self) -> NodeStatus;
 
+    /// Makes a snapshot of the local state, as etcd's backend has it. Called on a thread that may block; `wanted` is asked now and then.
+    ///
+    /// # Errors
+    /// See [`LongReadError`].
+    fn snapshot(&self, wanted: &dyn Fn() -> bool) -> Result<Snapshot, LongReadError>;
+
+    /// etcd's Hash: over everything in the local state. Called as [`Backend::snapshot`].
+    ///
+    /// # Errors
+    /// See [`LongReadError`].
+    fn hash(&self, wanted: &dyn Fn() -> bool) -> Result<Hash, LongReadError>;
+
+    /// etcd's HashKV: over all keys with their history up to `revision`; 0: the newest. Called as [`Backend::snapshot`].
+    ///
+    /// # Errors
+    /// See [`LongReadError`].
+    fn hash_kv(&self, revision: Revision, wanted: &dyn Fn() -> bool) -> Result<Hash, LongReadError>;
+
     /// Opens a watch stream. It is closed when its deliveries half is dropped, or both.
     fn watch_stream(&self) -> (Self::WatchCommands, Self::WatchDeliveries);
 }
@@ -157,6 +175,42 @@ pub struct WatchDelivery {
     pub events: Arc<[Event]>,
     /// Whether the events may be split over several messages.
     pub fragment: bool,
+}
+
+/// A snapshot.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its file, at its beginning; gone when it is closed.
+    pub file: std::fs::File,
+    /// Its length, bytes.
+    pub bytes: u64,
+}
+
+/// A hash of the local state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hash {
+    /// The newest revision when it was taken.
+    pub revision: Revision,
+    /// The compact revision then.
+    pub compact_revision: Revision,
+    /// The revision that it is of.
+    pub hashed: Revision,
+    /// The hash.
+    pub hash: u32,
+}
+
+/// Why a read of everything came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LongReadError {
+    /// The revision is not there, or the tables are damaged.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The disk is full, or fails.
+    #[error("{0}")]
+    Disk(String),
+    /// Nobody wants it any more.
+    #[error("the client has gone")]
+    Unwanted,
 }
 
 /// Who a node is.

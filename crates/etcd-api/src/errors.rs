@@ -4,7 +4,7 @@ use steadfast_state::command::CommandError;
 use steadfast_state::kv::check::CheckError;
 use tonic::{Code, Status};
 
-use crate::backend::{MembershipRefusal, Refusal};
+use crate::backend::{LongReadError, MembershipRefusal, Refusal};
 
 /// A status with etcd's prefix before `text`.
 pub(crate) fn etcd(code: Code, text: impl std::fmt::Display) -> Status {
@@ -61,6 +61,16 @@ impl From<MembershipRefusal> for Status {
             MembershipRefusal::Unhealthy | MembershipRefusal::InProgress => Code::Unavailable,
         };
         etcd(code, refusal)
+    }
+}
+
+impl From<LongReadError> for Status {
+    fn from(error: LongReadError) -> Self {
+        match error {
+            LongReadError::Command(error) => command(error),
+            LongReadError::Disk(why) => Status::resource_exhausted(format!("steadfast: this member can't make the snapshot: {why}")),
+            LongReadError::Unwanted => Status::cancelled("steadfast: the client has gone"),
+        }
     }
 }
 

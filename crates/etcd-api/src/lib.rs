@@ -25,10 +25,11 @@
 //! made when the client's flow control has room for it, commands of a watch stream wait in the client's own window. A JSON value in a request
 //! is at most `limits::GATEWAY_VALUE_BYTES` long.
 //! Each wait for a lock or an election is a task with two watchers; they count against `limits::WATCHERS`.
+//! Snapshots and hashes go on threads of their own, `limits::LONG_READS` at a time; further ones are refused.
 //!
 //! # Left out
 //!
-//! Users and roles, alarms, and snapshots over this port: their calls answer `Unimplemented`.
+//! Users and roles, and alarms: their calls answer `Unimplemented`.
 #![warn(missing_docs)]
 
 mod api;
@@ -51,6 +52,7 @@ mod node_status;
 mod probes;
 pub mod proto;
 mod service;
+mod snapshot;
 mod turns;
 mod unary;
 mod urls;

@@ -1,13 +1,12 @@
-//! The Maintenance service: status and leadership. What is not offered says so.
+//! The Maintenance service: status, leadership, snapshots and hashes. What is not offered says so.
 
-use futures::stream;
-use steadfast_types::NodeId;
+use steadfast_types::{NodeId, Revision};
 use tonic::{Request, Response, Status};
 
 use crate::api::{Api, Learners};
-use crate::backend::{Backend, NodeStatus};
-use crate::errors;
+use crate::backend::{Backend, Hash, NodeStatus};
 use crate::proto::etcdserverpb as pb;
+use crate::{errors, snapshot};
 use pb::alarm_request::AlarmAction;
 use pb::maintenance_server::Maintenance;
 
@@ -67,18 +66,26 @@ impl<B: Backend> Maintenance for Api<B> {
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
-    async fn hash(&self, _: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
-        Err(errors::not_offered("Hash is not offered"))
+    async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
+        self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let Hash { revision, hash, .. } = self.long_read(|backend, wanted| backend.hash(wanted)).await?;
+        Ok(Response::new(pb::HashResponse { header: Some(self.header(revision)), hash }))
     }
 
-    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
-        Err(errors::not_offered("HashKV is not offered"))
+    async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let at = Revision(request.into_inner().revision);
+        let Hash { revision, compact_revision, hashed, hash } =
+            self.long_read(move |backend, wanted| backend.hash_kv(at, wanted)).await?;
+        let header = Some(self.header(revision));
+        Ok(Response::new(pb::HashKvResponse { header, hash, compact_revision: compact_revision.0, hash_revision: hashed.0 }))
     }
 
-    type SnapshotStream = stream::Empty<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = snapshot::SnapshotStream;
 
-    async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(errors::not_offered("Snapshot is not offered"))
+    async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
+        self.admit(request.metadata().as_ref(), Learners::Serve)?;
+        Ok(Response::new(snapshot::stream(self.backend().clone(), self.begin_long_read()?)))
     }
 
     async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderResponse>, Status> {

@@ -40,6 +40,7 @@ mod proposals;
 mod questions;
 mod reads;
 mod repair;
+pub mod seed;
 mod snapshot_receive;
 mod snapshot_send;
 mod snapshots;

@@ -17,6 +17,7 @@ use crate::formation::ClaimRefusal;
 use crate::identity::random;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
+use crate::snapshots::Scratch;
 use crate::status;
 use crate::watches::{StreamCommands, StreamDeliveries, Watches};
 
@@ -36,6 +37,7 @@ struct Shared {
     published: Arc<Published>,
     watches: Watches,
     metrics: Metrics,
+    scratch: Scratch,
 }
 
 impl NodeBackend {
@@ -46,8 +48,9 @@ impl NodeBackend {
         published: Arc<Published>,
         watches: Watches,
         metrics: Metrics,
+        scratch: Scratch,
     ) -> Self {
-        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, metrics }))
+        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, metrics, scratch }))
     }
 
     /// Asks the core loop and waits for its answer.
@@ -252,6 +255,18 @@ impl api::Backend for NodeBackend {
 
     fn status(&self) -> api::NodeStatus {
         status::describe(&self.0.name, self.0.member, &self.0.published)
+    }
+
+    fn snapshot(&self, wanted: &dyn Fn() -> bool) -> Result<api::Snapshot, api::LongReadError> {
+        self.0.scratch.snapshot(&self.reader()?, self.term(), wanted)
+    }
+
+    fn hash(&self, wanted: &dyn Fn() -> bool) -> Result<api::Hash, api::LongReadError> {
+        self.0.scratch.hash(&self.reader()?, self.term(), wanted)
+    }
+
+    fn hash_kv(&self, revision: Revision, wanted: &dyn Fn() -> bool) -> Result<api::Hash, api::LongReadError> {
+        self.0.scratch.hash_kv(&self.reader()?, revision, wanted)
     }
 
     fn watch_stream(&self) -> (StreamCommands, StreamDeliveries) {

@@ -3,7 +3,8 @@
 //! **Forming.** Every node of the list has a durable id before it says a word (see `identity`). Each asks every other, at the address in the
 //! list, who it is; all answer with what they were told (token and list) and their own id. A node that has heard every other *itself*, all
 //! told the same, knows the cluster's [`Genesis`](crate::genesis::Genesis); it is the same on every node. It makes that durable, and is through. From then on it
-//! answers with the genesis, so that late ones need not hear everyone.
+//! answers with the genesis, so that late ones need not hear everyone. Nodes that were given a restored state form only with such as were given
+//! the same.
 //!
 //! **Joining.** The node claims the member that was added with its peer address. The cluster grants that once, to one directory (by its
 //! nonce), through its log.
@@ -25,7 +26,7 @@ pub use reception::FrontDesk;
 
 use tokio::net::TcpListener;
 
-use crate::identity::{Directory, IdentityError, Membership};
+use crate::identity::{Directory, IdentityError, Membership, Restored};
 use crate::options::{ServerOptions, Start};
 use crate::peers::Link;
 
@@ -77,6 +78,19 @@ pub enum FormationError {
         /// Who said so.
         asked: String,
     },
+    /// The directory was restored for another cluster than it is started with.
+    #[error(
+        "{path} was restored as one of {planned} with --cluster-token {token}: start it with that list and token, or without --initial-cluster \
+         and --join, or restore it anew"
+    )]
+    RestoredOtherwise {
+        /// The directory.
+        path: String,
+        /// The founders it was restored for.
+        planned: String,
+        /// Their token.
+        token: String,
+    },
     /// The cluster has no unstarted member with this address.
     #[error("the cluster has no member with the peer address {address}; run `steadfast member add --peer {address}` on it first")]
     NotAdded {
@@ -111,7 +125,8 @@ pub async fn settle(
         }
         return Ok(membership);
     }
-    let (node, membership) = match &options.start {
+    let start = planned_start(directory, &options.start)?;
+    let (node, membership) = match &start {
         Start::InitialCluster { token, members } => founding::form(directory.identity(), token, members, (listener, link)).await?,
         Start::Join { peers } => joining::join(directory.identity(), peers, link).await?,
         Start::Resume => return Err(FormationError::NothingToResume { path: directory.path().display().to_string() }),
@@ -119,6 +134,24 @@ pub async fn settle(
     directory.settle(node, membership.clone())?;
     tracing::info!(cluster = %membership.cluster, node = %node, "this node has its place in the cluster");
     Ok(membership)
+}
+
+/// How the node is to find its cluster: a restored directory says it itself.
+fn planned_start(directory: &Directory, start: &Start) -> Result<Start, FormationError> {
+    let Some(Restored { token, members, .. }) = &directory.identity().restored else { return Ok(start.clone()) };
+    let planned = Start::InitialCluster { token: token.clone(), members: members.clone() };
+    let is_planned = match start {
+        Start::InitialCluster { token: given, members: list } => {
+            let mut list = list.clone();
+            list.sort();
+            given == token && list == *members
+        }
+        Start::Join { .. } => false,
+        Start::Resume => true,
+    };
+    let names = || members.iter().map(|(name, address)| format!("{name}={address}")).collect::<Vec<_>>().join(",");
+    let path = directory.path().display().to_string();
+    if is_planned { Ok(planned) } else { Err(FormationError::RestoredOtherwise { path, planned: names(), token: token.clone() }) }
 }
 
 /// A founder that is started with its list again must mean the same cluster. One that joined may carry any list: it was not part of it.

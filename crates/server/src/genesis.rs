@@ -28,15 +28,28 @@ pub struct Genesis {
     token: String,
     /// Sorted by name.
     founders: Vec<Founder>,
+    /// The hash of the state that all of them had restored; `None`: the state was empty.
+    seed: Option<u64>,
 }
-wire_struct!(Genesis { token, founders });
+wire_struct!(Genesis { token, founders, seed });
 
 impl Genesis {
     /// The beginning of a cluster of these founders, in any order.
     pub fn new(token: &str, founders: impl IntoIterator<Item = Founder>) -> Self {
         let mut founders: Vec<Founder> = founders.into_iter().collect();
         founders.sort();
-        Genesis { token: token.to_owned(), founders }
+        Genesis { token: token.to_owned(), founders, seed: None }
+    }
+
+    /// The same, of founders that have all restored the state with this hash.
+    #[must_use]
+    pub fn with_seed(self, seed: Option<u64>) -> Self {
+        Genesis { seed, ..self }
+    }
+
+    /// The hash of the state that the founders had restored, if they had.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
     }
 
     /// The token.
@@ -51,7 +64,14 @@ impl Genesis {
 
     /// The cluster's id, which follows from all the rest; never 0.
     pub fn cluster(&self) -> ClusterId {
-        ClusterId(xxhash_rust::xxh3::xxh3_64(&self.to_wire()).max(1))
+        let mut bytes = Vec::new();
+        self.token.encode(&mut bytes);
+        self.founders.encode(&mut bytes);
+        // Clusters that began empty keep the id that they had before there were seeds.
+        if let Some(seed) = self.seed {
+            seed.encode(&mut bytes);
+        }
+        ClusterId(xxhash_rust::xxh3::xxh3_64(&bytes).max(1))
     }
 
     /// The configuration before the first log entry: every founder votes.

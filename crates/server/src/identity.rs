@@ -124,8 +124,21 @@ pub struct Identity {
     pub name: String,
     /// Where its peers reach it, `host:port`.
     pub address: String,
+    /// What was restored into the directory, if anything was.
+    pub restored: Option<Restored>,
     /// The cluster it belongs to; none yet: it is forming or joining.
     pub membership: Option<Membership>,
+}
+
+/// What was restored into a directory: the beginning of a new cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Names the state: its hash. All founders must have the same.
+    pub hash: u64,
+    /// The token of the cluster to be formed.
+    pub token: String,
+    /// Names and peer addresses of its founders, sorted.
+    pub members: Vec<(String, String)>,
 }
 
 /// A node's place in its cluster.
@@ -166,7 +179,7 @@ impl Directory {
         let Some(identity) = read(path)? else {
             refuse_orphaned_data(path)?;
             let identity =
-                Identity { node: NodeId(random()), nonce: random(), name: name.to_owned(), address: address.to_owned(), membership: None };
+                Identity { node: NodeId(random()), nonce: random(), name: name.to_owned(), address: address.to_owned(), restored: None, membership: None };
             write(path, &identity)?;
             return Ok(Directory { path: path.to_owned(), identity, _lock: lock });
         };
@@ -178,6 +191,18 @@ impl Directory {
             return Err(IdentityError::OtherAddress { path: directory, found: identity.address, wanted: address.to_owned() });
         }
         Ok(Directory { path: path.to_owned(), identity, _lock: lock })
+    }
+
+    /// Notes what was restored into the directory, which belongs to no cluster yet. Durable on return.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn restore(&mut self, restored: Restored) -> Result<(), IdentityError> {
+        assert!(self.identity.membership.is_none(), "{} already belongs to a cluster", self.path.display());
+        let identity = Identity { restored: Some(restored), ..self.identity.clone() };
+        write(&self.path, &identity)?;
+        self.identity = identity;
+        Ok(())
     }
 
     /// The identity.

@@ -33,10 +33,11 @@ use crate::options::{ServerOptions, peer_address};
 use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
 use crate::ports::Ports;
 use crate::published::Published;
+use crate::snapshots::Scratch;
 use crate::watches::Watches;
 
 /// Where the node's log and tables lie in its data directory.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 
 /// How long client connections may linger at a stop.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -158,6 +159,7 @@ impl Running {
             published.clone(),
             watches.clone(),
             metrics.clone(),
+            Scratch::open(&options.data_dir)?,
         );
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
         let desk = FrontDesk::new(membership.clone(), backend.clone());
@@ -254,6 +256,14 @@ fn open_store(
     let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
     // Joiners too: a log replayed from its first entry must begin with the state that it began with.
     let bootstrap = start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() };
+    let tables = TablesOptions {
+        memtable_bytes: options.memtable_bytes,
+        cache_bytes: options.block_cache_bytes,
+        ..TablesOptions::default()
+    };
+    if let Some(seed) = membership.genesis.seed().filter(|_| bootstrap.configuration.is_voter(id)) {
+        steadfast_node::seed::found(&disk, tables.clone(), &bootstrap, seed).map_err(|error| failed(&error))?;
+    }
     let node_options = start::Options {
         id,
         incarnation,
@@ -267,11 +277,7 @@ fn open_store(
         log_retention_bytes: options.log_retention_bytes,
         auto_compaction: options.auto_compaction().map_err(|error| failed(&error))?,
         log: LogOptions::default(),
-        tables: TablesOptions {
-            memtable_bytes: options.memtable_bytes,
-            cache_bytes: options.block_cache_bytes,
-            ..TablesOptions::default()
-        },
+        tables,
         events: true,
         lost_tables: None,
     };

@@ -91,7 +91,57 @@ async fn leadership_moves_and_alarms_are_none() {
     let raise = AlarmRequest { action: alarm_request::AlarmAction::Activate.into(), ..AlarmRequest::default() };
     assert_eq!(maintenance.alarm(raise).await.unwrap_err().code(), Code::Unimplemented);
     assert_eq!(maintenance.defragment(DefragmentRequest {}).await.unwrap_err().code(), Code::Unimplemented);
-    assert_eq!(maintenance.snapshot(SnapshotRequest {}).await.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_sent_in_pieces_and_ends_with_its_hash() {
+    use sha2::Digest;
+    let (fake, channel) = connect().await;
+    let content: Vec<u8> = (0..1_000_003u32).map(|n| n as u8).collect();
+    fake.state().snapshot = content.clone();
+    let mut maintenance = MaintenanceClient::new(channel);
+    let mut messages = maintenance.snapshot(SnapshotRequest {}).await.unwrap().into_inner();
+    let (mut received, mut seal) = (Vec::new(), Vec::new());
+    while let Some(message) = messages.message().await.unwrap() {
+        received.append(&mut seal);
+        seal = message.blob.to_vec();
+        assert_eq!(message.remaining_bytes, (content.len() - (received.len() + seal.len()).min(content.len())) as u64);
+    }
+    assert!(received == content, "all bytes, in order");
+    assert_eq!(seal, sha2::Sha256::digest(&content).to_vec());
+}
+
+#[tokio::test]
+async fn only_so_many_snapshots_are_made_at_a_time() {
+    let (fake, channel) = connect().await;
+    fake.state().snapshot = vec![0; 64 << 20];
+    let mut maintenance = MaintenanceClient::new(channel);
+    let mut under_way = Vec::new();
+    for _ in 0..steadfast_types::limits::LONG_READS {
+        under_way.push(maintenance.snapshot(SnapshotRequest {}).await.unwrap().into_inner());
+    }
+    let refusal = maintenance.snapshot(SnapshotRequest {}).await.unwrap_err();
+    assert_eq!(refused(&refusal), (Code::ResourceExhausted, "etcdserver: too many requests"));
+    assert_eq!(maintenance.hash(HashRequest {}).await.unwrap_err().code(), Code::ResourceExhausted);
+    // Those who go away make room.
+    drop(under_way);
+    while let Err(refusal) = maintenance.hash(HashRequest {}).await {
+        assert_eq!(refusal.code(), Code::ResourceExhausted);
+    }
+}
+
+#[tokio::test]
+async fn hashes_say_what_they_are_of() {
+    let (fake, channel) = connect().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    assert_eq!(maintenance.hash(HashRequest {}).await.unwrap().into_inner().hash, 7);
+    let hashed = maintenance.hash_kv(HashKvRequest { revision: 1 }).await.unwrap().into_inner();
+    assert_eq!((hashed.hash, hashed.compact_revision, hashed.hash_revision, hashed.header.unwrap().revision), (9, -1, 1, 1));
+    let future = maintenance.hash_kv(HashKvRequest { revision: 9 }).await.unwrap_err();
+    assert_eq!(refused(&future), (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision"));
+    fake.set_learner(true);
+    assert_eq!(maintenance.hash_kv(HashKvRequest { revision: 1 }).await.unwrap_err().code(), Code::Unavailable);
+    assert!(maintenance.snapshot(SnapshotRequest {}).await.is_ok(), "a learner gives snapshots");
 }
 
 #[tokio::test]

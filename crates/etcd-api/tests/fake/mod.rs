@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test and example uses a part of it")]
 
 use std::collections::BTreeMap;
+use std::io::{Seek, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -45,6 +46,8 @@ pub struct FakeState {
     pub error: Option<CommandError>,
     pub membership_refusal: Option<MembershipRefusal>,
     pub commands: Vec<Command>,
+    /// What a snapshot holds.
+    pub snapshot: Vec<u8>,
     /// Answer puts without looking or remembering.
     pub blind: bool,
 }
@@ -320,6 +323,25 @@ impl Backend for Fake {
             followers: vec![FollowerStatus { id: NodeId(9), matched: LogIndex(8), lag_entries: 2, active: true }],
             ..NodeStatus::default()
         }
+    }
+
+    fn snapshot(&self, _wanted: &dyn Fn() -> bool) -> Result<Snapshot, LongReadError> {
+        let state = self.state();
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        file.write_all(&state.snapshot).and_then(|()| file.rewind()).expect("a scratch file");
+        Ok(Snapshot { file, bytes: state.snapshot.len() as u64 })
+    }
+
+    fn hash(&self, _wanted: &dyn Fn() -> bool) -> Result<Hash, LongReadError> {
+        Ok(Hash { revision: Revision(self.state().revision), hash: 7, ..Hash::default() })
+    }
+
+    fn hash_kv(&self, revision: Revision, _wanted: &dyn Fn() -> bool) -> Result<Hash, LongReadError> {
+        let newest = Revision(self.state().revision);
+        if revision > newest {
+            return Err(CommandError::FutureRevision.into());
+        }
+        Ok(Hash { revision: newest, compact_revision: Revision(-1), hashed: revision, hash: 9 })
     }
 
     fn watch_stream(&self) -> (FakeCommands, FakeDeliveries) {

@@ -36,8 +36,10 @@ pub(super) struct Intent {
     name: String,
     /// Its id.
     node: NodeId,
+    /// The hash of the state that was restored into its directory, if one was.
+    seed: Option<u64>,
 }
-wire_struct!(Intent { token, list, name, node });
+wire_struct!(Intent { token, list, name, node, seed });
 
 /// The answer to an [`Intent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +55,8 @@ impl Intent {
     fn new(identity: &Identity, token: &str, members: &[(String, String)]) -> Self {
         let mut list = members.to_vec();
         list.sort();
-        Intent { token: token.to_owned(), list, name: identity.name.clone(), node: identity.node }
+        let seed = identity.restored.as_ref().map(|restored| restored.hash);
+        Intent { token: token.to_owned(), list, name: identity.name.clone(), node: identity.node, seed }
     }
 
     fn address(&self) -> &str {
@@ -73,6 +76,8 @@ impl Intent {
             format!("its list is {}, here it is {}", written(&other.list), written(&self.list))
         } else if other.name != *name {
             format!("its name is `{}`", other.name)
+        } else if other.seed != self.seed {
+            format!("it {}, this node {}", begins(other.seed), begins(self.seed))
         } else if other.node == self.node {
             "it has the same id as this node, so one's directory is a copy of the other's: empty one".to_owned()
         } else {
@@ -92,8 +97,20 @@ impl Intent {
         match genesis.founders().iter().find(|founder| founder.name == name || founder.address == address) {
             None => Err(FormationError::NotAFounder { name, address, asked: asked.to_owned() }),
             Some(founder) if founder.node != self.node => Err(FormationError::Emptied { name, address, known: founder.node }),
+            Some(_) if genesis.seed() != self.seed => {
+                let difference = format!("its cluster {}, this node {}", begins(genesis.seed()), begins(self.seed));
+                Err(FormationError::ToldOtherwise { name: asked.to_owned(), address: asked.to_owned(), difference })
+            }
             Some(_) => Ok(genesis),
         }
+    }
+}
+
+/// What a node begins with, for people.
+fn begins(seed: Option<u64>) -> String {
+    match seed {
+        Some(hash) => format!("begins with the restored state {hash:x} (restore the same file with the same arguments on every node)"),
+        None => "begins empty".to_owned(),
     }
 }
 
@@ -150,7 +167,7 @@ async fn agree_with_all(intent: &Arc<Intent>, link: &Link) -> Result<Genesis, Fo
         };
     }
     let founder = |(name, address): &(String, String)| Founder { name: name.clone(), address: address.clone(), node: heard[name] };
-    Ok(Genesis::new(&intent.token, intent.list.iter().map(founder)))
+    Ok(Genesis::new(&intent.token, intent.list.iter().map(founder)).with_seed(intent.seed))
 }
 
 enum Heard {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use steadfast_types::{ClusterId, NodeId};
 
-use super::{FORMAT, Identity, IdentityError, Membership, unusable};
+use super::{FORMAT, Identity, IdentityError, Membership, Restored, unusable};
 use crate::genesis::{Founder, Genesis};
 
 pub(super) const FILE: &str = "IDENTITY";
@@ -75,7 +75,17 @@ struct Body {
     nonce: String,
     name: String,
     address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    restored: Option<RestoredBody>,
     membership: Option<MembershipBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RestoredBody {
+    hash: String,
+    token: String,
+    members: Vec<(String, String)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,6 +94,8 @@ struct MembershipBody {
     cluster: String,
     token: String,
     founders: Vec<PlaceBody>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<String>,
     contacts: Vec<PlaceBody>,
 }
 
@@ -103,6 +115,11 @@ impl From<&Identity> for Body {
             nonce: format!("{:x}", identity.nonce),
             name: identity.name.clone(),
             address: identity.address.clone(),
+            restored: identity.restored.as_ref().map(|restored| RestoredBody {
+                hash: format!("{:x}", restored.hash),
+                token: restored.token.clone(),
+                members: restored.members.clone(),
+            }),
             membership: identity.membership.as_ref().map(MembershipBody::from),
         }
     }
@@ -119,6 +136,7 @@ impl From<&Membership> for MembershipBody {
             cluster: membership.cluster.to_string(),
             token: membership.genesis.token().to_owned(),
             founders: membership.genesis.founders().iter().map(|f| place(&f.node, &f.name, &f.address)).collect(),
+            seed: membership.genesis.seed().map(|seed| format!("{seed:x}")),
             contacts: membership.contacts.iter().map(|(node, address)| place(node, "", address)).collect(),
         }
     }
@@ -137,8 +155,17 @@ impl TryFrom<Body> for Identity {
             nonce: number(&body.nonce)?,
             name: body.name,
             address: body.address,
+            restored: body.restored.map(Restored::try_from).transpose()?,
             membership: body.membership.map(Membership::try_from).transpose()?,
         })
+    }
+}
+
+impl TryFrom<RestoredBody> for Restored {
+    type Error = &'static str;
+
+    fn try_from(body: RestoredBody) -> Result<Self, &'static str> {
+        Ok(Restored { hash: number(&body.hash)?, token: body.token, members: body.members })
     }
 }
 
@@ -150,7 +177,8 @@ impl TryFrom<MembershipBody> for Membership {
         let founders = body.founders.into_iter().map(founder).collect::<Result<Vec<_>, &'static str>>()?;
         let contact = |place: PlaceBody| Ok((NodeId(number(&place.node)?), place.address));
         let contacts = body.contacts.into_iter().map(contact).collect::<Result<_, &'static str>>()?;
-        let genesis = Genesis::new(&body.token, founders);
+        let seed = body.seed.as_deref().map(number).transpose()?;
+        let genesis = Genesis::new(&body.token, founders).with_seed(seed);
         match ClusterId(number(&body.cluster)?) {
             cluster if cluster == genesis.cluster() => Ok(Membership { cluster, genesis, contacts }),
             _ => Err("its cluster id is not that of its founders"),
