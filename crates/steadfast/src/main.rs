@@ -15,6 +15,7 @@ mod move_leader;
 mod running;
 mod serve;
 mod show;
+mod snapshot;
 mod status;
 mod usage;
 
@@ -62,6 +63,8 @@ enum Command {
     MoveLeader(move_leader::MoveLeaderArgs),
     /// Make a CA and certificates for trials
     Certs(certs::CertsArgs),
+    /// Save snapshots, and begin clusters with them; etcd's too
+    Snapshot(snapshot::SnapshotArgs),
     /// Break a cluster on purpose while clients use it, and judge what they saw
     Drill(drill::DrillArgs),
 }
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
         Command::Certs(args) => certs::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Drill(args) => drill::run(&args),
     };
     match result {

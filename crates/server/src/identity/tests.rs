@@ -90,3 +90,23 @@ fn an_unusable_directory_is_named() {
     let error = Directory::open(&path.join("data"), "n1", "h:1").unwrap_err().to_string();
     assert!(error.contains("cannot create") && error.contains("readable and writable"), "{error}");
 }
+
+#[test]
+fn what_was_restored_is_remembered_and_part_of_what_the_cluster_is() {
+    let home = tempfile::tempdir().unwrap();
+    let mut directory = Directory::open(home.path(), "n1", "h:1").unwrap();
+    directory.restore(Restored { hash: 0xab, token: "token".into(), members: vec![("n1".into(), "h:1".into())] }).unwrap();
+    let identity = directory.identity().clone();
+    drop(directory);
+    let mut directory = Directory::open(home.path(), "n1", "h:1").unwrap();
+    assert_eq!(*directory.identity(), identity);
+    let founder = Founder { name: "n1".into(), address: "h:1".into(), node: identity.node };
+    let empty = Genesis::new("token", [founder]);
+    let seeded = empty.clone().with_seed(Some(0xab));
+    assert_ne!(empty.cluster(), seeded.cluster());
+    assert_ne!(seeded.cluster(), empty.with_seed(Some(0xac)).cluster());
+    directory.settle(identity.node, Membership::of_founder(seeded.clone())).unwrap();
+    drop(directory);
+    let read = Directory::open(home.path(), "n1", "h:1").unwrap().identity().clone();
+    assert_eq!(read.membership.unwrap().genesis, seeded);
+}

@@ -1,7 +1,8 @@
 //! etcd itself, to compare with: one node on loopback.
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use super::eventually;
 
@@ -15,12 +16,26 @@ pub struct Etcd {
 impl Etcd {
     /// Starts the etcd that the variable `ETCD_3_5` names.
     pub fn start() -> Self {
-        let program = super::etcdctl::program("ETCD_3_5");
+        Self::start_in(tempfile::tempdir().expect("a scratch directory"))
+    }
+
+    /// Restores a snapshot, and starts an etcd from it.
+    pub fn restored(snapshot: &Path) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
+        let data_dir = directory.path().join("data");
+        let output = etcdutl(&["snapshot", "restore", text(snapshot), "--data-dir", text(&data_dir)]);
+        assert!(output.status.success(), "etcdutl snapshot restore: {}", String::from_utf8_lossy(&output.stderr));
+        Self::start_in(directory)
+    }
+
+    /// Starts it on the data in this directory, if there is any.
+    fn start_in(directory: tempfile::TempDir) -> Self {
+        let program = super::etcdctl::program("ETCD_3_5");
         let address = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string();
         let (client, peer) = (address(), address());
         let [client_url, peer_url] = [&client, &peer].map(|address| format!("http://{address}"));
-        let data_dir = directory.path().to_str().expect("UTF-8");
+        let data_dir = directory.path().join("data");
+        let data_dir = text(&data_dir);
         let mut command = Command::new(program);
         command.args(["--data-dir", data_dir, "--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
@@ -30,6 +45,16 @@ impl Etcd {
         eventually("etcd listens", || std::net::TcpStream::connect(&client).ok());
         Etcd { process, endpoint: client, _directory: directory }
     }
+}
+
+/// Runs the `etcdutl` that lies beside the etcd.
+pub fn etcdutl(arguments: &[&str]) -> Output {
+    let program = PathBuf::from(super::etcdctl::program("ETCD_3_5")).with_file_name("etcdutl");
+    Command::new(program).args(arguments).output().expect("etcdutl lies beside etcd")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
 }
 
 impl Drop for Etcd {
