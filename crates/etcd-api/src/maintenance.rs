@@ -75,8 +75,7 @@ impl<B: Backend> Maintenance for Api<B> {
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
         let at = Revision(request.into_inner().revision);
-        let Hash { revision, compact_revision, hashed, hash } =
-            self.long_read(move |backend, wanted| backend.hash_kv(at, wanted)).await?;
+        let Hash { revision, compact_revision, hashed, hash } = self.long_read(move |backend, wanted| backend.hash_kv(at, wanted)).await?;
         let header = Some(self.header(revision));
         Ok(Response::new(pb::HashKvResponse { header, hash, compact_revision: compact_revision.0, hash_revision: hashed.0 }))
     }

@@ -178,8 +178,14 @@ impl Directory {
         let lock = lock(path)?;
         let Some(identity) = read(path)? else {
             refuse_orphaned_data(path)?;
-            let identity =
-                Identity { node: NodeId(random()), nonce: random(), name: name.to_owned(), address: address.to_owned(), restored: None, membership: None };
+            let identity = Identity {
+                node: NodeId(random()),
+                nonce: random(),
+                name: name.to_owned(),
+                address: address.to_owned(),
+                restored: None,
+                membership: None,
+            };
             write(path, &identity)?;
             return Ok(Directory { path: path.to_owned(), identity, _lock: lock });
         };

@@ -256,11 +256,8 @@ fn open_store(
     let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
     // Joiners too: a log replayed from its first entry must begin with the state that it began with.
     let bootstrap = start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() };
-    let tables = TablesOptions {
-        memtable_bytes: options.memtable_bytes,
-        cache_bytes: options.block_cache_bytes,
-        ..TablesOptions::default()
-    };
+    let tables =
+        TablesOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.block_cache_bytes, ..TablesOptions::default() };
     if let Some(seed) = membership.genesis.seed().filter(|_| bootstrap.configuration.is_voter(id)) {
         steadfast_node::seed::found(&disk, tables.clone(), &bootstrap, seed).map_err(|error| failed(&error))?;
     }

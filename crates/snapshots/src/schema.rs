@@ -103,14 +103,9 @@ pub(crate) fn decode_revision_key(key: &[u8]) -> Option<(Revision, u32, bool)> {
 pub(crate) fn encode_write(write: Write) -> (Vec<u8>, Vec<u8>) {
     let mut key = revision_key(write.revision, write.sub);
     let message = match write.change {
-        Change::Put(KeyValue { key, create_revision, mod_revision, version, value, lease }) => KeyValueMessage {
-            key,
-            create_revision: create_revision.0,
-            mod_revision: mod_revision.0,
-            version,
-            value,
-            lease: lease.0,
-        },
+        Change::Put(KeyValue { key, create_revision, mod_revision, version, value, lease }) => {
+            KeyValueMessage { key, create_revision: create_revision.0, mod_revision: mod_revision.0, version, value, lease: lease.0 }
+        }
         Change::Delete(deleted) => {
             key.push(DELETE);
             KeyValueMessage { key: deleted, ..KeyValueMessage::default() }

@@ -17,7 +17,9 @@ use crate::command::{Command, CommandError, Member, Outcome, Proposal};
 use crate::event::Event;
 use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
 use crate::reader::{StateReader, Visible};
-use crate::rows::{FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta};
+use crate::rows::{
+    FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta,
+};
 use crate::seed::{FOUNDED, SEEDED};
 use crate::transition::Transition;
 

@@ -179,7 +179,11 @@ async fn hashes_are_etcds() {
         assert_eq!(ours.revision().await, revision);
         let middle = (revision + compact.max(1)) / 2;
         for at in [0, -1, 1, 2, compact - 1, compact, compact + 1, middle, revision - 1, revision, revision + 1] {
-            assert_eq!(ours.hash_kv(at).await, theirs.hash_kv(at).await, "round {seed}: revision {at}, compacted {compact}, now {revision}");
+            assert_eq!(
+                ours.hash_kv(at).await,
+                theirs.hash_kv(at).await,
+                "round {seed}: revision {at}, compacted {compact}, now {revision}"
+            );
             compared += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! Directories that begin with a state, and those that should.
 
-use steadfast_state::reader::{Change, Write};
 use steadfast_state::command::{KeyValue, Member};
+use steadfast_state::reader::{Change, Write};
 use steadfast_state::seed::{FOUNDED, Seed, SeedError, SeedOptions, Seeded};
 use steadfast_storage::disk::MemoryDisk;
 use steadfast_types::time::Duration;

@@ -48,13 +48,8 @@ fn assert_same(ours: &StateReader<Reader>, theirs: &StateReader<Reader>) {
     for revision in compact.0.max(1)..=ours.revision().0 {
         assert_eq!(keys(ours, Revision(revision)), keys(theirs, Revision(revision)), "revision {revision}");
     }
-    let request = HistoryRequest {
-        from: Revision(compact.0 + 1),
-        to: ours.revision(),
-        max_events: usize::MAX,
-        max_bytes: usize::MAX,
-        prev_kv: true,
-    };
+    let request =
+        HistoryRequest { from: Revision(compact.0 + 1), to: ours.revision(), max_events: usize::MAX, max_bytes: usize::MAX, prev_kv: true };
     assert_eq!(ours.history(&request, &mut |_| true), theirs.history(&request, &mut |_| true));
     assert_eq!(ours.leases(), theirs.leases());
     for (lease, _) in ours.leases().unwrap() {

@@ -79,6 +79,8 @@ pub(super) fn run(args: &RestoreArgs) -> Result<()> {
         seeded.compact.0.max(0),
         seeded.hash,
     ))?;
-    show::print("Restore the same file with the same arguments on every node of the list (the state's name must be the same), then start them.")?;
+    show::print(
+        "Restore the same file with the same arguments on every node of the list (the state's name must be the same), then start them.",
+    )?;
     Ok(())
 }

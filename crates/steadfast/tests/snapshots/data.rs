@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use steadfast_etcd_api::proto::etcdserverpb as pb;
-use steadfast_etcd_api::proto::mvccpb::KeyValue;
 use pb::kv_client::KvClient;
 use pb::lease_client::LeaseClient;
 use pb::maintenance_client::MaintenanceClient;
 use pb::request_op::Request;
 use pb::watch_client::WatchClient;
+use steadfast_etcd_api::proto::etcdserverpb as pb;
+use steadfast_etcd_api::proto::mvccpb::KeyValue;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 

@@ -103,10 +103,15 @@ impl Nodes {
     /// Waits until one of them ends; what it said.
     pub(crate) fn await_any_end(&mut self) -> String {
         let ended = eventually("the end of a node", || {
-            let ended = |process: &mut Option<Child>| process.as_mut().is_some_and(|process| process.try_wait().expect("a child").is_some());
+            let ended =
+                |process: &mut Option<Child>| process.as_mut().is_some_and(|process| process.try_wait().expect("a child").is_some());
             self.processes.iter_mut().position(ended)
         });
-        (0..self.len()).filter(|at| self.processes[*at].is_some() && *at != ended).collect::<Vec<_>>().into_iter().for_each(|at| self.kill(at));
+        (0..self.len())
+            .filter(|at| self.processes[*at].is_some() && *at != ended)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|at| self.kill(at));
         self.processes[ended] = None;
         fs::read_to_string(self.log(ended)).expect("a log")
     }
