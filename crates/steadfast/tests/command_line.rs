@@ -56,7 +56,7 @@ fn scratch() -> tempfile::TempDir {
 #[test]
 fn every_command_teaches_with_examples() {
     let text = help(&["--help"]);
-    for command in ["dev", "serve", "status", "kv", "member", "move-leader"] {
+    for command in ["dev", "serve", "status", "kv", "member", "move-leader", "snapshot"] {
         assert!(text.contains(&format!("\n  {command} ")), "{command} is not in:\n{text}");
     }
     let commands: [&[&str]; 9] = [
