@@ -205,3 +205,34 @@ async fn ask_until_answered(intent: Arc<Intent>, link: Link, name: String, addre
         sleep(ASK_AGAIN.saturating_sub(begin.elapsed())).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Restored;
+
+    fn intent(name: &str, node: u64, seed: Option<u64>) -> Intent {
+        let list = [("n1".to_owned(), "h:1".to_owned()), ("n2".to_owned(), "h:2".to_owned())];
+        let restored = seed.map(|hash| Restored { hash, token: "token".to_owned(), members: list.to_vec() });
+        let identity =
+            Identity { node: NodeId(node), nonce: 1, name: name.to_owned(), address: "h:1".to_owned(), restored, membership: None };
+        Intent::new(&identity, "token", &list)
+    }
+
+    #[test]
+    fn nodes_form_only_with_such_as_begin_with_the_same_state() {
+        for (own, other) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
+            let refusal = intent("n1", 1, own).agree("n2", "h:2", &intent("n2", 2, other)).expect_err("another state").to_string();
+            assert!(refusal.contains("restored state"), "{refusal}");
+            let founders = [(1, "n1", "h:1"), (2, "n2", "h:2")];
+            let founder = |(node, name, address): (u64, &str, &str)| Founder {
+                name: name.to_owned(),
+                address: address.to_owned(),
+                node: NodeId(node),
+            };
+            let genesis = Genesis::new("token", founders.map(founder)).with_seed(other);
+            assert!(intent("n1", 1, own).find_place("h:2", genesis).is_err());
+        }
+        assert_eq!(intent("n1", 1, Some(1)).agree("n2", "h:2", &intent("n2", 2, Some(1))).ok(), Some(NodeId(2)));
+    }
+}
