@@ -8,7 +8,7 @@ use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Instant, LogIndex, NodeId, Revision};
 
 use super::*;
-use crate::Node;
+use crate::{AutoCompaction, Node};
 use crate::start::{Opened, Options, open};
 
 const WRITES: i64 = 5000;
@@ -49,6 +49,7 @@ fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
         append_bytes: 1 << 20,
         recent_entry_bytes: 1 << 20,
         log_retention_bytes: 4096,
+        auto_compaction: AutoCompaction::Off,
         log: LogOptions::default(),
         tables: small(),
         events: false,
