@@ -11,6 +11,8 @@ use steadfast_types::{LeaseId, NodeId, Revision, limits};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::Status;
 
+use crate::auth::Credentials;
+use crate::auth::passwords::Passwords;
 use crate::backend::{Backend, Refusal};
 use crate::errors;
 use crate::proto::etcdserverpb::ResponseHeader;
@@ -26,6 +28,7 @@ struct Shared<B> {
     backend: B,
     lease_ids: LeaseIds,
     long_reads: Arc<Semaphore>,
+    passwords: Passwords,
 }
 
 impl<B> Clone for Api<B> {
@@ -44,13 +47,17 @@ pub(crate) enum Learners {
 }
 
 impl<B: Backend> Api<B> {
-    pub(crate) fn new(backend: B) -> Self {
+    pub(crate) fn new(backend: B, bcrypt_cost: u32) -> Self {
         let long_reads = Arc::new(Semaphore::new(limits::LONG_READS));
-        Api(Arc::new(Shared { backend, lease_ids: LeaseIds::default(), long_reads }))
+        Api(Arc::new(Shared { backend, lease_ids: LeaseIds::default(), long_reads, passwords: Passwords::new(bcrypt_cost) }))
     }
 
     pub(crate) fn backend(&self) -> &B {
         &self.0.backend
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.0.passwords
     }
 
     /// Whether this member serves a request with these headers now.
@@ -69,12 +76,12 @@ impl<B: Backend> Api<B> {
         if self.backend().is_learner() { Err(Refusal::Learner.into()) } else { Ok(()) }
     }
 
-    /// Replicates a command that came as a message of `size` bytes, and waits for its outcome.
-    pub(crate) async fn propose(&self, command: Command, size: usize) -> Result<(Revision, Outcome), Status> {
+    /// Replicates a command of this caller that came as a message of `size` bytes, and waits for its outcome.
+    pub(crate) async fn propose(&self, who: &Credentials, command: Command, size: usize) -> Result<(Revision, Outcome), Status> {
         if size > limits::REQUEST_BYTES {
             return Err(Refusal::RequestTooLarge.into());
         }
-        let response = self.backend().propose(command).await?;
+        let response = self.propose_as(who, command).await?;
         Ok((response.revision, response.result.map_err(errors::command)?))
     }
 

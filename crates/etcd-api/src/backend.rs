@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
 pub use steadfast_state::{Event, EventKind, Response};
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
@@ -67,6 +68,21 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the tables are damaged.
     fn members(&self) -> Result<Vec<Member>, CommandError>;
+
+    /// Whether requests are checked, as of the local state. Asked for each read: an atomic load.
+    fn is_auth_enabled(&self) -> bool;
+
+    /// Users and roles, from the local state; the same `Arc` while they are the same.
+    ///
+    /// # Errors
+    /// If the node has no state now.
+    fn auth(&self) -> Result<Arc<Auth>, CommandError>;
+
+    /// Whose token this is, as far as this node knows. That it is asked counts as a use of the token.
+    fn bearer(&self, token: &str) -> Bearer;
+
+    /// Gives out a token to a caller whose password was compared at the caller's auth revision; with the revision for the header.
+    fn issue_token(&self, caller: Caller) -> impl Future<Output = Result<(Revision, String), TokenRefusal>> + Send;
 
     /// Who this node is. Constant for a process life.
     fn identity(&self) -> Identity;
@@ -156,6 +172,48 @@ pub struct WatchCreate {
     pub fragment: bool,
     /// Tell the revision from time to time if there are no events.
     pub progress_notify: bool,
+    /// Who wants it. Whether they may is for the backend to find out, now and whenever rights change: a watcher whose user may no longer read
+    /// its keys ends.
+    pub asker: Asker,
+}
+
+/// Who opens a watch; the same for all of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Asker {
+    /// It was not said.
+    #[default]
+    Nobody,
+    /// This user.
+    User(Arc<str>),
+    /// Somebody with a token that is none: gets no watcher.
+    Refused,
+}
+
+/// Whose a token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bearer {
+    /// This user's, with all rights of now.
+    User(Arc<str>),
+    /// This caller's: the token says itself at which auth revision it was given out.
+    Caller(Caller),
+    /// It is not known here, but may be by a node that is ahead.
+    Unknown,
+    /// It is no token, or one that has ended.
+    Nobody,
+}
+
+/// Why no token is given out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    /// As any request.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The state machine refused it.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// This node can't sign tokens.
+    #[error("{0}")]
+    Unsigned(String),
 }
 
 /// What a watcher gets at once.

@@ -5,12 +5,14 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::stream::{self, Stream};
+use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, KeyValue, Outcome, Range};
 use steadfast_state::line;
 use steadfast_types::Revision;
 use tonic::{Request, Response, Status};
 
 use crate::api::{Api, Learners};
+use crate::auth::{Credentials, Reading};
 use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _};
 use crate::proto::v3electionpb as pb;
 use crate::{convert, errors, turns};
@@ -21,21 +23,23 @@ type Seen = (Bytes, Revision);
 
 impl<B: Backend> Api<B> {
     /// Does something with a leader's key, if it is the leader's still.
-    async fn as_leader(&self, command: Command) -> Result<Option<Revision>, Status> {
-        match self.propose(command, 0).await? {
+    async fn as_leader(&self, who: &Credentials, command: Command) -> Result<Option<Revision>, Status> {
+        match self.propose(who, command, 0).await.map_err(errors::without_code)? {
             (revision, Outcome::Txn(result)) => Ok(result.succeeded.then_some(revision)),
             _ => Err(errors::unexpected_outcome()),
         }
     }
 
     /// Who leads, as of the newest revision.
-    async fn head(&self, name: &Bytes) -> Result<(Revision, Option<KeyValue>), Status> {
+    async fn head(&self, who: &Credentials, name: &Bytes) -> Result<(Revision, Option<KeyValue>), Status> {
         self.backend().linearize().await?;
-        self.head_here(line::head(name)).await
+        self.head_here(who, line::head(name)).await
     }
 
-    async fn head_here(&self, head: Range) -> Result<(Revision, Option<KeyValue>), Status> {
-        let (revision, result) = self.read(move |backend| backend.range(&head)).await?.map_err(errors::command)?;
+    async fn head_here(&self, who: &Credentials, head: Range) -> Result<(Revision, Option<KeyValue>), Status> {
+        let keys = head.keys.clone();
+        let permit = |auth: &Auth, caller: Option<&Caller>| auth.permit_read(caller, &keys);
+        let (revision, result) = self.read_as(who, permit, Reading::Long, move |backend| backend.range(&head)).await?;
         Ok((revision, result.kvs.into_iter().next()))
     }
 
@@ -52,6 +56,7 @@ fn leader(leader: Option<pb::LeaderKey>) -> Result<pb::LeaderKey, Status> {
 /// The leaders of a name, from now on.
 struct Observation<B: Backend> {
     api: Api<B>,
+    who: Credentials,
     name: Bytes,
     deliveries: B::WatchDeliveries,
     /// Keeps the stream open.
@@ -62,13 +67,15 @@ struct Observation<B: Backend> {
 }
 
 impl<B: Backend> Observation<B> {
-    async fn begin(api: Api<B>, name: Bytes) -> Result<Self, Status> {
-        let (revision, found) = api.head(&name).await?;
+    async fn begin(api: Api<B>, who: Credentials, name: Bytes) -> Result<Self, Status> {
+        let (revision, found) = api.head(&who, &name).await?;
+        let asker = api.asker(&who).await;
         let (mut commands, deliveries) = api.backend().watch_stream();
-        let create = WatchCreate { keys: line::head(&name).keys, start_revision: Revision(revision.0 + 1), ..WatchCreate::default() };
+        let (keys, start_revision) = (line::head(&name).keys, Revision(revision.0 + 1));
+        let create = WatchCreate { keys, start_revision, asker, ..WatchCreate::default() };
         commands.send(WatchCommand::Create(create)).await?;
         let first = found.map(|leader| (revision, leader));
-        Ok(Observation { api, name, deliveries, _commands: commands, last: None, first })
+        Ok(Observation { api, who, name, deliveries, _commands: commands, last: None, first })
     }
 
     /// The next leader, or the next thing that it says.
@@ -96,7 +103,7 @@ impl<B: Backend> Observation<B> {
                 return Err(errors::etcd(tonic::Code::OutOfRange, "mvcc: required revision has been compacted"));
             }
             if !delivery.events.is_empty() {
-                let (revision, head) = self.api.head_here(line::head(&self.name)).await?;
+                let (revision, head) = self.api.head_here(&self.who, line::head(&self.name)).await?;
                 return Ok(head.map(|head| (revision, head)));
             }
         }
@@ -107,24 +114,27 @@ impl<B: Backend> Observation<B> {
 impl<B: Backend> Election for Api<B> {
     async fn campaign(&self, request: Request<pb::CampaignRequest>) -> Result<Response<pb::CampaignResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let who = Credentials::of(&request);
         let pb::CampaignRequest { name, lease, value } = request.into_inner();
-        let given = self.await_turn(&name, lease, value).await.map_err(errors::without_code)?;
+        let given = self.await_turn(who, &name, lease, value).await.map_err(errors::without_code)?;
         let leader = pb::LeaderKey { name, key: given.key, rev: given.token.0, lease: given.lease.0 };
         Ok(Response::new(pb::CampaignResponse { header: Some(self.header(given.stood)), leader: Some(leader) }))
     }
 
     async fn proclaim(&self, request: Request<pb::ProclaimRequest>) -> Result<Response<pb::ProclaimResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let who = Credentials::of(&request);
         let request = request.into_inner();
         let leader = leader(request.leader)?;
         let proclaim = line::proclaim(&leader.key, Revision(leader.rev), request.value);
-        let revision = self.as_leader(Command::Txn(proclaim)).await?.ok_or_else(|| Status::unknown("election: not leader"))?;
+        let revision = self.as_leader(&who, Command::Txn(proclaim)).await?.ok_or_else(|| Status::unknown("election: not leader"))?;
         Ok(Response::new(pb::ProclaimResponse { header: Some(self.header(revision)) }))
     }
 
     async fn leader(&self, request: Request<pb::LeaderRequest>) -> Result<Response<pb::LeaderResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
-        let (revision, head) = self.head(&request.into_inner().name).await?;
+        let who = Credentials::of(&request);
+        let (revision, head) = self.head(&who, &request.into_inner().name).await.map_err(errors::without_code)?;
         let head = head.ok_or_else(|| Status::unknown("election: no leader"))?;
         Ok(Response::new(self.leader_response(revision, head)))
     }
@@ -133,15 +143,17 @@ impl<B: Backend> Election for Api<B> {
 
     async fn observe(&self, request: Request<pb::LeaderRequest>) -> Result<Response<Self::ObserveStream>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
-        let observation = Observation::begin(self.clone(), request.into_inner().name).await?;
+        let who = Credentials::of(&request);
+        let observation = Observation::begin(self.clone(), who, request.into_inner().name).await?;
         let next = async |mut observation: Observation<B>| Ok(Some((observation.next().await?, observation)));
         Ok(Response::new(Box::pin(stream::try_unfold(observation, next))))
     }
 
     async fn resign(&self, request: Request<pb::ResignRequest>) -> Result<Response<pb::ResignResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        let who = Credentials::of(&request);
         let leader = leader(request.into_inner().leader)?;
-        let revision = self.as_leader(line::leave(&leader.key, Revision(leader.rev))).await?;
+        let revision = self.as_leader(&who, line::leave(&leader.key, Revision(leader.rev))).await?;
         // Who leads no more has nothing to give up.
         let revision = revision.unwrap_or_else(|| self.backend().revision());
         Ok(Response::new(pb::ResignResponse { header: Some(self.header(revision)) }))

@@ -1,5 +1,6 @@
 //! Every error a client can see, with etcd's code and etcd's text: clients tell errors apart by the text.
 
+use steadfast_state::auth::AuthError;
 use steadfast_state::command::CommandError;
 use steadfast_state::kv::check::CheckError;
 use tonic::{Code, Status};
@@ -85,8 +86,33 @@ pub(crate) fn command(error: CommandError) -> Status {
         | CommandError::MemberNotLearner
         | CommandError::MemberClaimed => Code::FailedPrecondition,
         CommandError::KeyNotFound => Code::InvalidArgument,
+        CommandError::Auth(error) => return auth(error),
         // About this member alone: a client's library goes on to the next one.
         CommandError::Tables(_) => return etcd(Code::Unavailable, format_args!("this member's tables are damaged: {error}")),
+    };
+    etcd(code, error)
+}
+
+/// The status of what was refused for who asks, or of a change of users and roles that makes no sense.
+fn auth(error: AuthError) -> Status {
+    let code = match error {
+        AuthError::RootUserMissing
+        | AuthError::RootRoleMissing
+        | AuthError::UserExists
+        | AuthError::UserNotFound
+        | AuthError::RoleExists
+        | AuthError::RoleNotFound
+        | AuthError::RoleNotGranted
+        | AuthError::PermissionNotGranted
+        | AuthError::NotEnabled => Code::FailedPrecondition,
+        AuthError::UserEmpty
+        | AuthError::RoleEmpty
+        | AuthError::Failed
+        | AuthError::PermissionNotGiven
+        | AuthError::OldRevision
+        | AuthError::InvalidManagement => Code::InvalidArgument,
+        AuthError::PermissionDenied => Code::PermissionDenied,
+        AuthError::NoPasswordUser => return Status::unknown(format!("auth: {error}")),
     };
     etcd(code, error)
 }
@@ -94,7 +120,9 @@ pub(crate) fn command(error: CommandError) -> Status {
 /// An error of the Lock and Election services: etcd has texts for what the request got wrong there, and no codes.
 pub(crate) fn without_code(status: Status) -> Status {
     match status.code() {
-        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition => Status::unknown(status.message()),
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
+            Status::unknown(status.message())
+        }
         _ => status,
     }
 }

@@ -1,11 +1,15 @@
 //! The KV service: ranges are read from the local state (after a read round, unless serializable), everything else is replicated.
 
-use steadfast_state::command::{Command, Outcome};
+use std::sync::Arc;
+
+use steadfast_state::auth::{Auth, Caller};
+use steadfast_state::command::{Command, Outcome, Txn, TxnResult};
 use steadfast_state::kv::check;
 use steadfast_types::Revision;
 use tonic::Status;
 
 use crate::api::Api;
+use crate::auth::{Credentials, Reading};
 use crate::backend::Backend;
 use crate::convert;
 use crate::errors::{self, Invalid};
@@ -13,7 +17,7 @@ use crate::proto::etcdserverpb as pb;
 use pb::request_op::Request;
 
 impl<B: Backend> Api<B> {
-    pub(crate) async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
+    pub(crate) async fn range(&self, who: &Credentials, request: pb::RangeRequest) -> Result<pb::RangeResponse, Status> {
         let serializable = request.serializable;
         let range = convert::range(request)?;
         check::range(&range).map_err(Invalid::Check)?;
@@ -21,44 +25,46 @@ impl<B: Backend> Api<B> {
             self.refuse_learner()?;
             self.backend().linearize().await?;
         }
-        // One key is a look-up; a span may be any number of them.
-        let read = if range.keys.range_end.is_empty() {
-            self.backend().range(&range)
-        } else {
-            self.read(move |backend| backend.range(&range)).await?
-        };
-        let (revision, result) = read.map_err(errors::command)?;
+        let reading = if range.keys.is_single() { Reading::Quick } else { Reading::Long };
+        let keys = range.keys.clone();
+        let permit = |auth: &Auth, caller: Option<&Caller>| auth.permit_read(caller, &keys);
+        let (revision, result) = self.read_as(who, permit, reading, move |backend| backend.range(&range)).await?;
         Ok(convert::range_response(self.header(revision), result))
     }
 
-    pub(crate) async fn put(&self, request: pb::PutRequest, size: usize) -> Result<pb::PutResponse, Status> {
+    pub(crate) async fn put(&self, who: &Credentials, request: pb::PutRequest, size: usize) -> Result<pb::PutResponse, Status> {
         self.refuse_learner()?;
         let put = convert::put(request);
         check::put(&put).map_err(Invalid::Check)?;
-        let (revision, Outcome::Put { prev_kv }) = self.propose(Command::Put(put), size).await? else {
+        let (revision, Outcome::Put { prev_kv }) = self.propose(who, Command::Put(put), size).await? else {
             return Err(errors::unexpected_outcome());
         };
         Ok(pb::PutResponse { header: Some(self.header(revision)), prev_kv: prev_kv.map(convert::key_value) })
     }
 
-    pub(crate) async fn delete_range(&self, request: pb::DeleteRangeRequest, size: usize) -> Result<pb::DeleteRangeResponse, Status> {
+    pub(crate) async fn delete_range(
+        &self,
+        who: &Credentials,
+        request: pb::DeleteRangeRequest,
+        size: usize,
+    ) -> Result<pb::DeleteRangeResponse, Status> {
         self.refuse_learner()?;
         let delete = convert::delete_range(request);
         check::delete_range(&delete).map_err(Invalid::Check)?;
-        let (revision, Outcome::Deleted { deleted, prev_kvs }) = self.propose(Command::DeleteRange(delete), size).await? else {
+        let (revision, Outcome::Deleted { deleted, prev_kvs }) = self.propose(who, Command::DeleteRange(delete), size).await? else {
             return Err(errors::unexpected_outcome());
         };
         Ok(pb::DeleteRangeResponse { header: Some(self.header(revision)), deleted, prev_kvs: convert::key_values(prev_kvs) })
     }
 
-    pub(crate) async fn txn(&self, request: pb::TxnRequest, size: usize) -> Result<pb::TxnResponse, Status> {
+    pub(crate) async fn txn(&self, who: &Credentials, request: pb::TxnRequest, size: usize) -> Result<pb::TxnResponse, Status> {
         self.refuse_learner()?;
         let reads = Reads::of(&request);
         let txn = convert::txn(request)?;
         check::txn(&txn).map_err(Invalid::Check)?;
         let (revision, result) = match reads {
             Reads::No => {
-                let (revision, Outcome::Txn(result)) = self.propose(Command::Txn(txn), size).await? else {
+                let (revision, Outcome::Txn(result)) = self.propose(who, Command::Txn(txn), size).await? else {
                     return Err(errors::unexpected_outcome());
                 };
                 (revision, result)
@@ -67,16 +73,29 @@ impl<B: Backend> Api<B> {
                 if reads == Reads::Linearizable {
                     self.backend().linearize().await?;
                 }
-                self.read(move |backend| backend.read_txn(&txn)).await?.map_err(errors::command)?
+                self.read_txn(who, txn).await?
             }
         };
         Ok(convert::txn_response(self.header(revision), result))
     }
 
+    /// Answers a transaction that writes nothing, from the local state.
+    pub(crate) async fn read_txn(&self, who: &Credentials, txn: Txn) -> Result<(Revision, TxnResult), Status> {
+        let txn = Arc::new(txn);
+        let read = txn.clone();
+        let permit = |auth: &Auth, caller: Option<&Caller>| auth.permit_read_txn(caller, &txn);
+        self.read_as(who, permit, Reading::Long, move |backend| backend.read_txn(&read)).await
+    }
+
     /// Whether old revisions are gone from the disk when this answers (`physical`) is the tables' affair; they can't be read any more.
-    pub(crate) async fn compact(&self, request: pb::CompactionRequest, size: usize) -> Result<pb::CompactionResponse, Status> {
+    pub(crate) async fn compact(
+        &self,
+        who: &Credentials,
+        request: pb::CompactionRequest,
+        size: usize,
+    ) -> Result<pb::CompactionResponse, Status> {
         self.refuse_learner()?;
-        let (revision, _) = self.propose(Command::Compact { revision: Revision(request.revision) }, size).await?;
+        let (revision, _) = self.propose(who, Command::Compact { revision: Revision(request.revision) }, size).await?;
         Ok(pb::CompactionResponse { header: Some(self.header(revision)) })
     }
 }

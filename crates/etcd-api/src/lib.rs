@@ -27,12 +27,19 @@
 //! Each wait for a lock or an election is a task with two watchers; they count against `limits::WATCHERS`.
 //! Snapshots and hashes go on threads of their own, `limits::LONG_READS` at a time; further ones are refused.
 //!
+//! # Who asks
+//!
+//! Once authentication is enabled, a request says who asks by a token in its metadata (`token`, or `authorization` from the JSON gateway), or
+//! by its client's certificate: whoever terminates TLS sets [`ClientName`] as an extension of the requests. Commands are checked when they
+//! are applied, reads when they are read, watches when they begin and whenever rights change.
+//!
 //! # Left out
 //!
-//! Users and roles, and alarms: their calls answer `Unimplemented`.
+//! Alarms: their calls answer `Unimplemented`.
 #![warn(missing_docs)]
 
 mod api;
+mod auth;
 pub mod backend;
 mod body;
 mod client_name;

@@ -1,9 +1,11 @@
 //! The Maintenance service: status, leadership, snapshots and hashes. What is not offered says so.
 
+use steadfast_state::auth::{Auth, Caller};
 use steadfast_types::{NodeId, Revision};
 use tonic::{Request, Response, Status};
 
 use crate::api::{Api, Learners};
+use crate::auth::Credentials;
 use crate::backend::{Backend, Hash, NodeStatus};
 use crate::proto::etcdserverpb as pb;
 use crate::{errors, snapshot};
@@ -45,6 +47,10 @@ impl<B: Backend> Maintenance for Api<B> {
     /// Steadfast raises no alarms: a full quota refuses by itself, and ends by itself when there is room again.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        // etcd 3.5.1 lets anybody; later ones ask, as here.
+        let is_look = request.get_ref().action() == AlarmAction::Get;
+        let permit = |auth: &Auth, caller: Option<&Caller>| if is_look { Ok(()) } else { auth.permit_admin(caller) };
+        self.permit(&Credentials::of(&request), permit).await?;
         match AlarmAction::try_from(request.into_inner().action) {
             Ok(AlarmAction::Get | AlarmAction::Deactivate) => {
                 Ok(Response::new(pb::AlarmResponse { header: Some(self.header(self.backend().revision())), alarms: Vec::new() }))
@@ -62,18 +68,21 @@ impl<B: Backend> Maintenance for Api<B> {
     /// Space comes back by itself, in small steps; this makes it come sooner, and stops nothing.
     async fn defragment(&self, request: Request<pb::DefragmentRequest>) -> Result<Response<pb::DefragmentResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        self.permit_admin(&Credentials::of(&request)).await?;
         self.backend().reclaim().await?;
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
     async fn hash(&self, request: Request<pb::HashRequest>) -> Result<Response<pb::HashResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        self.permit_admin(&Credentials::of(&request)).await?;
         let Hash { revision, hash, .. } = self.long_read(|backend, wanted| backend.hash(wanted)).await?;
         Ok(Response::new(pb::HashResponse { header: Some(self.header(revision)), hash }))
     }
 
     async fn hash_kv(&self, request: Request<pb::HashKvRequest>) -> Result<Response<pb::HashKvResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        self.permit_admin(&Credentials::of(&request)).await?;
         let at = Revision(request.into_inner().revision);
         let Hash { revision, compact_revision, hashed, hash } = self.long_read(move |backend, wanted| backend.hash_kv(at, wanted)).await?;
         let header = Some(self.header(revision));
@@ -84,16 +93,20 @@ impl<B: Backend> Maintenance for Api<B> {
 
     async fn snapshot(&self, request: Request<pb::SnapshotRequest>) -> Result<Response<Self::SnapshotStream>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Serve)?;
+        self.permit_admin(&Credentials::of(&request)).await?;
         Ok(Response::new(snapshot::stream(self.backend().clone(), self.begin_long_read()?)))
     }
 
     async fn move_leader(&self, request: Request<pb::MoveLeaderRequest>) -> Result<Response<pb::MoveLeaderResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
+        self.backend().linearize().await?;
+        self.permit_admin(&Credentials::of(&request)).await?;
         self.backend().move_leader(NodeId(request.into_inner().target_id)).await?;
         Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
-    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
+    async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.permit_admin(&Credentials::of(&request)).await?;
         Err(errors::not_offered("Downgrade is not offered"))
     }
 }

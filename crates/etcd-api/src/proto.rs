@@ -8,6 +8,11 @@ pub mod mvccpb {
     tonic::include_proto!("mvccpb");
 }
 
+/// Users, roles, permissions.
+pub mod authpb {
+    tonic::include_proto!("authpb");
+}
+
 /// The etcd v3 services.
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");

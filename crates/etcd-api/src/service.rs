@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 use steadfast_types::limits;
@@ -17,12 +18,14 @@ use tonic_health::pb::health_server::HealthServer;
 use tower_service::Service;
 
 use crate::api::{Api, Learners};
+use crate::auth::Credentials;
 use crate::backend::Backend;
 use crate::body::ResponseBody;
 use crate::gateway;
 use crate::probes;
 use crate::proto;
 use crate::unary::unary;
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
@@ -51,9 +54,9 @@ impl<B> Clone for EtcdService<B> {
 }
 
 impl<B: Backend> EtcdService<B> {
-    /// The services over `backend`, and `http` beside what is served without gRPC in any case.
-    pub fn new(backend: B, http: axum::Router) -> Self {
-        let api = Api::new(backend);
+    /// The services over `backend`, and `http` beside what is served without gRPC in any case. `bcrypt_cost`: of new passwords' hashes, 4 to 31.
+    pub fn new(backend: B, http: axum::Router, bcrypt_cost: u32) -> Self {
+        let api = Api::new(backend, bcrypt_cost);
         let http = http.merge(probes::routes(&api)).with_state(());
         EtcdService { grpc: routes(&api).prepare(), gateway: Arc::new(gateway::Routes::new()), http, api }
     }
@@ -64,6 +67,7 @@ fn routes<B: Backend>(api: &Api<B>) -> Routes {
     Routes::from(axum::Router::new().fallback(unknown_service))
         .add_service(WatchServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(LeaseServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
+        .add_service(AuthServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(LockServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
         .add_service(ElectionServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(ClusterServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
@@ -111,22 +115,23 @@ fn kv_call(path: &str) -> Option<KvCall> {
 }
 
 impl<B: Backend> Api<B> {
-    async fn serve_kv<R>(self, call: KvCall, headers: HeaderMap, body: R) -> Response<ResponseBody>
+    async fn serve_kv<R>(self, call: KvCall, parts: Parts, body: R) -> Response<ResponseBody>
     where
         R: Body<Data = Bytes> + Send + 'static,
         R::Error: Into<BoxError>,
     {
         // A learner answers serializable ranges; whether it is one shows only in the message.
-        if let Err(status) = self.admit(&headers, Learners::Serve) {
+        if let Err(status) = self.admit(&parts.headers, Learners::Serve) {
             return status.into_http();
         }
-        drop(headers);
+        let who = &Credentials::from_parts(&parts.headers, &parts.extensions);
+        drop(parts);
         match call {
-            KvCall::Range => unary(body, |request, _| self.range(request)).await,
-            KvCall::Put => unary(body, |request, size| self.put(request, size)).await,
-            KvCall::DeleteRange => unary(body, |request, size| self.delete_range(request, size)).await,
-            KvCall::Txn => unary(body, |request, size| self.txn(request, size)).await,
-            KvCall::Compact => unary(body, |request, size| self.compact(request, size)).await,
+            KvCall::Range => unary(body, |request, _| self.range(who, request)).await,
+            KvCall::Put => unary(body, |request, size| self.put(who, request, size)).await,
+            KvCall::DeleteRange => unary(body, |request, size| self.delete_range(who, request, size)).await,
+            KvCall::Txn => unary(body, |request, size| self.txn(who, request, size)).await,
+            KvCall::Compact => unary(body, |request, size| self.compact(who, request, size)).await,
             KvCall::Unknown => Status::unimplemented("unknown method for service etcdserverpb.KV").into_http(),
         }
     }
@@ -161,7 +166,7 @@ where
         }
         if let Some(call) = kv_call(request.uri().path()) {
             let (parts, body) = request.into_parts();
-            let answer = self.api.clone().serve_kv(call, parts.headers, body);
+            let answer = self.api.clone().serve_kv(call, parts, body);
             return Box::pin(async { Ok(answer.await) });
         }
         let answer = Service::call(&mut self.grpc, request);

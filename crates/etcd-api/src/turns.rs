@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tonic::Status;
 
 use crate::api::Api;
+use crate::auth::Credentials;
 use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _, WatchDelivery};
 use crate::errors;
 
@@ -37,36 +38,40 @@ pub(crate) struct Given {
 
 impl<B: Backend> Api<B> {
     /// Waits in the line of `name`, under a lease of its own if `lease` is 0.
-    pub(crate) async fn await_turn(&self, name: &[u8], lease: i64, value: Bytes) -> Result<Given, Status> {
+    pub(crate) async fn await_turn(&self, who: Credentials, name: &[u8], lease: i64, value: Bytes) -> Result<Given, Status> {
         let lease = match lease {
-            0 => self.grant_default_lease().await?,
+            0 => self.grant_default_lease(&who).await?,
             lease => LeaseId(lease),
         };
         let (_here, gone) = oneshot::channel();
-        let wait = Wait { api: self.clone(), waiter: Waiter::new(name, lease, value.clone()), value, lease, stood: Revision(0), gone };
+        let waiter = Waiter::new(name, lease, value.clone());
+        let wait = Wait { api: self.clone(), who, waiter, value, lease, stood: Revision(0), gone };
         tokio::spawn(wait.run()).await.map_err(|_| Status::internal("steadfast: the wait failed"))?
     }
 
-    async fn grant_default_lease(&self) -> Result<LeaseId, Status> {
+    async fn grant_default_lease(&self, who: &Credentials) -> Result<LeaseId, Status> {
         let id = self.new_lease_id();
-        match self.propose(Command::LeaseGrant { id, ttl_s: DEFAULT_TTL_S }, 0).await? {
+        match self.propose(who, Command::LeaseGrant { id, ttl_s: DEFAULT_TTL_S }, 0).await? {
             (_, Outcome::LeaseGranted { id, .. }) => Ok(id),
             _ => Err(errors::unexpected_outcome()),
         }
     }
 
     /// Reads linearizably, all at one revision.
-    pub(crate) async fn read_at_once(&self, txn: Txn) -> Result<(Revision, TxnResult), Status> {
+    pub(crate) async fn read_at_once(&self, who: &Credentials, txn: Txn) -> Result<(Revision, TxnResult), Status> {
         self.backend().linearize().await?;
-        self.read(move |backend| backend.read_txn(&txn)).await?.map_err(errors::command)
+        self.read_txn(who, txn).await
     }
 
     /// Waits until one of the keys is deleted at or after `from`, or may have been.
-    async fn deleted(&self, keys: Vec<Bytes>, from: Revision) -> Result<(), Status> {
+    async fn deleted(&self, who: &Credentials, keys: Vec<Bytes>, from: Revision) -> Result<(), Status> {
+        let asker = self.asker(who).await;
         let (mut commands, mut deliveries) = self.backend().watch_stream();
         for key in keys {
             let keys = KeySpan { key, ..KeySpan::default() };
-            commands.send(WatchCommand::Create(WatchCreate { keys, start_revision: from, no_put: true, ..WatchCreate::default() })).await?;
+            let asker = asker.clone();
+            let create = WatchCreate { keys, start_revision: from, no_put: true, asker, ..WatchCreate::default() };
+            commands.send(WatchCommand::Create(create)).await?;
         }
         loop {
             match poll_fn(|context| deliveries.poll_next(context)).await {
@@ -90,6 +95,7 @@ fn mismatch(_: Mismatch) -> Status {
 
 struct Wait<B> {
     api: Api<B>,
+    who: Credentials,
     waiter: Waiter,
     value: Bytes,
     lease: LeaseId,
@@ -110,7 +116,7 @@ impl<B: Backend> Wait<B> {
         };
         if let Some(leave) = leave {
             // If that fails, the lease's end does it.
-            let _ = self.api.propose(leave, 0).await;
+            let _ = self.api.propose(&self.who, leave, 0).await;
         }
         result
     }
@@ -120,12 +126,12 @@ impl<B: Backend> Wait<B> {
             match self.waiter.step() {
                 Step::Stand(command) => self.stand(command).await?,
                 Step::Look(txn) => {
-                    let (revision, result) = self.api.read_at_once(txn).await?;
+                    let (revision, result) = self.api.read_at_once(&self.who, txn).await?;
                     self.waiter.looked(revision, result).map_err(mismatch)?;
                 }
                 Step::Await(keys, from) => {
                     tokio::select! {
-                        deleted = self.api.deleted(keys, from) => deleted?,
+                        deleted = self.api.deleted(&self.who, keys, from) => deleted?,
                         _ = &mut self.gone => return Err(Status::cancelled("the client has gone")),
                     }
                     self.waiter.changed();
@@ -140,14 +146,14 @@ impl<B: Backend> Wait<B> {
 
     /// Gets in line; a place from before gets the new value.
     async fn stand(&mut self, command: Command) -> Result<(), Status> {
-        let (revision, outcome) = self.api.propose(command, 0).await?;
+        let (revision, outcome) = self.api.propose(&self.who, command, 0).await?;
         self.stood = revision;
         let before = self.waiter.stood(revision, outcome).map_err(mismatch)?;
         if before.is_some_and(|before| before != self.value)
             && let Some(created) = self.waiter.created()
         {
             let proclaim = line::proclaim(self.waiter.key(), created, self.value.clone());
-            self.api.propose(Command::Txn(proclaim), 0).await?;
+            self.api.propose(&self.who, Command::Txn(proclaim), 0).await?;
         }
         Ok(())
     }

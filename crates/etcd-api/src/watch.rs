@@ -14,7 +14,8 @@ use steadfast_types::Revision;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{self, Api, Learners};
-use crate::backend::{Backend, Refusal, WatchCommand, WatchCommands, WatchCreate, WatchDeliveries, WatchDelivery};
+use crate::auth::Credentials;
+use crate::backend::{Asker, Backend, Refusal, WatchCommand, WatchCommands, WatchCreate, WatchDeliveries, WatchDelivery};
 use crate::fragment::Fragments;
 use crate::proto::etcdserverpb as pb;
 use pb::watch_create_request::FilterType;
@@ -98,12 +99,19 @@ impl<B: Backend> Stream for WatchStream<B> {
 // Every part of it that is polled is `Unpin` or boxed.
 impl<B: Backend> Unpin for WatchStream<B> {}
 
-/// Sends the client's commands on, in order, until it closes its half.
-async fn forward(mut requests: Streaming<pb::WatchRequest>, mut commands: impl WatchCommands) -> Result<(), Status> {
+/// Sends the client's commands on, in order, until it closes its half. Who it is is asked for each watcher: tokens end.
+async fn forward<B: Backend>(
+    api: Api<B>,
+    who: Credentials,
+    mut requests: Streaming<pb::WatchRequest>,
+    mut commands: impl WatchCommands,
+) -> Result<(), Status> {
     while let Some(request) = requests.message().await? {
-        if let Some(command) = command(request) {
-            commands.send(command).await?;
+        let Some(mut command) = command(request) else { continue };
+        if let WatchCommand::Create(create) = &mut command {
+            create.asker = api.asker(&who).await;
         }
+        commands.send(command).await?;
     }
     Ok(())
 }
@@ -127,6 +135,7 @@ fn create(request: pb::WatchCreateRequest) -> WatchCreate {
         no_delete: filters(FilterType::Nodelete),
         fragment: request.fragment,
         progress_notify: request.progress_notify,
+        asker: Asker::Nobody,
         keys: KeySpan { key: if request.key.is_empty() { ZERO } else { request.key }, range_end: request.range_end },
     }
 }
@@ -139,11 +148,12 @@ impl<B: Backend> Watch for Api<B> {
         let headers = request.metadata().as_ref();
         self.admit(headers, Learners::Refuse)?;
         let wants_leader = api::wants_leader(headers);
+        let who = Credentials::of(&request);
         let (commands, deliveries) = self.backend().watch_stream();
         Ok(Response::new(WatchStream {
             deliveries,
             leader_lost: wants_leader.then(|| Box::pin(api::leader_lost(self.backend().leader())) as _),
-            commands: Some(Box::pin(forward(request.into_inner(), commands))),
+            commands: Some(Box::pin(forward(self.clone(), who, request.into_inner(), commands))),
             fragments: None,
             ended: false,
             api: self.clone(),

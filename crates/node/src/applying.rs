@@ -118,6 +118,7 @@ impl<S, D: Disk> Node<S, D> {
         if !applied.events.is_empty() {
             self.out.events.push((applied.revision, applied.events));
         }
+        self.out.auth.extend(applied.auth);
         self.leases.apply(self.now, &applied.leases);
         if applied.members_changed {
             self.out.notices.push(Notice::MembersChanged);

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_consensus::RoleChange;
+use steadfast_state::auth::AuthEvent;
 use steadfast_state::{Event, Response};
 use steadfast_types::disk::Disk;
 use steadfast_types::{Configuration, LogPosition, NodeId, Revision};
@@ -22,13 +23,15 @@ pub struct Outputs<S, D: Disk> {
     pub answers: Vec<(S, Answer)>,
     /// For the watch hub, one item per applied entry that changed keys: the revision after it, and its events.
     pub events: Vec<(Revision, Vec<Event>)>,
+    /// For whoever keeps tokens and watchers, in order; to be heeded before the answers go out.
+    pub auth: Vec<AuthEvent>,
     /// For the log and the shell.
     pub notices: Vec<Notice>,
 }
 
 impl<S, D: Disk> Default for Outputs<S, D> {
     fn default() -> Self {
-        Outputs { log: vec![], frames: vec![], jobs: vec![], answers: vec![], events: vec![], notices: vec![] }
+        Outputs { log: vec![], frames: vec![], jobs: vec![], answers: vec![], events: vec![], auth: vec![], notices: vec![] }
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use steadfast_consensus::SnapshotFit;
 use steadfast_state::State;
+use steadfast_state::auth::AuthEvent;
 use steadfast_storage::tables::{IncomingError, LsmTables};
 use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
@@ -168,6 +169,8 @@ impl<S, D: Disk> Node<S, D> {
             self.last_applied_term = position.term;
             self.proposals.term_applied(position.term);
         }
+        // What happened to tokens and rights in between is not known.
+        self.out.auth.extend([AuthEvent::AllTokensEnded, AuthEvent::RightsChanged]);
         self.out.notices.push(Notice::SnapshotInstalled(position));
         self.out.notices.push(Notice::MembersChanged);
         self.after_apply(was_member);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use steadfast_etcd_api::backend as api;
 use steadfast_node::{Answer, Input, LeaseTtl, MembershipChange, Refusal, Request, RequestBody};
+use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, CommandError, Member, Outcome, Range, RangeResult, Txn, TxnResult};
 use steadfast_types::tables::TablesError;
 use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Term};
@@ -19,6 +20,7 @@ use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
 use crate::snapshots::Scratch;
 use crate::status;
+use crate::tokens::{Issued, Tokens};
 use crate::watches::{StreamCommands, StreamDeliveries, Watches};
 
 /// How long a request may take: etcd's 5 s and two election timeouts of a second.
@@ -36,6 +38,7 @@ struct Shared {
     clock: Clock,
     published: Arc<Published>,
     watches: Watches,
+    tokens: Tokens,
     metrics: Metrics,
     scratch: Scratch,
 }
@@ -46,11 +49,11 @@ impl NodeBackend {
         inbox: Inbox<Item>,
         clock: Clock,
         published: Arc<Published>,
-        watches: Watches,
+        (watches, tokens): (Watches, Tokens),
         metrics: Metrics,
         scratch: Scratch,
     ) -> Self {
-        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, metrics, scratch }))
+        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, tokens, metrics, scratch }))
     }
 
     /// Asks the core loop and waits for its answer.
@@ -231,6 +234,29 @@ impl api::Backend for NodeBackend {
 
     fn members(&self) -> Result<Vec<Member>, CommandError> {
         Ok(self.reader()?.members()?)
+    }
+
+    fn is_auth_enabled(&self) -> bool {
+        self.0.published.is_auth_enabled()
+    }
+
+    fn auth(&self) -> Result<Arc<Auth>, CommandError> {
+        Ok(self.reader()?.auth())
+    }
+
+    fn bearer(&self, token: &str) -> api::Bearer {
+        self.0.tokens.bearer(token)
+    }
+
+    async fn issue_token(&self, caller: Caller) -> Result<(Revision, String), api::TokenRefusal> {
+        match self.0.tokens.issue(caller).map_err(api::TokenRefusal::Unsigned)? {
+            Issued::Signed(token) => Ok((self.revision(), token)),
+            Issued::ToReplicate(token, known) => {
+                let response = self.propose(Command::IssueToken(known)).await?;
+                response.result?;
+                Ok((response.revision, token))
+            }
+        }
     }
 
     fn identity(&self) -> api::Identity {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_node::{Answer, Input, Job, Lane, LogCommand, LogDriver, Node, Notice, Outputs, Repair, start};
+use steadfast_state::auth::AuthEvent;
 use steadfast_storage::disk::FileDisk;
 use steadfast_types::NodeId;
 use tokio::sync::oneshot;
@@ -43,6 +44,8 @@ pub(crate) trait Surroundings: Send + 'static {
     fn send(&self, to: NodeId, frame: Bytes);
     /// Hands events to the watch hub.
     fn events(&self, revision: steadfast_types::Revision, events: Vec<steadfast_state::Event>);
+    /// Has tokens and watches follow what happened to users and roles.
+    fn auth(&self, events: &[AuthEvent]);
     /// The state is another one: readers and watchers start from it.
     fn state_replaced(&self);
     /// A log line, or something to act on.
@@ -178,6 +181,7 @@ impl<E: Surroundings + Sync> Core<E> {
             Left::Ended(ended) => Err(ended),
             Left::StateLost => {
                 self.published.clear();
+                self.surroundings.auth(&[AuthEvent::AllTokensEnded]);
                 node.reopen(self.clock.now()).map_err(|error| Ended::Fault(error.to_string()))
             }
         }
@@ -207,6 +211,10 @@ impl<E: Surroundings + Sync> Core<E> {
         for command in out.log {
             // The writer is gone only after a fault, which is in the inbox already.
             let _ = workers.log.send(command);
+        }
+        if !out.auth.is_empty() {
+            // Before the answers: a client may use its token on this node as soon as it has it.
+            self.surroundings.auth(&out.auth);
         }
         for (slot, answer) in out.answers {
             // A client that has gone does not hear its answer.

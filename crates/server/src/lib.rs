@@ -26,6 +26,7 @@ mod run;
 mod snapshots;
 mod status;
 pub mod tls;
+mod tokens;
 mod watches;
 
 pub use options::{ServerOptions, Start};

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use steadfast_node::AutoCompaction;
 use steadfast_types::limits;
 
+use crate::tokens::TokenKind;
+
 mod compaction;
 pub use compaction::CompactionMode;
 
@@ -148,6 +150,13 @@ pub struct ServerOptions {
     /// How much history is kept: a time like `1h`, or a number of revisions; `0`: all.
     #[serde(default = "default_auto_compaction_retention")]
     pub auto_compaction_retention: String,
+    /// Which tokens clients get for their passwords, once authentication is enabled; in etcd's syntax: `simple`, or
+    /// `jwt,sign-method=…,priv-key=…,pub-key=…,ttl=…`. The same on all members.
+    #[serde(default = "default_auth_token")]
+    pub auth_token: String,
+    /// How costly it is to try a password, for those that are set from now on: each step doubles it.
+    #[serde(default = "default_bcrypt_cost")]
+    pub bcrypt_cost: u32,
     /// Let the admin port inject faults into this node (`fault_table`). For drills; never where strangers reach that port.
     #[serde(default)]
     pub faults: bool,
@@ -178,6 +187,14 @@ fn default_auto_compaction_retention() -> String {
     "1h".to_owned()
 }
 
+fn default_auth_token() -> String {
+    "simple".to_owned()
+}
+
+fn default_bcrypt_cost() -> u32 {
+    10
+}
+
 fn default_log_retention_bytes() -> u64 {
     limits::LOG_RETENTION_BYTES
 }
@@ -203,6 +220,8 @@ impl ServerOptions {
             log_retention_bytes: default_log_retention_bytes(),
             auto_compaction_mode: CompactionMode::default(),
             auto_compaction_retention: default_auto_compaction_retention(),
+            auth_token: default_auth_token(),
+            bcrypt_cost: default_bcrypt_cost(),
             faults: false,
             client_security: ClientSecurity::default(),
             peer_security: PeerSecurity::default(),
@@ -236,6 +255,7 @@ impl ServerOptions {
         self.check_times()?;
         self.check_sizes()?;
         self.auto_compaction()?;
+        self.check_auth()?;
         self.check_security()
     }
 
@@ -324,6 +344,15 @@ impl ServerOptions {
         peers.iter().try_for_each(|peer| check_address("join", peer))?;
         if peers.iter().all(|peer| *peer == self.advertise_peer) {
             return Err(wrong("join", "no other member is named", "give the peer address of at least one running member"));
+        }
+        Ok(())
+    }
+
+    /// Key files are looked at when the node starts.
+    fn check_auth(&self) -> Result<(), OptionsError> {
+        TokenKind::parse(&self.auth_token)?;
+        if !(4..=31).contains(&self.bcrypt_cost) {
+            return Err(wrong("bcrypt-cost", format!("{} is not between 4 and 31", self.bcrypt_cost), "10 takes some 50 ms a password"));
         }
         Ok(())
     }

@@ -82,6 +82,11 @@ impl Published {
         self.reader.borrow().clone()
     }
 
+    /// Whether requests are checked; while the node repairs itself it answers none.
+    pub(crate) fn is_auth_enabled(&self) -> bool {
+        self.reader.borrow().as_ref().is_some_and(StateReader::is_auth_enabled)
+    }
+
     /// `None` while the node repairs itself.
     pub(crate) fn status(&self) -> Option<NodeStatus> {
         self.status.lock().clone()

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use steadfast_bbolt::Reader as Bbolt;
 use steadfast_node::seed::{self, PlantError};
 use steadfast_snapshots::seal::{self, Sealed};
-use steadfast_snapshots::{ImportError, Imported, import, refuse_users};
+use steadfast_snapshots::{ImportError, ImportOptions, Imported, import};
 use steadfast_state::seed::SeedError;
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::tables::{LsmTables, TablesOptions};
@@ -38,7 +38,7 @@ pub struct RestoreOptions {
     pub bump_revision: i64,
     /// Take a file without a seal.
     pub skip_hash_check: bool,
-    /// Leave users and roles out, instead of refusing.
+    /// Leave users and roles out.
     pub without_users: bool,
 }
 
@@ -252,15 +252,13 @@ fn fill(
     progress: &mut dyn FnMut(Stage, u64, u64),
 ) -> Result<Imported, FillError> {
     let pages = snapshot.pages()?;
-    if !options.without_users {
-        refuse_users(&pages).map_err(|error| snapshot.content(error))?;
-    }
     fs::create_dir(store).map_err(|error| FillError::Write(error.to_string()))?;
     let disk = FileDisk::open(store).map_err(|error| FillError::Write(error.to_string()))?;
     let settle = |tables: &mut LsmTables<FileDisk>| seed::flush(tables).map_err(SeedError::disk);
     let mut read = |done: u64| progress(Stage::Reading, done.min(snapshot.bytes()), snapshot.bytes());
+    let taken = ImportOptions { bump: options.bump_revision, without_users: options.without_users };
     let empty = seed::tables(&disk, TablesOptions::default())?;
-    let (tables, imported) = import(&pages, empty, options.bump_revision, settle, &mut read).map_err(|error| match error {
+    let (tables, imported) = import(&pages, empty, taken, settle, &mut read).map_err(|error| match error {
         ImportError::Seed(error @ (SeedError::Disk(_) | SeedError::Tables(_))) => FillError::Write(error.to_string()),
         error => snapshot.content(error).into(),
     })?;

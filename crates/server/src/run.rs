@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use steadfast_etcd_api::{Backend as _, EtcdService};
 use steadfast_node::{Input, Notice, start};
 use steadfast_state::Event;
+use steadfast_state::auth::AuthEvent;
 use steadfast_state::command::{Command, Member};
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::log::LogOptions;
@@ -34,6 +35,7 @@ use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
 use crate::ports::Ports;
 use crate::published::Published;
 use crate::snapshots::Scratch;
+use crate::tokens::{TokenKind, Tokens};
 use crate::watches::Watches;
 
 /// Where the node's log and tables lie in its data directory.
@@ -150,6 +152,7 @@ impl Running {
         let (id, incarnation, clock) = (directory.identity().node, random(), Clock::new(faults));
         let (core, watches) = (Inbox::new(), Watches::new());
         let published = Arc::new(Published::new(id));
+        let tokens = TokenKind::parse(&options.auth_token).and_then(|kind| Tokens::new(&kind, clock)).map_err(StartError::from)?;
         let store = options.data_dir.join(STORE);
         let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
         let backend = NodeBackend::new(
@@ -157,7 +160,7 @@ impl Running {
             core.clone(),
             clock,
             published.clone(),
-            watches.clone(),
+            (watches.clone(), tokens.clone()),
             metrics.clone(),
             Scratch::open(&options.data_dir)?,
         );
@@ -169,6 +172,7 @@ impl Running {
         let surroundings = Process {
             transport: transport.clone(),
             watches: watches.clone(),
+            tokens,
             published: published.clone(),
             metrics: metrics.clone(),
             faults,
@@ -194,7 +198,7 @@ impl Running {
             ready_index: OnceLock::new(),
         });
         let view = state.clone();
-        let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()));
+        let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()), options.bcrypt_cost);
         let greeter = Greeter::new(ports.clients.clone(), metrics.clone());
         tokio::spawn(clients::serve(clients, service, greeter, stopping.clone()));
         tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, desk, until(stopping)));
@@ -329,6 +333,7 @@ impl Claims for NodeBackend {
 struct Process {
     transport: PeerTransport,
     watches: Watches,
+    tokens: Tokens,
     published: Arc<Published>,
     metrics: Metrics,
     faults: Faults,
@@ -356,10 +361,18 @@ impl Surroundings for Process {
         self.metrics.log_sync_seconds.record(took);
     }
 
+    fn auth(&self, events: &[AuthEvent]) {
+        self.tokens.heed(events);
+        if events.contains(&AuthEvent::RightsChanged) {
+            self.watches.rights_changed();
+        }
+    }
+
     fn state_replaced(&self) {
         if let Some(reader) = self.published.reader() {
             self.watches.missed(reader.revision());
         }
+        self.watches.rights_changed();
     }
 
     fn notice(&self, notice: &Notice) {

@@ -13,8 +13,12 @@ use std::thread;
 use std::time::Duration;
 
 use steadfast_etcd_api::backend as api;
+use steadfast_state::auth::Auth;
 use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
-use steadfast_state::{Event, command::KeyValue};
+use steadfast_state::{
+    Event,
+    command::{KeySpan, KeyValue},
+};
 use steadfast_types::{Instant, Revision, Rng, limits};
 use tokio::sync::{Notify, mpsc};
 
@@ -53,6 +57,8 @@ enum HubItem {
     Missed(Revision),
     Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>),
     Command(StreamId, api::WatchCommand),
+    /// Somebody may watch more or less than before.
+    RightsChanged,
     Close(StreamId),
     Stop,
 }
@@ -110,6 +116,11 @@ impl Watches {
     /// The state was replaced; what happened in between is in its history.
     pub(crate) fn missed(&self, revision: Revision) {
         self.inbox.push(HubItem::Missed(revision));
+    }
+
+    /// Users or roles changed. Whatever is committed afterwards is watched by those who may.
+    pub(crate) fn rights_changed(&self) {
+        self.inbox.push(HubItem::RightsChanged);
     }
 
     /// Opens a stream.
@@ -205,6 +216,14 @@ fn delivery_bytes(delivery: &WatchDelivery) -> usize {
 #[derive(Default)]
 struct Streams {
     open: BTreeMap<StreamId, (Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>)>,
+    /// Whose they are, of those that said so.
+    users: BTreeMap<StreamId, Arc<str>>,
+}
+
+/// Whether a stream's user may watch these keys.
+fn may_watch(auth: &Auth, user: Option<&Arc<str>>, keys: &KeySpan) -> bool {
+    let caller = user.map(|user| auth.caller(user));
+    auth.permit_read(caller.as_ref(), keys).is_ok()
 }
 
 impl Sink for Streams {
@@ -262,9 +281,11 @@ impl HubThread {
             HubItem::Open(stream, queue, sender) => drop(self.streams.open.insert(stream, (queue, sender))),
             HubItem::Close(stream) => {
                 self.streams.open.remove(&stream);
+                self.streams.users.remove(&stream);
                 self.hub.close(stream);
             }
             HubItem::Command(stream, command) if self.streams.open.contains_key(&stream) => self.command(stream, command),
+            HubItem::RightsChanged => self.cancel_denied(),
             HubItem::Command(..) | HubItem::Stop => {}
         }
     }
@@ -282,12 +303,36 @@ impl HubThread {
                     fragment: create.fragment,
                     progress_notify: create.progress_notify,
                 };
-                let current = self.reader().map_or(self.hub.revision(), |reader| reader.revision());
+                let reader = self.reader();
+                let current = reader.as_ref().map_or(self.hub.revision(), |reader| reader.revision());
+                if !self.admits(stream, create.asker, &request.keys, reader.as_ref()) {
+                    return self.hub.refuse(stream, CancelReason::PermissionDenied, current, &mut self.streams);
+                }
                 self.hub.create(stream, &request, current, &mut self.streams);
             }
             api::WatchCommand::Cancel { watch_id } => self.hub.cancel(stream, watch_id, &mut self.streams),
             api::WatchCommand::Progress => self.hub.request_progress(stream, &mut self.streams),
         }
+    }
+
+    /// Whether whoever asks may watch these keys now; remembered for when rights change. While the node has no state the watcher hears nothing,
+    /// and is looked at again when there is one.
+    fn admits(&mut self, stream: StreamId, asker: api::Asker, keys: &KeySpan, reader: Option<&Reader>) -> bool {
+        match asker {
+            api::Asker::Refused => return false,
+            api::Asker::User(user) => drop(self.streams.users.insert(stream, user)),
+            api::Asker::Nobody => {}
+        }
+        let Some(reader) = reader else { return true };
+        !reader.is_auth_enabled() || may_watch(&reader.auth(), self.streams.users.get(&stream), keys)
+    }
+
+    /// Ends the watchers whose users may no longer read what they watch. What was committed before may still be on its way to them.
+    fn cancel_denied(&mut self) {
+        let Some(reader) = self.reader().filter(Reader::is_auth_enabled) else { return };
+        let auth = reader.auth();
+        let users = self.streams.users.clone();
+        self.hub.cancel_denied(|stream, keys| !may_watch(&auth, users.get(&stream), keys), &mut self.streams);
     }
 
     fn reader(&self) -> Option<Reader> {

@@ -12,6 +12,7 @@ use steadfast_types::tables::{TablesError, TablesReader};
 
 use crate::order::{OrderError, SORT_BYTES, sorted};
 use crate::schema::{self, encode_write};
+use crate::users;
 
 /// How often it is asked whether the snapshot is still wanted, rows.
 const ASK_ROWS: usize = 4096;
@@ -102,6 +103,13 @@ pub fn export<R: TablesReader>(
 /// Every bucket but the large ones.
 fn write_meta<R: TablesReader>(writer: &mut Writer<File>, pinned: &Pinned<R>, cluster: &Cluster) -> Result<(), ExportError> {
     schema::EMPTY.iter().try_for_each(|name| writer.bucket(name))?;
+    let auth = pinned.auth()?;
+    writer.bucket(schema::AUTH)?;
+    users::encode_state(&auth).iter().try_for_each(|(key, value)| writer.put(key, value))?;
+    writer.bucket(schema::AUTH_ROLES)?;
+    auth.roles().filter_map(|name| auth.role(name)).map(users::encode_role).try_for_each(|(key, value)| writer.put(&key, &value))?;
+    writer.bucket(schema::AUTH_USERS)?;
+    auth.users().filter_map(|name| auth.user(name)).map(users::encode_user).try_for_each(|(key, value)| writer.put(&key, &value))?;
     writer.bucket(schema::CLUSTER)?;
     writer.put(schema::CLUSTER_VERSION.0, schema::CLUSTER_VERSION.1)?;
     writer.bucket(schema::MEMBERS)?;

@@ -1,12 +1,13 @@
 //! From a snapshot to a state: etcd's, or ours, which has the same form.
 
 use steadfast_bbolt::{ReadAt, Reader};
+use steadfast_state::auth::Auth;
 use steadfast_state::reader::Write;
 use steadfast_state::seed::{Seed, SeedError, SeedOptions, Seeded};
 use steadfast_types::tables::Tables;
 use steadfast_types::{LeaseId, Revision};
 
-use crate::schema;
+use crate::{schema, users};
 
 /// Why a snapshot can't be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +26,6 @@ pub enum ImportError {
         /// Its key.
         key: Vec<u8>,
     },
-    /// There are users.
-    #[error("it has users or roles, which are not taken over")]
-    HasUsers,
     /// The state can't be made.
     #[error(transparent)]
     Seed(#[from] SeedError),
@@ -48,7 +46,16 @@ pub struct Imported {
     pub leases: u64,
 }
 
-/// Reads a snapshot into empty tables, raising its revision by `bump` (see [`SeedOptions`]). `settle` does the tables' jobs; `progress` hears how
+/// What is made of a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportOptions {
+    /// Raise the revision by this much, see [`SeedOptions::bump`].
+    pub bump: i64,
+    /// Leave out users and roles.
+    pub without_users: bool,
+}
+
+/// Reads a snapshot into empty tables. `settle` does the tables' jobs; `progress` hears how
 /// many bytes of keys and values have been read.
 ///
 /// # Errors
@@ -56,12 +63,12 @@ pub struct Imported {
 pub fn import<T: Tables, F: ReadAt + ?Sized>(
     snapshot: &Reader<'_, F>,
     tables: T,
-    bump: i64,
+    options: ImportOptions,
     settle: impl FnMut(&mut T) -> Result<(), SeedError>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(T, Imported), ImportError> {
     let compact = compact_revision(snapshot)?;
-    let mut seed = Seed::new(tables, SeedOptions { compact, bump }, settle);
+    let mut seed = Seed::new(tables, SeedOptions { compact, bump: options.bump }, settle);
     let (mut writes, mut bytes, mut revision) = (0, 0, compact.max(Revision(1)));
     for entry in snapshot.bucket(schema::KEY)?.ok_or(ImportError::NoBucket("key"))? {
         let (key, value) = entry?;
@@ -72,6 +79,10 @@ pub fn import<T: Tables, F: ReadAt + ?Sized>(
         revision = revision.max(write.revision);
         seed.write(write)?;
         progress(bytes);
+    }
+    let auth = if options.without_users { Auth::default() } else { read_auth(snapshot)? };
+    if auth != Auth::default() {
+        seed.auth(&auth)?;
     }
     let mut leases = 0;
     // A lease that can't be read ends the seeding, and is told by its own name.
@@ -111,24 +122,28 @@ fn compact_revision<F: ReadAt + ?Sized>(snapshot: &Reader<'_, F>) -> Result<Revi
     Ok(compact)
 }
 
-/// Checks that the snapshot has no users and roles, which would be lost.
-///
-/// # Errors
-/// It has; or it is damaged.
-pub fn refuse_users<F: ReadAt + ?Sized>(snapshot: &Reader<'_, F>) -> Result<(), ImportError> {
-    for name in [schema::AUTH_USERS, schema::AUTH_ROLES] {
-        if let Some(first) = snapshot.bucket(name)?.and_then(|mut bucket| bucket.next()) {
-            first?;
-            return Err(ImportError::HasUsers);
-        }
-    }
+/// Users and roles.
+fn read_auth<F: ReadAt + ?Sized>(snapshot: &Reader<'_, F>) -> Result<Auth, ImportError> {
+    let unreadable = |bucket, key: &[u8]| ImportError::Entry { bucket, key: key.to_vec() };
+    let (mut enabled, mut revision) = (false, Auth::default().revision());
     for entry in snapshot.bucket(schema::AUTH)?.into_iter().flatten() {
         let (key, value) = entry?;
-        if key == schema::AUTH_ENABLED && value[..] == [1] {
-            return Err(ImportError::HasUsers);
+        if key == users::ENABLED {
+            enabled = value[..] == [1];
+        } else if key == users::REVISION {
+            revision = u64::from_be_bytes(value[..].try_into().map_err(|_| unreadable("auth", &key))?);
         }
     }
-    Ok(())
+    let (mut all_users, mut all_roles) = (Vec::new(), Vec::new());
+    for entry in snapshot.bucket(schema::AUTH_USERS)?.into_iter().flatten() {
+        let (key, value) = entry?;
+        all_users.push(users::decode_user(&key, value).ok_or_else(|| unreadable("authUsers", &key))?);
+    }
+    for entry in snapshot.bucket(schema::AUTH_ROLES)?.into_iter().flatten() {
+        let (key, value) = entry?;
+        all_roles.push(users::decode_role(&key, value).ok_or_else(|| unreadable("authRoles", &key))?);
+    }
+    Ok(Auth::new(enabled, revision, all_users, all_roles))
 }
 
 /// What a hash of a snapshot is over.

@@ -13,8 +13,9 @@ mod import;
 mod order;
 mod schema;
 pub mod seal;
+mod users;
 
 pub use export::{Cluster, ExportError, export};
 pub use hash::{HashKvError, hash_kv};
-pub use import::{Hashed, ImportError, Imported, Summary, import, refuse_users, summarize};
+pub use import::{Hashed, ImportError, ImportOptions, Imported, Summary, import, summarize};
 pub use order::SORT_BYTES;

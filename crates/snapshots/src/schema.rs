@@ -8,7 +8,8 @@
 //! | members | the id in hexadecimal | JSON |
 //! | members_removed | the id in hexadecimal | `removed` |
 //! | cluster | `clusterVersion` | text |
-//! | alarm, auth, authUsers, authRoles | | empty here |
+//! | auth, authUsers, authRoles | a name | see `users.rs` |
+//! | alarm | | empty here |
 //!
 //! Numbers are big-endian.
 
@@ -29,7 +30,7 @@ pub(crate) const AUTH_USERS: &[u8] = b"authUsers";
 pub(crate) const AUTH_ROLES: &[u8] = b"authRoles";
 
 /// Buckets that etcd expects, and that are empty in our snapshots.
-pub(crate) const EMPTY: [&[u8]; 5] = [b"members_removed", b"alarm", AUTH, AUTH_USERS, AUTH_ROLES];
+pub(crate) const EMPTY: [&[u8]; 2] = [b"members_removed", b"alarm"];
 
 /// META: how far etcd's log is applied, 8 bytes.
 pub(crate) const META_INDEX: &[u8] = b"consistent_index";
@@ -41,8 +42,6 @@ pub(crate) const META_CONFIGURATION: &[u8] = b"confState";
 pub(crate) const META_SCHEDULED: &[u8] = b"scheduledCompactRev";
 /// META: the compaction that was done last, a revision key.
 pub(crate) const META_FINISHED: &[u8] = b"finishedCompactRev";
-/// AUTH: one byte that is 1 if users must say who they are.
-pub(crate) const AUTH_ENABLED: &[u8] = b"authEnabled";
 
 pub(crate) const CLUSTER_VERSION: (&[u8], &[u8]) = (b"clusterVersion", b"3.5.0");
 

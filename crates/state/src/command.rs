@@ -3,10 +3,13 @@
 //! A [`Batch`] is the payload of one log entry: commands of many clients, each with its [`Origin`], so that the node it came from
 //! answers the client from its own apply, and every other node ignores whom to answer.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::{LeaseId, LogIndex, NodeId, Revision, wire_enum, wire_struct};
+
+use crate::auth::{AuthChange, AuthError, Authorized, Token};
 
 /// The payload of one log entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +111,12 @@ pub enum Command {
         /// The leader's hash there.
         hash: u64,
     },
+    /// Any other command, of a client that said who it is. While authentication is not enabled nobody has to.
+    Authorized(Box<Authorized>),
+    /// Changes users, roles or permissions.
+    Auth(AuthChange),
+    /// Makes a token known to every node.
+    IssueToken(Token),
 }
 wire_enum!(Command {
     0 => Noop {},
@@ -124,7 +133,15 @@ wire_enum!(Command {
     11 => MemberPublish { id, name, client_urls },
     12 => MemberClaim { peer_url, nonce },
     13 => CompareHash { index, hash },
+    14 => Authorized(authorized),
+    15 => Auth(change),
+    16 => IssueToken(token),
 });
+
+impl Command {
+    /// The number of [`Command::Authorized`] in wire form.
+    pub(crate) const AUTHORIZED: u8 = 14;
+}
 
 /// Writes one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -339,7 +356,7 @@ pub struct KeyValue {
 /// What a command that went well answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done; nothing to say (noop, compact, revoke, hash, member calls but claim).
+    /// Done; nothing to say (noop, compact, revoke, hash, auth, member calls but claim).
     Done,
     /// A put.
     Put {
@@ -421,6 +438,9 @@ pub enum CommandError {
     /// Another node already runs as the member with this peer address; its own directory may be lost.
     #[error("the member at this address has already started")]
     MemberClaimed,
+    /// Whoever asks may not, or what is asked of users and roles makes no sense.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The tables are damaged; this is about this node only, which must stop answering.
     #[error("{0}")]
     Tables(#[from] steadfast_types::tables::TablesError),

@@ -7,11 +7,13 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use core::sync::atomic::{AtomicI64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use spin::RwLock;
 use steadfast_types::tables::{TablesError, TablesReader};
 use steadfast_types::{LeaseId, Revision};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::auth::Auth;
 use crate::command::{CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
 use crate::kv::view::View;
 use crate::rows::{self, LEASES, NEWEST};
@@ -35,11 +37,25 @@ const LEASE_KEYS_CHUNK: usize = 1024;
 pub(crate) struct Visible {
     revision: AtomicI64,
     compact: AtomicI64,
+    auth_enabled: AtomicBool,
+    auth: RwLock<Arc<Auth>>,
 }
 
 impl Visible {
-    pub(crate) fn new(revision: Revision, compact: Revision) -> Self {
-        Visible { revision: AtomicI64::new(revision.0), compact: AtomicI64::new(compact.0) }
+    pub(crate) fn new(revision: Revision, compact: Revision, auth: Arc<Auth>) -> Self {
+        Visible {
+            revision: AtomicI64::new(revision.0),
+            compact: AtomicI64::new(compact.0),
+            auth_enabled: AtomicBool::new(auth.is_enabled()),
+            auth: RwLock::new(auth),
+        }
+    }
+
+    /// From now on these users and roles count.
+    pub(crate) fn set_auth(&self, auth: Arc<Auth>) {
+        let enabled = auth.is_enabled();
+        *self.auth.write() = auth;
+        self.auth_enabled.store(enabled, Ordering::SeqCst);
     }
 
     /// Everything up to `revision` is in place.
@@ -121,6 +137,17 @@ impl<R: TablesReader> StateReader<R> {
     /// The compact revision: nothing below can be read. -1 before the first compaction.
     pub fn compact_revision(&self) -> Revision {
         Revision(self.visible.compact.load(Ordering::SeqCst))
+    }
+
+    /// Whether requests are checked; one atomic load. A read that began before it was enabled, and sees nothing later, may say no still.
+    pub fn is_auth_enabled(&self) -> bool {
+        self.visible.auth_enabled.load(Ordering::SeqCst)
+    }
+
+    /// Users and roles. Published before the entry that changed them is visible: if it is the same one after a read as before it, the read
+    /// saw nothing that these rights do not hold for.
+    pub fn auth(&self) -> Arc<Auth> {
+        self.visible.auth.read().clone()
     }
 
     /// Answers a range.

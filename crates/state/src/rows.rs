@@ -9,6 +9,8 @@
 //! | LEASES | lease | log index | time to live | the last entry |
 //! | LEASE_KEYS | lease, the user's key | log index | empty | newest only |
 //! | MEMBERS | node id | log index | the member | newest only |
+//! | USERS | the user's name | log index | the user | newest only |
+//! | ROLES | the role's name | log index | the role | newest only |
 //!
 //! Numbers in keys are big-endian, so that they sort.
 
@@ -34,6 +36,10 @@ pub(crate) const LEASES: TableId = TableId(4);
 pub(crate) const LEASE_KEYS: TableId = TableId(5);
 /// The members of the cluster.
 pub(crate) const MEMBERS: TableId = TableId(6);
+/// Who may be authenticated.
+pub(crate) const USERS: TableId = TableId(7);
+/// What users may do.
+pub(crate) const ROLES: TableId = TableId(8);
 
 /// META: a [`Summary`].
 pub(crate) const META_SUMMARY: Bytes = Bytes::from_static(b"summary");
@@ -43,6 +49,9 @@ pub(crate) const META_CONFIGURATION: Bytes = Bytes::from_static(b"configuration"
 pub(crate) const META_HASHES: Bytes = Bytes::from_static(b"hashes");
 /// META: a `Divergence`, if one was found. About this replica alone; not part of the hash.
 pub(crate) const META_DIVERGENCE: Bytes = Bytes::from_static(b"divergence");
+
+/// META: whether authentication is enabled, and the auth revision; nothing before the first user or role.
+pub(crate) const META_AUTH: Bytes = Bytes::from_static(b"auth");
 
 /// The forms described here.
 pub(crate) const FORMAT: u8 = 1;
@@ -256,8 +265,8 @@ mod tests {
         assert_eq!(member_key(NodeId(7)), vec![0, 0, 0, 0, 0, 0, 0, 7]);
         let summary = Summary { format: FORMAT, revision: Revision(5), compact: Revision(-1), hash: 9 };
         assert_eq!(summary.to_wire(), [1, 10, 1, 9]);
-        let tables = [KEYS, HISTORY, META, LEASES, LEASE_KEYS, MEMBERS].map(|table| table.0);
-        assert_eq!(tables, [1, 2, 3, 4, 5, 6]);
+        let tables = [KEYS, HISTORY, META, LEASES, LEASE_KEYS, MEMBERS, USERS, ROLES].map(|table| table.0);
+        assert_eq!(tables, [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

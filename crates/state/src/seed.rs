@@ -15,6 +15,7 @@ use steadfast_types::tables::{Row, TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
 use steadfast_types::{LeaseId, LogIndex, LogPosition, Revision, Term};
 
+use crate::auth::{self, Auth};
 use crate::command::KeyValue;
 use crate::fingerprint::Chain;
 use crate::reader::{Change, Write};
@@ -136,6 +137,18 @@ impl<T: Tables, F: FnMut(&mut T) -> Result<(), SeedError>> Seed<T, F> {
             }
         }
         self.commit_if_due()
+    }
+
+    /// Sets users and roles.
+    ///
+    /// # Errors
+    /// The tables.
+    pub fn auth(&mut self, auth: &Auth) -> Result<(), SeedError> {
+        for (table, key, row) in auth::rows(auth) {
+            self.insert(table, key, SEEDED.index.0, Some(row));
+            self.commit_if_due()?;
+        }
+        Ok(())
     }
 
     /// Ends the writes, and adds the leases, each once.

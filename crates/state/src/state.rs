@@ -13,7 +13,8 @@ use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, LogPosition, NodeId, Payload, Revision};
 
-use crate::command::{Command, CommandError, Member, Outcome, Proposal};
+use crate::auth::{self, Auth, AuthEvent, Authorized};
+use crate::command::{Command, CommandError, Member, Origin, Outcome, Proposal};
 use crate::event::Event;
 use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
 use crate::reader::{StateReader, Visible};
@@ -42,6 +43,7 @@ pub struct State<T: Tables> {
     configuration: Configuration,
     remembered: Remembered,
     divergence: Option<Divergence>,
+    auth: Arc<Auth>,
     visible: Arc<Visible>,
 }
 
@@ -69,6 +71,8 @@ pub struct Applied {
     pub leases: Vec<LeaseChange>,
     /// Whether members were added, removed or changed.
     pub members_changed: bool,
+    /// What happened to tokens and rights, in order.
+    pub auth: Vec<AuthEvent>,
 }
 
 /// The answer to one command.
@@ -139,10 +143,11 @@ struct Loaded {
     configuration: Configuration,
     remembered: Remembered,
     divergence: Option<Divergence>,
+    auth: Arc<Auth>,
 }
 
 impl<T: Tables> State<T> {
-    /// The state in these tables; the empty state, if they are empty. Reads META alone.
+    /// The state in these tables; the empty state, if they are empty. Reads META, users and roles alone.
     ///
     /// # Errors
     /// META is damaged or of an unknown format.
@@ -153,9 +158,9 @@ impl<T: Tables> State<T> {
             prepare(&mut tables);
         }
         let summary = loaded.summary.unwrap_or(EMPTY);
-        let visible = Arc::new(Visible::new(summary.revision, summary.compact));
-        let Loaded { configuration, remembered, divergence, .. } = loaded;
-        Ok(State { tables, reader, summary, configuration, remembered, divergence, visible })
+        let Loaded { configuration, remembered, divergence, auth, .. } = loaded;
+        let visible = Arc::new(Visible::new(summary.revision, summary.compact, auth.clone()));
+        Ok(State { tables, reader, summary, configuration, remembered, divergence, auth, visible })
     }
 
     /// Reads META again, after the rows were replaced under it by a snapshot. Readers go on with the new state.
@@ -169,6 +174,8 @@ impl<T: Tables> State<T> {
         self.configuration = loaded.configuration;
         self.remembered = loaded.remembered;
         self.divergence = loaded.divergence;
+        self.auth = loaded.auth;
+        self.visible.set_auth(self.auth.clone());
         self.visible.compact(self.summary.compact);
         self.visible.revision(self.summary.revision);
         Ok(())
@@ -220,13 +227,18 @@ impl<T: Tables> State<T> {
         let events = transition.events.take().unwrap_or_default();
         let leases = core::mem::take(&mut transition.leases);
         let members_changed = transition.members_changed;
+        let auth = core::mem::take(&mut transition.auth_events);
         if let Some(configuration) = configuration {
             self.configuration = configuration.clone();
         }
         let is_marked = !comparisons.is_empty() || entry.index.0.is_multiple_of(HASH_INTERVAL);
         comparisons.into_iter().for_each(|(index, theirs)| self.compare_hash(entry.index, index, theirs));
+        // Before the entry's keys can be seen, so that nobody reads them with rights from before.
+        if auth.contains(&AuthEvent::RightsChanged) {
+            self.visible.set_auth(self.auth.clone());
+        }
         self.finish(entry.position(), summary, is_marked);
-        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed })
+        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed, auth })
     }
 
     /// The tables.
@@ -274,6 +286,11 @@ impl<T: Tables> State<T> {
         self.remembered.newest()
     }
 
+    /// Users and roles, as of the last entry applied.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
     /// Set for good once a comparison found this replica's state to differ from its leader's.
     pub fn divergence(&self) -> Option<Divergence> {
         self.divergence
@@ -292,6 +309,8 @@ impl<T: Tables> State<T> {
             events: events.then(Vec::new),
             leases: Vec::new(),
             members_changed: false,
+            auth: &mut self.auth,
+            auth_events: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -339,6 +358,7 @@ fn load<R: TablesReader>(reader: &R) -> Result<Loaded, OpenStateError> {
         configuration: meta(reader, &META_CONFIGURATION)?.unwrap_or_default(),
         remembered: Remembered::from_marks(meta(reader, &META_HASHES)?.unwrap_or_default()),
         divergence: meta(reader, &META_DIVERGENCE)?,
+        auth: Arc::new(auth::load(reader)?),
     })
 }
 
@@ -362,7 +382,7 @@ impl<T: Tables> Transition<'_, T> {
         for _ in 0..reader.varint().map_err(unreadable)? {
             let Proposal { origin, command } = Proposal::decode(&mut reader).map_err(unreadable)?;
             let wanted = (origin.node, origin.incarnation) == (answer.node, answer.incarnation);
-            let result = match self.apply_command(command, wanted, comparisons) {
+            let result = match self.apply_command(origin, command, wanted, comparisons) {
                 Err(CommandError::Tables(damage)) => return Err(damage.into()),
                 result => result,
             };
@@ -377,7 +397,28 @@ impl<T: Tables> Transition<'_, T> {
         }
     }
 
-    fn apply_command(&mut self, command: Command, wanted: bool, comparisons: &mut Comparisons) -> Result<Outcome, CommandError> {
+    /// Applies a command, if whoever it is of may. What the nodes themselves propose is of nobody, and may.
+    fn apply_command(
+        &mut self,
+        origin: Origin,
+        command: Command,
+        wanted: bool,
+        comparisons: &mut Comparisons,
+    ) -> Result<Outcome, CommandError> {
+        let (caller, command) = match command {
+            Command::Authorized(authorized) => {
+                let Authorized { caller, command } = *authorized;
+                (Some(caller), command)
+            }
+            command => (None, command),
+        };
+        if origin != Origin::default() {
+            self.permit(caller.as_ref(), &command)?;
+        }
+        self.apply_permitted(command, wanted, comparisons)
+    }
+
+    fn apply_permitted(&mut self, command: Command, wanted: bool, comparisons: &mut Comparisons) -> Result<Outcome, CommandError> {
         match command {
             Command::Noop => Ok(Outcome::Done),
             Command::Put(put) => self.put(put),
@@ -396,6 +437,9 @@ impl<T: Tables> Transition<'_, T> {
                 comparisons.push((index, hash));
                 Ok(Outcome::Done)
             }
+            Command::Auth(change) => self.change_auth(&change),
+            Command::IssueToken(token) => self.issue_token(token),
+            Command::Authorized(_) => unreachable!("its wire form does not nest"),
         }
     }
 

@@ -6,12 +6,14 @@
 //! 3. A revision that writes a key twice keeps the last state in KEYS, and in HISTORY everything its events need.
 
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::tables::{TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
 use steadfast_types::{LeaseId, LogIndex, Revision};
 
+use crate::auth::{Auth, AuthEvent};
 use crate::command::KeyValue;
 use crate::event::{Event, EventKind};
 use crate::fingerprint::Chain;
@@ -39,6 +41,9 @@ pub(crate) struct Transition<'a, T: Tables> {
     pub(crate) leases: Vec<LeaseChange>,
     /// Whether a member was added, removed or changed.
     pub(crate) members_changed: bool,
+    /// Users and roles after the last finished command.
+    pub(crate) auth: &'a mut Arc<Auth>,
+    pub(crate) auth_events: Vec<AuthEvent>,
     /// For encoding; kept to keep its memory.
     pub(crate) scratch: Vec<u8>,
 }

@@ -19,7 +19,7 @@
 //! 3. A progress answer with revision r comes after all events up to r. One for a whole stream waits until all its watchers are synced.
 //! 4. Watchers of equal span and filters are one group: an event is matched once for each group, and they share one list of events.
 //!
-//! Left out: encoding and fragments (a delivery says whether its client accepts fragments), permissions, the clock of progress notices.
+//! Left out: encoding and fragments (a delivery says whether its client accepts fragments), whose watchers they are, the clock of progress notices.
 
 use alloc::sync::Arc;
 use steadfast_types::Revision;
@@ -101,6 +101,9 @@ pub enum CancelReason {
     /// The range ends before it starts.
     #[error("mvcc: watcher range is empty")]
     EmptyRange,
+    /// Its user may not read these keys, or not any more. (etcd's text, whatever the reason.)
+    #[error("rpc error: code = PermissionDenied desc = etcdserver: permission denied")]
+    PermissionDenied,
     /// This node has as many watchers as it takes.
     #[error("etcdserver: too many requests")]
     TooManyWatchers,

@@ -12,7 +12,8 @@ use tonic::{Code, Status};
 use tower::service_fn;
 
 use crate::access;
-use crate::endpoints::Endpoint;
+use crate::endpoints::{Cluster, Endpoint};
+use crate::user::{self, Link};
 
 /// A node that does not accept a connection in this time, or say how it is, is passed over.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -31,6 +32,11 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel> {
         }
     };
     channel.map_err(|error| anyhow!("{endpoint}: {}", root_cause(&error)))
+}
+
+/// A connection to some node, as the user that the command line names.
+pub(crate) async fn open(cluster: &Cluster) -> Result<Link> {
+    user::link(connect_any(&cluster.endpoints()?).await?, cluster.user.as_ref()).await
 }
 
 /// A connection to the node that is the first to say that it knows a leader; if none does, to one that answers at all.
@@ -91,6 +97,9 @@ pub(crate) fn in_words(status: &Status) -> String {
     let message = status.message().strip_prefix("etcdserver: ").unwrap_or(status.message());
     match status.source() {
         Some(source) => root_cause(source),
+        None if message == "user name is empty" => "this cluster wants to know who asks: give --user NAME:PASSWORD".into(),
+        None if message == "permission denied" => "permission denied: this user may not do that".into(),
+        None if message == "invalid auth token" => "the token has ended meanwhile: try again".into(),
         None if message == "no leader" => "the cluster has no leader: a majority of its nodes is down or apart".into(),
         None if status.code() == Code::Cancelled && message.contains("imeout") => format!("no answer in {} s", CALL_WAIT.as_secs()),
         None if message.is_empty() => status.code().description().to_string(),
@@ -121,6 +130,8 @@ mod tests {
         assert_eq!(no_leader, "the cluster has no leader: a majority of its nodes is down or apart");
         let lost = write_error(Status::unavailable("etcdserver: request timed out")).to_string();
         assert_eq!(lost, "request timed out (it may have taken effect or not)");
+        let unknown = write_error(Status::invalid_argument("etcdserver: user name is empty")).to_string();
+        assert!(unknown.contains("--user"), "{unknown}");
         let invalid = write_error(Status::invalid_argument("etcdserver: key is not provided")).to_string();
         assert_eq!(invalid, "key is not provided");
     }

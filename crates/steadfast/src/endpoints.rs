@@ -12,6 +12,8 @@ use tokio_rustls::rustls::ClientConfig;
 use crate::access::{Access, TlsArgs};
 use crate::usage::UsageError;
 
+use crate::user::User;
+
 /// The port of the etcd API, where none is given.
 const DEFAULT_PORT: u16 = 2379;
 
@@ -23,6 +25,9 @@ pub(crate) struct Cluster {
     endpoints: Vec<Endpoint>,
     #[command(flatten)]
     tls: TlsArgs,
+    /// Who asks, where the cluster wants to know: name and password
+    #[arg(long, env = "STEADFAST_USER", hide_env_values = true, value_name = "NAME:PASSWORD")]
+    pub(crate) user: Option<User>,
 }
 
 impl Cluster {

@@ -18,6 +18,7 @@ mod show;
 mod snapshot;
 mod status;
 mod usage;
+mod user;
 
 use std::future::Future;
 use std::io::{self, ErrorKind};

@@ -8,11 +8,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use steadfast_etcd_api::proto::etcdserverpb::cluster_client::ClusterClient;
 use steadfast_etcd_api::proto::etcdserverpb::{Member, MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest};
-use tonic::transport::Channel;
 
 use crate::client::{self, read_error, write_error};
 use crate::endpoints::{Cluster, host_and_port};
 use crate::show;
+use crate::user::Link;
 
 /// What `steadfast member` takes.
 #[derive(Args, Debug)]
@@ -125,11 +125,11 @@ async fn promote(cluster: &Cluster, wanted: &str) -> Result<()> {
     Ok(())
 }
 
-async fn open(cluster: &Cluster) -> Result<ClusterClient<Channel>> {
-    Ok(ClusterClient::new(client::connect_any(&cluster.endpoints()?).await?))
+async fn open(cluster: &Cluster) -> Result<ClusterClient<Link>> {
+    Ok(ClusterClient::new(client::open(cluster).await?))
 }
 
-async fn members(client: &mut ClusterClient<Channel>) -> Result<Vec<Member>> {
+async fn members(client: &mut ClusterClient<Link>) -> Result<Vec<Member>> {
     let answer = client.member_list(MemberListRequest { linearizable: true }).await.map_err(read_error)?;
     let mut members = answer.into_inner().members;
     members.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));

@@ -8,6 +8,7 @@ use steadfast_etcd_api::proto::steadfast::v1::{Member, StatusResponse};
 
 use crate::client::{self, write_error};
 use crate::endpoints::{Cluster, Endpoint};
+use crate::user::{self, User};
 use crate::{show, status};
 
 /// What `steadfast move-leader` takes.
@@ -34,16 +35,16 @@ pub(crate) async fn run(args: &MoveLeaderArgs) -> Result<()> {
         show::print(format!("{} leads already.", title(target)))?;
         return Ok(());
     }
-    hand_over(&endpoint, target).await?;
+    hand_over(&endpoint, args.cluster.user.as_ref(), target).await?;
     show::print(format!("{} leads now.", title(target)))?;
     Ok(())
 }
 
-async fn hand_over(leader: &Endpoint, target: &Member) -> Result<()> {
+async fn hand_over(leader: &Endpoint, user: Option<&User>, target: &Member) -> Result<()> {
     if target.learner {
         bail!("{} is a learner and can't lead: promote it first", title(target));
     }
-    let mut maintenance = MaintenanceClient::new(client::connect(leader).await?);
+    let mut maintenance = MaintenanceClient::new(user::link(client::connect(leader).await?, user).await?);
     maintenance.move_leader(MoveLeaderRequest { target_id: target.id }).await.map_err(write_error)?;
     Ok(())
 }

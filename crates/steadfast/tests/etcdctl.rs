@@ -74,6 +74,7 @@ fn one_server(table: &mut Table) {
     leases(table);
     compactions(table);
     refusals(table);
+    users_and_roles(table);
 }
 
 fn puts_and_gets(table: &mut Table) {
@@ -236,6 +237,58 @@ fn compactions(table: &mut Table) {
     table.run("watch $p-c --rev=$r1").fails("Error: watch is canceled by the server");
     table.run("compaction $r3 --physical").prints("compacted revision $r3\n");
     table.run("get $p-c").prints("$p-c\n3\n");
+}
+
+fn users_and_roles(table: &mut Table) {
+    table.run("user add root:secret").prints("User root created\n");
+    table.run("user add root:secret").fails("Error: etcdserver: user name already exists");
+    table.run("auth enable --user root:secret").has(&["Authentication Enabled\n"]);
+    table.run("auth disable --user root:secret").prints("Authentication Disabled\n");
+    table.run("user add $p-ann:pw").prints("User $p-ann created\n");
+    table.run("user add $p-cert --no-password").prints("User $p-cert created\n");
+    table.run("role add $p-r").prints("Role $p-r created\n");
+    table.run("role add $p-r").fails("Error: etcdserver: role name already exists");
+    table.run("role grant-permission $p-r readwrite $p-a/ --prefix").prints("Role $p-r updated\n");
+    table.run("role grant-permission $p-r read $p-x $p-z").prints("Role $p-r updated\n");
+    table.run("role grant-permission $p-r write $p-w").prints("Role $p-r updated\n");
+    table.run("role get $p-r").prints(
+        "Role $p-r\nKV Read:\n\t[$p-a/, $p-a0) (prefix $p-a/)\n\t[$p-x, $p-z)\nKV Write:\n\t[$p-a/, $p-a0) (prefix $p-a/)\n\t$p-w\n",
+    );
+    table.run("role get $p-none").fails("Error: etcdserver: role name not found");
+    table.run("user grant-role $p-ann $p-r").prints("Role $p-r is granted to user $p-ann\n");
+    table.run("user get $p-ann").prints("User: $p-ann\nRoles: $p-r\n");
+    table.run("user list").has(&["root\n$p-ann\n$p-cert\n"]);
+    table.run("role list").has(&["$p-r\n"]);
+    table.run("auth enable").prints("Authentication Enabled\n");
+    table.run("put $p-a/k 1").fails("Error: etcdserver: user name is empty");
+    table.run("get $p-a/k").fails("Error: etcdserver: user name is empty");
+    table.run("put $p-a/k 1 --user $p-ann:pw").prints("OK\n");
+    table.run("get $p-a/k --user $p-ann:pw").prints("$p-a/k\n1\n");
+    table.run("put $p-w 1 --user $p-ann:pw").prints("OK\n");
+    table.run("get $p-w --user $p-ann:pw").fails("Error: etcdserver: permission denied");
+    table.run("get --prefix $p-a/ --user $p-ann:pw").prints("$p-a/k\n1\n");
+    table.run("get --from-key $p-a/ --user $p-ann:pw").fails("Error: etcdserver: permission denied");
+    table.run("get --from-key $p-w --limit=1 --user root:secret").prints("$p-w\n1\n");
+    table.run("user list --user $p-ann:pw").fails("Error: etcdserver: permission denied");
+    table.run("user get $p-ann --user $p-ann:pw").prints("User: $p-ann\nRoles: $p-r\n");
+    table.run("user delete root --user root:secret").fails("Error: etcdserver: invalid auth management");
+    table.run_with_input("user passwd $p-ann --interactive=false --user root:secret", "other\n").prints("Password updated\n");
+    table.run("get $p-a/k --user $p-ann:other").prints("$p-a/k\n1\n");
+    table.run("role revoke-permission $p-r $p-w --user root:secret").has(&["Permission of key $p-w is revoked from role $p-r\n"]);
+    table.run("user revoke-role $p-ann $p-r --user root:secret").prints("Role $p-r is revoked from user $p-ann\n");
+    table.run("get $p-a/k --user $p-ann:other").fails("Error: etcdserver: permission denied");
+    if table.is_3_5() {
+        table.run("auth status --user root:secret").has(&["Authentication Status: true\nAuthRevision: "]);
+    }
+    table.run("auth disable --user root:secret").prints("Authentication Disabled\n");
+    // `auth enable` has added the other one by itself.
+    for role in ["root", "$p-r"] {
+        table.run(&format!("role delete {role}")).prints(&format!("Role {role} deleted\n"));
+    }
+    for user in ["root", "$p-ann", "$p-cert"] {
+        table.run(&format!("user delete {user}")).prints(&format!("User {user} deleted\n"));
+    }
+    table.run("del --from-key $p-a/").has(&[""]);
 }
 
 fn refusals(table: &mut Table) {

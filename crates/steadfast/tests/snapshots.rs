@@ -246,6 +246,69 @@ async fn from_etcd_to_steadfast_and_back() {
     }
 }
 
+/// What etcdctl 3.5 says, and whether it went well.
+fn etcdctl_says(endpoint: &str, arguments: &[&str]) -> (bool, String) {
+    let mut command = std::process::Command::new(etcdctl::program("ETCDCTL_3_5"));
+    let output = command.env("ETCDCTL_API", "3").args(["--endpoints", endpoint]).args(arguments).output().expect("it runs");
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+/// Users, their passwords, roles and whether they count go from etcd to Steadfast and back; or are left out on purpose.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs etcd and etcdctl: ETCD_3_5, ETCDCTL_3_5"]
+async fn users_and_roles_go_both_ways() {
+    let _turn = turn().await;
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let etcd = Etcd::start();
+    for command in [
+        "user add root:secret",
+        "user add reader:pass",
+        "user add nobody --no-password",
+        "role add some",
+        "role grant-permission some read k --prefix=true",
+        "role grant-permission some readwrite k2",
+        "user grant-role reader some",
+        "user grant-role root root",
+        "put k1 v1",
+        "put other v2",
+        "auth enable",
+    ] {
+        let (done, said) = etcdctl_says(&etcd.endpoint, &command.split(' ').collect::<Vec<_>>());
+        assert!(done, "{command}: {said}");
+    }
+    let rules = |endpoint: &str| {
+        let reader = ["--user", "reader:pass"];
+        [
+            etcdctl_says(endpoint, &["get", "k1"]),
+            etcdctl_says(endpoint, &[&reader[..], &["get", "k1"]].concat()),
+            etcdctl_says(endpoint, &[&reader[..], &["put", "k2", "v"]].concat()),
+            etcdctl_says(endpoint, &[&reader[..], &["put", "k1", "v"]].concat()),
+            etcdctl_says(endpoint, &[&reader[..], &["get", "other"]].concat()),
+            etcdctl_says(endpoint, &["--user", "reader:wrong", "get", "k1"]),
+            etcdctl_says(endpoint, &["--user", "root:secret", "role", "get", "some"]),
+            etcdctl_says(endpoint, &["--user", "root:secret", "user", "list"]),
+        ]
+        .map(|(done, said)| (done, said.lines().filter(|line| !line.starts_with('{')).collect::<Vec<_>>().join("\n")))
+    };
+    let expected = rules(&etcd.endpoint);
+    assert_eq!(expected.each_ref().map(|(done, _)| *done), [false, true, true, false, false, false, true, true], "{expected:?}");
+
+    let from_etcd = directory.path().join("etcd.db");
+    let (done, said) = etcdctl_says(&etcd.endpoint, &["--user", "root:secret", "snapshot", "save", text(&from_etcd)]);
+    assert!(done, "{said}");
+    let mut nodes = Nodes::restored(1, &from_etcd, directory.path(), &["--bump-revision", "0"]);
+    nodes.start_all();
+    assert_eq!(rules(&nodes.etcd(0)), expected);
+    let back = directory.path().join("back.db");
+    succeeds(&["snapshot", "save", text(&back), "--endpoints", &nodes.etcd(0), "--user", "root:secret"]);
+    assert_eq!(rules(&Etcd::restored(&back).endpoint), expected);
+
+    let open = tempfile::tempdir().expect("a scratch directory");
+    let mut nodes = Nodes::restored(1, &back, open.path(), &["--without-users"]);
+    nodes.start_all();
+    assert_eq!(etcdctl_says(&nodes.etcd(0), &["get", "other"]), (true, "other\nv2\n".to_owned()));
+}
+
 async fn cluster_ids(nodes: &Nodes) -> Vec<u64> {
     let mut ids = Vec::new();
     for node in 0..nodes.len() {

@@ -66,6 +66,12 @@ pub const CERTIFICATE_FILE_BYTES: u64 = 1024 * 1024;
 /// Watchers of one node.
 pub const WATCHERS: usize = 1_000_000;
 
+/// Requests that wait for a password to be hashed or compared: at some 50 ms each and two at a time the last waits six seconds.
+pub const PASSWORDS_WAITING: usize = 256;
+
+/// Tokens that a node knows: at about 150 bytes each these are 10 MiB. Beyond it the one that was not used for longest goes.
+pub const TOKENS: usize = 65_536;
+
 /// Shortest lease, seconds: etcd's default (one and a half election timeouts of a second, rounded up).
 pub const LEASE_MIN_TTL_S: i64 = 2;
 

@@ -88,6 +88,11 @@ impl Reader {
         core::mem::take(&mut self.bytes)
     }
 
+    /// The next byte, if there is one; it stays.
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.first().copied()
+    }
+
     /// The next varint.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use steadfast_etcd_api::EtcdService;
 use steadfast_etcd_api::backend::*;
+use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::*;
 use steadfast_state::watch::CancelReason;
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
@@ -48,6 +49,8 @@ pub struct FakeState {
     pub commands: Vec<Command>,
     /// What a snapshot holds.
     pub snapshot: Vec<u8>,
+    pub auth: Arc<Auth>,
+    pub tokens: BTreeMap<String, Bearer>,
     /// Answer puts without looking or remembering.
     pub blind: bool,
 }
@@ -105,7 +108,7 @@ pub async fn serve_on(fake: Fake, address: &str) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let http = axum::Router::new().route("/fine", axum::routing::get(|| async { "fine" }));
-    let service = EtcdService::new(fake, http);
+    let service = EtcdService::new(fake, http, 4);
     tokio::spawn(async move {
         let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
         builder.http2().initial_stream_window_size(2 << 20).initial_connection_window_size(16 << 20).auto_date_header(false);
@@ -282,6 +285,22 @@ impl Backend for Fake {
 
     fn members(&self) -> Result<Vec<Member>, CommandError> {
         Ok(self.state().members.clone())
+    }
+
+    fn is_auth_enabled(&self) -> bool {
+        self.state().auth.is_enabled()
+    }
+
+    fn auth(&self) -> Result<Arc<Auth>, CommandError> {
+        Ok(self.state().auth.clone())
+    }
+
+    fn bearer(&self, token: &str) -> Bearer {
+        self.state().tokens.get(token).cloned().unwrap_or(Bearer::Nobody)
+    }
+
+    async fn issue_token(&self, caller: Caller) -> Result<(Revision, String), TokenRefusal> {
+        Ok((self.revision(), format!("token of {}", caller.user)))
     }
 
     fn identity(&self) -> Identity {

@@ -8,8 +8,8 @@ use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Instant, LogIndex, NodeId, Revision};
 
 use super::*;
-use crate::{AutoCompaction, Node};
 use crate::start::{Opened, Options, open};
+use crate::{AutoCompaction, Node};
 
 const WRITES: i64 = 5000;
 

@@ -203,7 +203,8 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, node: NodeId, outputs: SimulatedOutputs) -> Result<(), Violation> {
-        let SimulatedOutputs { log, frames, jobs, answers, events, notices } = outputs;
+        // No simulated client authenticates.
+        let SimulatedOutputs { log, frames, jobs, answers, events, auth: _, notices } = outputs;
         self.process(node).log_waiting.extend(log);
         self.drive_log(node);
         for (to, frame) in frames {

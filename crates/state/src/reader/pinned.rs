@@ -13,6 +13,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{LeaseId, LogIndex, Revision};
 
 use super::StateReader;
+use crate::auth::{self, Auth};
 use crate::command::{KeyValue, Member};
 use crate::members;
 use crate::rows::{
@@ -137,6 +138,14 @@ impl<R: TablesReader> Pinned<R> {
     /// The tables are damaged.
     pub fn members(&self) -> Result<Vec<Member>, TablesError> {
         members::all(&self.tables)
+    }
+
+    /// Users and roles, as they are now: they have no revisions.
+    ///
+    /// # Errors
+    /// The tables are damaged.
+    pub fn auth(&self) -> Result<Auth, TablesError> {
+        auth::load(&self.tables)
     }
 
     fn puts_at(&self, revision: Revision) -> impl Iterator<Item = Result<Write, TablesError>> + Send + use<R> {

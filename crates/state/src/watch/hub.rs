@@ -11,6 +11,7 @@ use steadfast_types::{Revision, Rng};
 use super::groups::{Groups, Variant};
 use super::slab::Slab;
 use super::{CancelReason, Sink, StreamId, WHOLE_STREAM, WatchDelivery, WatchRequest};
+use crate::command::KeySpan;
 use crate::event::Event;
 
 /// Not in its group's synced list: lagging.
@@ -95,12 +96,29 @@ impl WatchHub {
     /// "from now on" means after it.
     pub fn create(&mut self, stream: StreamId, request: &WatchRequest, current: Revision, sink: &mut impl Sink) {
         let current = current.max(self.revision);
-        let (watch_id, canceled) = match self.add(stream, request, current) {
-            Ok(id) => (id, None),
-            Err(reason) => (WHOLE_STREAM, Some(reason)),
-        };
+        match self.add(stream, request, current) {
+            Ok(id) => self.answer_create(stream, id, None, current, sink),
+            Err(reason) => self.refuse(stream, reason, current, sink),
+        }
+    }
+
+    /// Answers that a watcher is not created, and why.
+    pub fn refuse(&mut self, stream: StreamId, reason: CancelReason, current: Revision, sink: &mut impl Sink) {
+        self.answer_create(stream, WHOLE_STREAM, Some(reason), current.max(self.revision), sink);
+    }
+
+    fn answer_create(&self, stream: StreamId, watch_id: i64, canceled: Option<CancelReason>, revision: Revision, sink: &mut impl Sink) {
         let events = self.nothing.clone();
-        sink.deliver(stream, WatchDelivery { watch_id, revision: current, created: true, canceled, events, fragment: false });
+        sink.deliver(stream, WatchDelivery { watch_id, revision, created: true, canceled, events, fragment: false });
+    }
+
+    /// Ends every watcher whose stream may not watch these keys any more.
+    pub fn cancel_denied(&mut self, is_denied: impl Fn(StreamId, &KeySpan) -> bool, sink: &mut impl Sink) {
+        let keys = |index: u32| &self.groups.get(self.watchers.get(index).group).keys;
+        let denied: Vec<u32> = self.watchers.ids().filter(|index| is_denied(self.watchers.get(*index).stream, keys(*index))).collect();
+        for index in denied {
+            self.end(index, CancelReason::PermissionDenied, sink);
+        }
     }
 
     fn add(&mut self, stream: StreamId, request: &WatchRequest, current: Revision) -> Result<i64, CancelReason> {

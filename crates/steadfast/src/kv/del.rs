@@ -35,7 +35,7 @@ pub(super) struct DelArgs {
 
 /// Deletes the keys.
 pub(super) async fn run(args: &DelArgs) -> Result<()> {
-    let mut client = KvClient::new(client::connect_any(&args.cluster.endpoints()?).await?).max_decoding_message_size(usize::MAX);
+    let mut client = KvClient::new(client::open(&args.cluster).await?).max_decoding_message_size(usize::MAX);
     let (key, range_end) = args.range.bounds();
     let request = DeleteRangeRequest { key: key.into(), range_end: range_end.into(), prev_kv: args.prev_kv };
     let answer = client.delete_range(request).await.map_err(write_error)?.into_inner();

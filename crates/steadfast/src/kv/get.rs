@@ -48,7 +48,7 @@ pub(super) struct GetArgs {
 
 /// Reads and prints.
 pub(super) async fn run(args: &GetArgs) -> Result<()> {
-    let mut client = KvClient::new(client::connect_any(&args.cluster.endpoints()?).await?).max_decoding_message_size(usize::MAX);
+    let mut client = KvClient::new(client::open(&args.cluster).await?).max_decoding_message_size(usize::MAX);
     let (key, range_end) = args.range.bounds();
     let request = RangeRequest {
         key: key.into(),

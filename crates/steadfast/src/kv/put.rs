@@ -47,7 +47,7 @@ fn lease(text: &str) -> Result<i64, String> {
 /// Writes the key.
 pub(super) async fn run(args: &PutArgs) -> Result<()> {
     let value = if args.value == "-" { standard_input()? } else { args.value.clone().into_bytes() };
-    let mut client = KvClient::new(client::connect_any(&args.cluster.endpoints()?).await?);
+    let mut client = KvClient::new(client::open(&args.cluster).await?);
     let request = PutRequest {
         key: args.key.clone().into(),
         value: value.into(),

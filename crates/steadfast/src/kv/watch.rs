@@ -19,6 +19,7 @@ use super::range::KeyRange;
 use crate::client;
 use crate::endpoints::Cluster;
 use crate::show;
+use crate::user;
 
 /// Between two attempts to connect again.
 const RETRY_WAIT: Duration = Duration::from_millis(300);
@@ -100,6 +101,7 @@ fn final_error(broken: Broken) -> anyhow::Error {
 async fn open(args: &WatchArgs, start_revision: i64) -> Result<Streaming<WatchResponse>, Broken> {
     let endpoints = args.cluster.endpoints().map_err(Broken::Final)?;
     let channel = client::connect_any(&endpoints).await.map_err(|error| Broken::Lost(error.to_string()))?;
+    let link = user::link(channel, args.cluster.user.as_ref()).await.map_err(Broken::Final)?;
     let (key, range_end) = args.range.bounds();
     let create = WatchCreateRequest {
         key: key.into(),
@@ -111,7 +113,7 @@ async fn open(args: &WatchArgs, start_revision: i64) -> Result<Streaming<WatchRe
     let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
     // The protocol keeps a watch for as long as its requests are open, hence a stream of requests that never ends.
     let requests = tokio_stream::StreamExt::chain(tokio_stream::once(request), tokio_stream::pending());
-    let mut client = WatchClient::new(channel).max_decoding_message_size(usize::MAX);
+    let mut client = WatchClient::new(link).max_decoding_message_size(usize::MAX);
     client.watch(requests).await.map(tonic::Response::into_inner).map_err(|status| judge(&status))
 }
 

@@ -71,6 +71,12 @@ pub(super) struct Settings {
     /// History that is kept: 1h, 30m, 10000 (revisions), 0 to keep all until somebody compacts [default: 1h]
     #[arg(long, env = "STEADFAST_AUTO_COMPACTION_RETENTION", hide_env = true, value_name = "TIME|NUMBER")]
     auto_compaction_retention: Option<String>,
+    /// Which tokens clients get for their passwords: simple, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m [default: simple]
+    #[arg(long, env = "STEADFAST_AUTH_TOKEN", hide_env = true, value_name = "KIND")]
+    auth_token: Option<String>,
+    /// How costly it is to try a password, 4 to 31; each step doubles it [default: 10]
+    #[arg(long, env = "STEADFAST_BCRYPT_COST", hide_env = true, value_name = "COST")]
+    bcrypt_cost: Option<u32>,
     /// Let the admin port inject faults into this node, for drills: lost messages, a slow disk, a jumping clock
     #[arg(long, env = "STEADFAST_FAULTS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
@@ -183,6 +189,8 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.or(file.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
+            auth_token: self.auth_token.or(file.auth_token),
+            bcrypt_cost: self.bcrypt_cost.or(file.bcrypt_cost),
             faults: self.faults.or(file.faults),
             cert_file: self.cert_file.or(file.cert_file),
             key_file: self.key_file.or(file.key_file),
@@ -263,6 +271,8 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
+            auth_token: self.auth_token.unwrap_or(defaults.auth_token),
+            bcrypt_cost: self.bcrypt_cost.unwrap_or(defaults.bcrypt_cost),
             faults: self.faults.unwrap_or(defaults.faults),
             client_security,
             peer_security,

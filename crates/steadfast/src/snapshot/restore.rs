@@ -33,7 +33,7 @@ pub(super) struct RestoreArgs {
     /// Take a file that does not end with its SHA-256, as a copy of etcd's member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// Leave out etcd's users and roles, and so its access control
+    /// Leave out users and roles, and so access control
     #[arg(long)]
     without_users: bool,
 }

@@ -44,7 +44,7 @@ pub(super) async fn run(args: &SaveArgs) -> Result<()> {
 /// Writes what comes, and compares the hash at its end; how many bytes it was.
 async fn receive(args: &SaveArgs, file: &NamedTempFile) -> Result<u64> {
     let writing = || format!("writing {}", args.file.display());
-    let channel = client::connect_any(&args.cluster.endpoints()?).await?;
+    let channel = client::open(&args.cluster).await?;
     let mut maintenance = MaintenanceClient::new(channel);
     let mut messages = maintenance.snapshot(SnapshotRequest {}).await.map_err(read_error)?.into_inner();
     let mut out = BufWriter::with_capacity(1 << 20, file.as_file());
