@@ -95,6 +95,10 @@ mod tests {
             memtable-bytes = 16777216
             block-cache-bytes = 16777216
             log-retention-bytes = 67108864
+            auto-compaction-mode = "revision"
+            auto-compaction-retention = "10000"
+            auth-token = "simple"
+            bcrypt-cost = 10
             cert-file = "file.pem"
             key-file = "file.pem"
             trusted-ca-file = "file.pem"
