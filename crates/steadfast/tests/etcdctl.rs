@@ -288,7 +288,7 @@ fn users_and_roles(table: &mut Table) {
     for user in ["root", "$p-ann", "$p-cert"] {
         table.run(&format!("user delete {user}")).prints(&format!("User {user} deleted\n"));
     }
-    table.run("del --from-key $p-a/").has(&[""]);
+    table.run("del --prefix $p-").has(&[""]);
 }
 
 fn refusals(table: &mut Table) {
