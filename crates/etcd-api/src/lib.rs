@@ -35,7 +35,7 @@
 //!
 //! # Left out
 //!
-//! Alarms: their calls answer `Unimplemented`.
+//! Raising alarms, and Downgrade: they answer `Unimplemented`; no alarm is ever listed.
 #![warn(missing_docs)]
 
 mod api;

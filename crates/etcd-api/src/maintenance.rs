@@ -44,7 +44,7 @@ fn status_response(header: pb::ResponseHeader, status: NodeStatus) -> pb::Status
 
 #[tonic::async_trait]
 impl<B: Backend> Maintenance for Api<B> {
-    /// Steadfast raises no alarms: a full quota refuses by itself, and ends by itself when there is room again.
+    /// There are no alarms, because there is no quota yet.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
         // etcd 3.5.1 lets anybody; later ones ask, as here.

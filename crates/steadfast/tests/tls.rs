@@ -251,6 +251,43 @@ fn etcds_clients_are_served_over_mutual_tls_and_others_are_not() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"health\":\"true\",\"reason\":\"\"}"), "{answer}");
 }
 
+#[test]
+#[ignore = "needs etcdctl 3.5.1 in ETCDCTL_3_5; starts a cluster"]
+fn the_name_in_a_certificate_is_the_user() {
+    let cluster = Cluster::start();
+    let (ours, endpoints, program) = (cluster.certs(), cluster.endpoints(), support::etcdctl::program("ETCDCTL_3_5"));
+    let flags = [("--cacert", ours.join("ca.crt")), ("--cert", ours.join("client.crt")), ("--key", ours.join("client.key"))];
+    let run = |words: &str| etcdctl(&program, &endpoints, &flags, &words.split(' ').collect::<Vec<_>>()).output().expect("etcdctl starts");
+    for words in [
+        "user add root:secret",
+        "user grant-role root root",
+        "user add client --no-password",
+        "role add own",
+        "role grant-permission own readwrite k --prefix=true",
+        "user grant-role client own",
+        "put other value",
+        "auth enable",
+    ] {
+        let output = run(words);
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for (words, is_allowed) in [
+        ("put k1 value", true),
+        ("get k1", true),
+        ("put other value", false),
+        ("get other", false),
+        ("user list", false),
+        ("--user=root:secret get other", true),
+        ("--user=root:wrong get k1", false),
+    ] {
+        let output = run(words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), is_allowed, "{words}: {error}");
+        let refusal = if words.contains("wrong") { "authentication failed" } else { "permission denied" };
+        assert!(is_allowed || error.contains(refusal), "{words}: {error}");
+    }
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
 }

@@ -98,8 +98,24 @@ fn old_history_is_forgotten_and_its_space_comes_back() {
     // Half of it was forgotten: with a little more written, at most that much is left.
     let before = cluster.node(NodeId(1)).status().tables.disk_bytes;
     cluster.write(NodeId(1), 50, 200);
-    cluster.ask(NodeId(1), RequestBody::Reclaim);
     cluster.run(100);
     let after = cluster.node(NodeId(1)).status().tables.disk_bytes;
     assert!(after < before * 3 / 4, "{before} bytes before, {after} after");
+}
+
+#[test]
+fn space_is_reclaimed_before_the_memtable_is_full() {
+    let mut cluster = Cluster::with_memtable(1, 1 << 20);
+    assert!(cluster.converges(500, &mut |_, _, _| 1));
+    cluster.write(NodeId(1), 5, 20);
+    let is_durable = |cluster: &Cluster| {
+        let status = cluster.node(NodeId(1)).status();
+        status.durable == status.applied
+    };
+    cluster.run(100);
+    assert!(!is_durable(&cluster), "nobody asked");
+    let slot = cluster.ask(NodeId(1), RequestBody::Reclaim);
+    cluster.run(100);
+    assert!(cluster.answers.iter().any(|(answered, answer)| *answered == slot && matches!(answer, Answer::Done)));
+    assert!(is_durable(&cluster));
 }

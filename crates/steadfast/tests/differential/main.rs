@@ -88,10 +88,10 @@ impl Pair {
         (ours, theirs)
     }
 
-    /// Ends the watchers of which nobody knows whether etcd has caught them up: a compaction ends them if it has not.
+    /// Ends the watchers of which nobody knows whether etcd has caught them up: a compaction ends them if it has not, or takes a deletion from them.
     async fn end_unsettled(&mut self, compact: i64) -> Result<(), (String, String)> {
         let heard = self.theirs.heard().told;
-        let is_unsettled = |id: &i64, watcher: &Watcher| watcher.is_behind && watcher.first < compact && heard[id].events.is_empty();
+        let is_unsettled = |id: &i64, watcher: &Watcher| watcher.is_behind && watcher.first <= compact && heard[id].events.is_empty();
         let unsettled: Vec<_> = self.watchers.iter().filter(|(id, watcher)| is_unsettled(id, watcher)).map(|(id, _)| *id).collect();
         for watch_id in unsettled {
             let (ours, theirs) = self.ask(&Request::Unwatch(WatchCancelRequest { watch_id })).await;
@@ -100,6 +100,12 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    /// Whether what etcd answers depends on how far its compaction is: releases before 3.5.16 forget a deletion at the very revision that is compacted,
+    /// and a watch from there does not tell it.
+    fn is_random(&self, request: &Request) -> bool {
+        matches!(request, Request::Watch(watch) if watch.start_revision > 0 && watch.start_revision == self.compacted)
     }
 
     /// Waits until every watcher of this server has been told all that it must be told; says which has not.
@@ -148,6 +154,9 @@ async fn run(ours: &Channel, theirs: &Channel, requests: &[Request], mix: &mut M
         panic!("the revisions differ from the beginning: {} and {}", pair.ours.base, pair.theirs.base);
     }
     for (at, request) in requests.iter().enumerate() {
+        if pair.is_random(request) {
+            continue;
+        }
         let settles = at % ROUND == 0 || matches!(request, Request::Unwatch(_) | Request::Compact(_));
         if settles && let Err((ours, theirs)) = pair.compare_watchers().await {
             return Err(Difference { at, ours, theirs });
