@@ -37,6 +37,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// Waits until a linearizable read may be answered from the local state.
     fn linearize(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
 
+    /// Waits until the local state has reached `revision`, however it gets there.
+    fn await_revision(&self, revision: Revision) -> impl Future<Output = Result<(), Refusal>> + Send;
+
     /// Reads the local state as it is now. The revision is the newest one at that moment.
     ///
     /// Spans of more than one key are called on a thread that may block.

@@ -124,6 +124,9 @@ impl<B: Backend> Api<B> {
         if let Err(status) = self.admit(&parts.headers, Learners::Serve) {
             return status.into_http();
         }
+        if let (KvCall::Range | KvCall::Txn, Err(status)) = (call, self.await_minimum_revision(&parts.headers).await) {
+            return status.into_http();
+        }
         let who = &Credentials::from_parts(&parts.headers, &parts.extensions);
         drop(parts);
         match call {

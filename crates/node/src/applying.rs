@@ -181,5 +181,7 @@ impl<S, D: Disk> Node<S, D> {
                 Waiter::Lease { caller, question } => self.answer_lease(caller, question),
             }
         }
+        let reached = self.revision_waits.reached(self.state.revision());
+        self.out.answers.extend(reached.into_iter().map(|slot| (slot, Answer::Readable)));
     }
 }

@@ -13,7 +13,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, Instant, NodeId};
 
 use crate::start::{Bootstrap, Opened, Options, open};
-use crate::{Answer, AutoCompaction, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
+use crate::{Answer, AutoCompaction, Autopilot, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
 
 pub(crate) type Running = (Box<Node<u64, MemoryDisk>>, Box<LogDriver<MemoryDisk>>);
 
@@ -50,6 +50,7 @@ pub(crate) struct Cluster {
     next: u64,
     size: u64,
     memtable_bytes: usize,
+    autopilot: Autopilot,
     /// A node whose background work gets no time.
     pub(crate) starved: Option<NodeId>,
     /// Changes what a node is sent.
@@ -62,7 +63,7 @@ pub(crate) const KEPT_REVISIONS: u64 = 1000;
 /// Blocks of tables that a node keeps in memory, bytes.
 pub(crate) const CACHE_BYTES: usize = 32 * 1024;
 
-fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
+fn options(id: NodeId, life: u64, memtable_bytes: usize, autopilot: Autopilot) -> Options {
     Options {
         id,
         incarnation: life,
@@ -77,6 +78,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
         log: LogOptions { segment_bytes: 16 * 1024 },
         tables: TablesOptions { memtable_bytes, cache_bytes: CACHE_BYTES, block_bytes: 512, ..TablesOptions::default() },
         auto_compaction: AutoCompaction::Revisions(KEPT_REVISIONS),
+        autopilot,
         events: false,
         lost_tables: None,
     }
@@ -95,6 +97,10 @@ impl Cluster {
     }
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
+        Self::with(size, memtable_bytes, Autopilot::default())
+    }
+
+    pub(crate) fn with(size: u64, memtable_bytes: usize, autopilot: Autopilot) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
         let mut cluster = Cluster {
             machines,
@@ -105,6 +111,7 @@ impl Cluster {
             next: 0,
             size,
             memtable_bytes,
+            autopilot,
             starved: None,
             tamper: |_, _| (),
         };
@@ -117,7 +124,7 @@ impl Cluster {
     /// Starts or restarts a node on this disk.
     pub(crate) fn start(&mut self, id: NodeId, disk: MemoryDisk) -> &Up {
         self.lives += 1;
-        let up = match open(&disk, options(id, self.lives, self.memtable_bytes), bootstrap(self.size), self.now) {
+        let up = match open(&disk, options(id, self.lives, self.memtable_bytes, self.autopilot), bootstrap(self.size), self.now) {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };
@@ -129,7 +136,8 @@ impl Cluster {
     pub(crate) fn join(&mut self, id: NodeId) {
         self.lives += 1;
         let disk = MemoryDisk::new();
-        let opened = open(&disk, options(id, self.lives, self.memtable_bytes), bootstrap(self.size), self.now).expect("an empty disk");
+        let opened = open(&disk, options(id, self.lives, self.memtable_bytes, self.autopilot), bootstrap(self.size), self.now)
+            .expect("an empty disk");
         self.machines.insert(id, Machine::new(disk, Up::from(opened)));
     }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use steadfast_state::command::Command;
 use steadfast_types::disk::Disk;
-use steadfast_types::{Instant, LeaseId, NodeId};
+use steadfast_types::{Instant, LeaseId, NodeId, Revision};
 
 use crate::{JobDone, LogDone};
 
@@ -45,6 +45,8 @@ pub enum RequestBody {
     Propose(Command),
     /// Wait until the local state holds everything acknowledged before: [`crate::Answer::Readable`].
     Linearize,
+    /// Wait until the local state has reached this revision: [`crate::Answer::Readable`].
+    AwaitRevision(Revision),
     /// Renew a lease: [`crate::Answer::Lease`].
     KeepAlive(LeaseId),
     /// A lease's remaining time: [`crate::Answer::Lease`].

@@ -23,6 +23,7 @@ extern crate alloc;
 
 mod applying;
 mod auto_compaction;
+mod autopilot;
 mod calls;
 mod commands;
 mod forward;
@@ -40,6 +41,7 @@ mod proposals;
 mod questions;
 mod reads;
 mod repair;
+mod revision_waits;
 pub mod seed;
 mod snapshot_receive;
 mod snapshot_send;
@@ -48,6 +50,7 @@ pub mod start;
 mod timers;
 
 pub use auto_compaction::AutoCompaction;
+pub use autopilot::Autopilot;
 pub use input::{Input, LeaseTtl, MembershipChange, Request, RequestBody};
 pub use jobs::{Job, JobDone, Lane};
 pub use log_driver::{LogCommand, LogDone, LogDriver};

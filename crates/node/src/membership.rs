@@ -1,9 +1,9 @@
 //! The leader's judgement of a membership change: what it means for the configuration, or why not.
 //!
 //! A new voter has nothing yet and may never start, so it does not count in the quorum at once: consensus knows it as a learner until it has
-//! caught up, and then the leader makes it a voter by itself ([`awaited`]). To everyone else it is a member that will vote.
+//! caught up, and then the leader makes it a voter by itself ([`awaited`], see `autopilot.rs`). To everyone else it is a member that will vote.
 
-use steadfast_consensus::Status;
+use steadfast_consensus::{FollowerStatus, Status};
 use steadfast_state::command::{Command, Member};
 use steadfast_types::{Configuration, NodeId};
 
@@ -69,7 +69,8 @@ pub(crate) fn plan(
 
 /// The configuration in which a new voter that has caught up counts as one, if there is such a voter.
 pub(crate) fn awaited(members: &[Member], status: &Status, me: NodeId) -> Option<Configuration> {
-    let caught_up = |id: NodeId| status.followers.iter().any(|f| f.id == id && f.active && f.matched.0 + CAUGHT_UP >= status.last.index.0);
+    let caught_up =
+        |id: NodeId| status.followers.iter().any(|follower| follower.id == id && follower.active && is_caught_up(follower, status));
     let will_vote = |id: &&NodeId| members.iter().any(|member| member.id == **id && !member.learner);
     if status.configuration.is_joint() {
         return None;
@@ -81,8 +82,13 @@ pub(crate) fn awaited(members: &[Member], status: &Status, me: NodeId) -> Option
     survives(&target, status, me).then_some(target)
 }
 
+/// Whether this follower misses next to nothing.
+pub(crate) fn is_caught_up(follower: &FollowerStatus, status: &Status) -> bool {
+    follower.matched.0 + CAUGHT_UP >= status.last.index.0
+}
+
 /// Whether the live voters are a majority of the target's.
-fn survives(target: &Configuration, status: &Status, me: NodeId) -> bool {
+pub(crate) fn survives(target: &Configuration, status: &Status, me: NodeId) -> bool {
     let live = |id: &&NodeId| **id == me || status.followers.iter().any(|f| f.id == **id && f.active);
     2 * target.voters.iter().filter(live).count() > target.voters.len()
 }

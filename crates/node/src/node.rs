@@ -21,6 +21,7 @@ use steadfast_types::{Entry, HardState, Instant, LeaseId, LogIndex, LogPosition,
 
 use crate::applying::HELD_BACK_BYTES;
 use crate::auto_compaction::Compactor;
+use crate::autopilot::Watchman;
 use crate::calls::Calls;
 use crate::forward::Intake;
 use crate::jobs::{Done, Job, JobDone, Kind};
@@ -28,6 +29,7 @@ use crate::leases::LeaseClock;
 use crate::message::Question;
 use crate::proposals::{Forwarding, Proposals};
 use crate::reads::Reads;
+use crate::revision_waits::RevisionWaits;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
 use crate::start::{self, Bootstrap, OpenError, Opened, Options};
@@ -55,6 +57,7 @@ pub struct Node<S, D: Disk> {
     pub(crate) proposals: Proposals<S>,
     pub(crate) intake: Intake,
     pub(crate) reads: Reads<Waiter<S>>,
+    pub(crate) revision_waits: RevisionWaits<S>,
     pub(crate) calls: Calls<Caller<S>>,
     pub(crate) leases: LeaseClock,
     pub(crate) sending: BTreeMap<NodeId, Sending<D>>,
@@ -78,6 +81,7 @@ pub struct Node<S, D: Disk> {
     pub(crate) compaction_asked: LogPosition,
     pub(crate) compared: Compared,
     pub(crate) compactor: Compactor,
+    pub(crate) watchman: Watchman,
     pub(crate) next_timer: Instant,
     pub(crate) out: Outputs<S, D>,
 }
@@ -174,6 +178,7 @@ impl<S, D: Disk> Node<S, D> {
             now,
             intake: Intake::default(),
             reads: Reads::new(),
+            revision_waits: RevisionWaits::new(),
             calls: Calls::new(Rng::with_seed(parts.options.seed ^ 0x6361_6c6c).u64(..)),
             leases: LeaseClock::default(),
             sending: BTreeMap::new(),
@@ -193,6 +198,7 @@ impl<S, D: Disk> Node<S, D> {
             compaction_asked: parts.log_start,
             compared: Compared { at: now, applied: applied.index, again: false },
             compactor: Compactor::default(),
+            watchman: Watchman::default(),
             next_timer: now,
             out: Outputs::default(),
             options: parts.options,
@@ -257,7 +263,7 @@ impl<S, D: Disk> Node<S, D> {
             hash: self.state.hash(),
             tables: self.state.tables().statistics(),
             established: self.raft.is_established_leader(),
-            waiting: self.proposals.len() + self.reads.len() + self.calls.len(),
+            waiting: self.proposals.len() + self.waiting_reads(),
         }
     }
 
@@ -267,10 +273,11 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     /// What waits in each of the node's queues. All of it is bounded by what clients ask, and nothing is left a while after they stop.
-    pub fn queued(&self) -> [(&'static str, usize); 7] {
+    pub fn queued(&self) -> [(&'static str, usize); 8] {
         [
             ("proposals", self.proposals.len()),
             ("reads", self.reads.len()),
+            ("reads that wait for a revision", self.revision_waits.len()),
             ("calls", self.calls.len()),
             ("commands of other nodes", self.intake.len()),
             ("committed entries", self.held_back.len()),
@@ -319,14 +326,20 @@ impl<S, D: Disk> Node<S, D> {
         }
     }
 
+    /// Reads and calls that wait.
+    fn waiting_reads(&self) -> usize {
+        self.reads.len() + self.revision_waits.len() + self.calls.len()
+    }
+
     fn on_request(&mut self, Request { slot, deadline, body }: Request<S>) {
-        let has_room = self.proposals.has_room() && self.reads.len() + self.calls.len() < steadfast_types::limits::QUEUED_REQUESTS;
+        let has_room = self.proposals.has_room() && self.waiting_reads() < steadfast_types::limits::QUEUED_REQUESTS;
         if !has_room {
             return self.refuse(slot, Refusal::TooManyRequests);
         }
         match body {
             RequestBody::Propose(command) => self.proposals.add(slot, command, deadline),
             RequestBody::Linearize => self.reads.add(Waiter::Client(slot), deadline),
+            RequestBody::AwaitRevision(revision) => self.revision_waits.add(revision, slot, deadline),
             RequestBody::KeepAlive(id) => self.calls.add(Caller::Client(slot), Question::KeepAlive(id), deadline),
             RequestBody::TimeToLive(id) => self.calls.add(Caller::Client(slot), Question::TimeToLive(id), deadline),
             RequestBody::ChangeMembership(change) => {

@@ -119,6 +119,8 @@ pub enum Notice {
     Configuration(LogPosition, Configuration),
     /// The members in strong state changed (addresses, names): reread them.
     MembersChanged,
+    /// The leader changes who is a member, and nobody asked for it; what and why.
+    Autopilot(String),
     /// This node is no longer a member: stop.
     Removed,
     /// A hand-over of a snapshot to this follower has begun.

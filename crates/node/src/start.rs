@@ -18,7 +18,7 @@ use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, Node
 
 use crate::node::Parts;
 use crate::repair::{Hole, Loss, RepairParts};
-use crate::{AutoCompaction, LogDriver, Node, Repair};
+use crate::{AutoCompaction, Autopilot, LogDriver, Node, Repair};
 
 /// How one node runs.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Options {
     pub tables: TablesOptions,
     /// How much history is kept.
     pub auto_compaction: AutoCompaction,
+    /// What this node changes about the members by itself, as their leader.
+    pub autopilot: Autopilot,
     /// Whether anybody watches: events come out only then.
     pub events: bool,
     /// An earlier life of this process found the tables damaged, and knew these members.

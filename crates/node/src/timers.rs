@@ -1,7 +1,7 @@
 //! What happens by itself: deadlines, repeats, the end of leases, comparisons of hashes.
 
 use steadfast_consensus::Role;
-use steadfast_state::command::{Batch, Command, Origin, Proposal};
+use steadfast_state::command::{Command, Origin, Proposal};
 use steadfast_types::disk::Disk;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
@@ -25,6 +25,7 @@ impl<S, D: Disk> Node<S, D> {
             Waiter::Client(slot) | Waiter::Lease { caller: LeaseCaller::Local(slot), .. } => Some(slot),
             Waiter::Lease { caller: LeaseCaller::Remote { .. }, .. } => None,
         }));
+        timed_out.extend(self.revision_waits.expire(now));
         for slot in timed_out {
             self.refuse(slot, Refusal::TimedOut);
         }
@@ -34,7 +35,7 @@ impl<S, D: Disk> Node<S, D> {
             self.forward(leader, term, again);
         }
         self.end_idle_snapshots();
-        self.count_awaited_voters();
+        self.steer_membership();
         self.compare_hashes();
         self.compact_by_itself();
         self.give_way_if_held_back();
@@ -51,19 +52,6 @@ impl<S, D: Disk> Node<S, D> {
             let proposal = Proposal { origin: Origin::default(), command: Command::LeaseRevoke { id } };
             self.intake.enter_term(self.raft.term());
             self.intake.push(proposal.to_wire().into());
-        }
-    }
-
-    /// New voters that have caught up count from now on.
-    fn count_awaited_voters(&mut self) {
-        let learners = &self.raft.configuration().learners;
-        let knows_members = self.state.applied().index >= self.configuration_at && self.last_applied_term == self.raft.term();
-        if learners.is_empty() || !self.raft.is_established_leader() || !knows_members {
-            return;
-        }
-        if let Some(target) = crate::membership::awaited(&self.members(), &self.raft.status(), self.options.id) {
-            // What stands in the way now will not for ever; the next time is soon.
-            let _ = self.raft.propose_configuration(target, Batch::default().to_wire().into());
         }
     }
 

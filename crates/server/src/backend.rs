@@ -200,6 +200,14 @@ impl api::Backend for NodeBackend {
         self.ask(RequestBody::Linearize).await.map(drop).map_err(|refusal| self.refused(refusal))
     }
 
+    async fn await_revision(&self, revision: Revision) -> Result<(), api::Refusal> {
+        // Mostly it is there: then the core need not be asked.
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        self.ask(RequestBody::AwaitRevision(revision)).await.map(drop).map_err(|refusal| self.refused(refusal))
+    }
+
     fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError> {
         let read = self.reader()?.range(range)?;
         Ok((read.revision, read.result))

@@ -34,6 +34,8 @@ pub(crate) enum Item {
     Input(Input<Slot, FileDisk>),
     /// Stop cleanly: hand over leadership, make everything durable.
     Stop,
+    /// A peer says that this node is no longer a member.
+    Removed,
     /// A thread of ours met something that the node can't go on with.
     Fault(String),
 }
@@ -348,6 +350,7 @@ fn sort(items: impl Iterator<Item = Item>) -> Result<Vec<Input<Slot, FileDisk>>,
         .map(|item| match item {
             Item::Input(input) => Ok(input),
             Item::Stop => Err(Ended::Stopped),
+            Item::Removed => Err(Ended::Removed),
             Item::Fault(reason) => Err(Ended::Fault(reason)),
         })
         .collect()

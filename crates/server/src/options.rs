@@ -13,11 +13,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use steadfast_node::AutoCompaction;
+use steadfast_node::{AutoCompaction, Autopilot};
 use steadfast_types::limits;
 
 use crate::tokens::TokenKind;
 
+mod autopilot;
 mod compaction;
 pub use compaction::CompactionMode;
 
@@ -150,6 +151,13 @@ pub struct ServerOptions {
     /// How much history is kept: a time like `1h`, or a number of revisions; `0`: all.
     #[serde(default = "default_auto_compaction_retention")]
     pub auto_compaction_retention: String,
+    /// A learner that was in sync for so long becomes a voter by itself, like `30s`; `0`: only when somebody promotes it.
+    #[serde(default = "default_off")]
+    pub promote_learners_after: String,
+    /// A voter that was silent for so long is replaced by a learner in sync, or leaves if a voter was added, like `10m`; `0`: only when somebody
+    /// removes it.
+    #[serde(default = "default_off")]
+    pub replace_dead_voters_after: String,
     /// Which tokens clients get for their passwords, once authentication is enabled; in etcd's syntax: `simple`, or
     /// `jwt,sign-method=…,priv-key=…,pub-key=…,ttl=…`. The same on all members.
     #[serde(default = "default_auth_token")]
@@ -187,6 +195,10 @@ fn default_auto_compaction_retention() -> String {
     "1h".to_owned()
 }
 
+fn default_off() -> String {
+    "0".to_owned()
+}
+
 fn default_auth_token() -> String {
     "simple".to_owned()
 }
@@ -220,6 +232,8 @@ impl ServerOptions {
             log_retention_bytes: default_log_retention_bytes(),
             auto_compaction_mode: CompactionMode::default(),
             auto_compaction_retention: default_auto_compaction_retention(),
+            promote_learners_after: default_off(),
+            replace_dead_voters_after: default_off(),
             auth_token: default_auth_token(),
             bcrypt_cost: default_bcrypt_cost(),
             faults: false,
@@ -255,6 +269,7 @@ impl ServerOptions {
         self.check_times()?;
         self.check_sizes()?;
         self.auto_compaction()?;
+        self.autopilot()?;
         self.check_auth()?;
         self.check_security()
     }
@@ -265,6 +280,14 @@ impl ServerOptions {
     /// If the retention is not of its form.
     pub fn auto_compaction(&self) -> Result<AutoCompaction, OptionsError> {
         compaction::parse(self.auto_compaction_mode, &self.auto_compaction_retention)
+    }
+
+    /// What this node changes about the members by itself, as their leader.
+    ///
+    /// # Errors
+    /// If a time is not of its form, or shorter than what tells a dead node from a slow one.
+    pub fn autopilot(&self) -> Result<Autopilot, OptionsError> {
+        autopilot::parse(&self.promote_learners_after, &self.replace_dead_voters_after, self.election_timeout())
     }
 
     fn check_listeners(&self) -> Result<(), OptionsError> {

@@ -184,6 +184,13 @@ impl Running {
         let removed = Arc::default();
         let thread = CoreThread::start(opened, core.clone(), clock, published.clone(), surroundings)?;
         report_end(thread, end, Arc::clone(&removed));
+        tokio::spawn({
+            let (transport, core) = (transport.clone(), core.clone());
+            async move {
+                transport.removed().await;
+                core.push(Item::Removed);
+            }
+        });
         tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), directory, stopping.clone()));
         tokio::spawn(publish_self(backend.clone(), options.clone(), id));
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
@@ -277,6 +284,7 @@ fn open_store(
         recent_entry_bytes: steadfast_types::limits::RECENT_ENTRY_BYTES,
         log_retention_bytes: options.log_retention_bytes,
         auto_compaction: options.auto_compaction().map_err(|error| failed(&error))?,
+        autopilot: options.autopilot().map_err(|error| failed(&error))?,
         log: LogOptions::default(),
         tables,
         events: true,
@@ -386,6 +394,7 @@ impl Surroundings for Process {
                 }
             }
             Notice::Configuration(position, configuration) => tracing::info!(%position, %configuration, "membership"),
+            Notice::Autopilot(what) => tracing::warn!("autopilot: {what}"),
             Notice::MembersChanged => self.members_changed.send_replace(()),
             Notice::Removed => tracing::warn!("this member was removed from the cluster"),
             Notice::SnapshotSending { to, position, bytes } => tracing::info!(%to, %position, bytes, "snapshot: sending"),
@@ -422,7 +431,9 @@ async fn follow_members(
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
         changes.mark_unchanged();
-        let members = published.reader().and_then(|reader| reader.members().ok()).unwrap_or_default();
+        let Some(reader) = published.reader() else { continue };
+        // An error: the tables are damaged, and are being replaced.
+        let (Ok(members), Ok(removed)) = (reader.members(), reader.removed_members()) else { continue };
         let addresses = addresses(&members);
         if let Some(own) = addresses.get(&directory.identity().node).filter(|own| **own != directory.identity().address).cloned()
             && let Err(error) = directory.move_to(&own)
@@ -430,7 +441,7 @@ async fn follow_members(
             tracing::error!(%error, address = own, "this node's new address could not be written down; it is needed at the next start");
         }
         if !members.is_empty() {
-            transport.set_peers(addresses);
+            transport.set_peers(addresses, removed.into_iter().collect());
         }
     }
 }

@@ -42,7 +42,7 @@ impl Node {
     }
 
     fn know(&self, other: &Node) {
-        self.transport.set_peers([(other.id, other.address.clone())].into());
+        self.transport.set_peers([(other.id, other.address.clone())].into(), [].into());
     }
 
     /// Sets faults; the one peer is called `other`.

@@ -76,7 +76,7 @@ impl Node {
     }
 
     fn know(&self, other: &Node) {
-        self.transport.set_peers(BTreeMap::from([(other.id, other.address.clone())]));
+        self.transport.set_peers(BTreeMap::from([(other.id, other.address.clone())]), [].into());
     }
 
     async fn event(&mut self) -> PeerEvent {

@@ -51,7 +51,7 @@ impl Node {
     }
 
     fn know(&self, peers: &[(NodeId, SocketAddr)]) {
-        self.transport.set_peers(peers.iter().map(|(node, address)| (*node, address.to_string())).collect());
+        self.transport.set_peers(peers.iter().map(|(node, address)| (*node, address.to_string())).collect(), [].into());
     }
 
     fn place(&self) -> (NodeId, SocketAddr) {
@@ -238,12 +238,13 @@ async fn a_removed_member_is_cut_off_and_refused() {
     two.know(&[one.place()]);
     assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200));
     assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100));
-    one.know(&[]);
+    one.transport.set_peers([].into(), [two.id].into());
     assert_eq!(one.event().await, PeerEvent::Disconnected(two.id));
     assert_eq!(two.event().await, PeerEvent::Disconnected(one.id));
     one.metric_reaches("steadfast_peer_connections_refused_total", 1).await;
     let mut stream = connect(&one, &greeting(CLUSTER, 2, one.id)).await;
     assert_eq!(welcome(&mut stream).await, [2, 3], "refused: removed");
+    two.transport.removed().await;
     assert!(one.events.try_recv().is_err());
 }
 

@@ -110,7 +110,8 @@ impl Cluster {
         };
         let bootstrap =
             Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
-        let mut machine = |id: &NodeId| Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), swarm.lease_reads, rng.fork());
+        let policies = (swarm.lease_reads, swarm.autopilot);
+        let mut machine = |id: &NodeId| Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), policies, rng.fork());
         let machines = ids.iter().map(|id| (*id, machine(id))).collect();
         let mut cluster = Cluster {
             queue: Queue::default(),

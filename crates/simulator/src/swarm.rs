@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use steadfast_node::Autopilot;
 use steadfast_types::Rng;
 use steadfast_types::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Swarm {
     pub compactions: Option<Recurring>,
     /// Members are added, promoted and removed.
     pub member_changes: Option<Recurring>,
+    /// What leaders change about the members by themselves.
+    pub autopilot: Autopilot,
     /// One node's log is lost, and it is replaced.
     pub lost_logs: Option<Recurring>,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
@@ -111,6 +114,7 @@ impl Swarm {
             hand_overs: None,
             compactions: None,
             member_changes: None,
+            autopilot: Autopilot::default(),
             lost_logs: None,
             spared: BTreeSet::new(),
         }
@@ -148,9 +152,14 @@ impl Swarm {
             compactions: recurring(rng, (200, 3_000), (1, 1)),
             // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
             member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
+            autopilot: Autopilot::default(),
             lost_logs: None,
             spared: BTreeSet::new(),
         };
+        if swarm.member_changes.is_some() {
+            let after = |rng: &mut Rng, least| rng.bool().then(|| millis(rng, least, 4_000));
+            swarm.autopilot = Autopilot { promote_after: after(rng, 0), replace_after: after(rng, 600) };
+        }
         // The others must be a majority, and stay one.
         if nodes >= 3 && swarm.corruption.is_none() && swarm.member_changes.is_none() {
             swarm.lost_logs = recurring(rng, (1_000, 5_000), (1, 1));
@@ -209,6 +218,11 @@ impl fmt::Display for Swarm {
         ] {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
+            }
+        }
+        for (name, after) in [("promote-after", self.autopilot.promote_after), ("replace-after", self.autopilot.replace_after)] {
+            if let Some(after) = after {
+                write!(f, " {name}={after:?}")?;
             }
         }
         let flags = [

@@ -4,16 +4,23 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Bound;
 use steadfast_types::NodeId;
+use steadfast_types::limits::REMOVED_MEMBERS;
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
 
 use crate::command::{CommandError, Member, Outcome};
-use crate::rows::{MEMBERS, NEWEST, decode_member, member_key};
+use crate::rows::{MEMBERS, META, META_REMOVED, NEWEST, decode_member, decode_meta, member_key};
 use crate::transition::Transition;
 
 /// All members, by id.
 pub(crate) fn all<R: TablesReader>(tables: &R) -> Result<Vec<Member>, TablesError> {
     tables.scan(MEMBERS, (Bound::Unbounded, Bound::Unbounded), NEWEST).map(|row| decode_member(row?)).collect()
+}
+
+/// The members that were removed, oldest first: the last [`REMOVED_MEMBERS`].
+pub(crate) fn removed<R: TablesReader>(tables: &R) -> Result<Vec<NodeId>, TablesError> {
+    let row = tables.get(META, &META_REMOVED, NEWEST)?;
+    row.map_or(Ok(Vec::new()), decode_meta)
 }
 
 impl<T: Tables> Transition<'_, T> {
@@ -48,6 +55,10 @@ impl<T: Tables> Transition<'_, T> {
         self.member(id)?;
         self.members_changed = true;
         self.insert_newest(MEMBERS, member_key(id), None);
+        let mut removed = removed(self.reader)?;
+        removed.push(id);
+        removed.drain(..removed.len().saturating_sub(REMOVED_MEMBERS));
+        self.insert_newest(META, META_REMOVED, Some(removed.to_wire().into()));
         Ok(Outcome::Done)
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use spin::RwLock;
 use steadfast_types::tables::{TablesError, TablesReader};
-use steadfast_types::{LeaseId, Revision};
+use steadfast_types::{LeaseId, NodeId, Revision};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::auth::Auth;
@@ -250,5 +250,13 @@ impl<R: TablesReader> StateReader<R> {
     /// The tables are damaged.
     pub fn members(&self) -> Result<Vec<Member>, TablesError> {
         members::all(&self.tables)
+    }
+
+    /// The members that were removed, oldest first; the last [`steadfast_types::limits::REMOVED_MEMBERS`] of them.
+    ///
+    /// # Errors
+    /// The tables are damaged.
+    pub fn removed_members(&self) -> Result<Vec<NodeId>, TablesError> {
+        members::removed(&self.tables)
     }
 }

@@ -57,6 +57,9 @@ pub const WATCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// Client connections of one node.
 pub const CLIENT_CONNECTIONS: usize = 20_000;
 
+/// Members whose removal is remembered, by the replicated state: one that was away comes back and must be told.
+pub const REMOVED_MEMBERS: usize = 256;
+
 /// TLS handshakes with clients at the same time, counted from the client's first byte; further ones wait, for as long as a handshake may take.
 pub const TLS_HANDSHAKES: usize = 1024;
 

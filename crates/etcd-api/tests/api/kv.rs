@@ -1,5 +1,6 @@
 //! KV: what reaches the backend, what comes back, and every error.
 
+use steadfast_etcd_api::MINIMUM_REVISION;
 use steadfast_etcd_api::backend::Refusal;
 use steadfast_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use steadfast_etcd_api::proto::etcdserverpb::request_op::Request as Op;
@@ -53,6 +54,31 @@ async fn a_key_is_put_read_and_deleted() {
     let compacted = kv.compact(CompactionRequest { revision: 3, physical: true }).await.unwrap().into_inner();
     assert_eq!(compacted.header, header(4));
     assert_eq!(fake.state().commands.last(), Some(&Command::Compact { revision: Revision(3) }));
+}
+
+#[tokio::test]
+async fn a_read_waits_for_the_revision_that_it_names() {
+    let (_, channel) = connect().await;
+    let mut kv = KvClient::new(channel);
+    kv.put(put("a", "1")).await.unwrap();
+    let at_least = |revision: &str, serializable| {
+        let mut request = tonic::Request::new(RangeRequest { serializable, ..get("a") });
+        request.metadata_mut().insert(MINIMUM_REVISION, revision.parse().unwrap());
+        request
+    };
+    for (revision, serializable) in [("0", true), ("2", true), ("2", false)] {
+        assert_eq!(kv.range(at_least(revision, serializable)).await.unwrap().into_inner().count, 1);
+    }
+    let late = kv.range(at_least("3", true)).await.unwrap_err();
+    assert_eq!((late.code(), late.message()), (Code::Unavailable, "etcdserver: request timed out"), "the fake waits for nothing");
+    let mut read = tonic::Request::new(TxnRequest { success: vec![op(Op::RequestRange(get("a")))], ..TxnRequest::default() });
+    read.metadata_mut().insert(MINIMUM_REVISION, "3".parse().unwrap());
+    assert_eq!(kv.txn(read).await.unwrap_err().message(), "etcdserver: request timed out");
+    for wrong in ["-1", "new", "", "9223372036854775808"] {
+        let error = kv.range(at_least(wrong, true)).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument);
+        assert!(error.message().contains(wrong) && error.message().contains("header.revision"), "{}", error.message());
+    }
 }
 
 #[tokio::test]

@@ -255,6 +255,10 @@ impl Backend for Fake {
         self.state().refusal.clone().map_or(Ok(()), Err)
     }
 
+    async fn await_revision(&self, revision: Revision) -> Result<(), Refusal> {
+        if revision.0 <= self.state().revision { Ok(()) } else { Err(Refusal::TimedOut) }
+    }
+
     fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError> {
         let state = self.state();
         state.error.clone().map_or_else(|| Ok((Revision(state.revision), state.range(range))), Err)

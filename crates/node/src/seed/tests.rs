@@ -50,6 +50,7 @@ fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
         recent_entry_bytes: 1 << 20,
         log_retention_bytes: 4096,
         auto_compaction: AutoCompaction::Off,
+        autopilot: crate::Autopilot::default(),
         log: LogOptions::default(),
         tables: small(),
         events: false,

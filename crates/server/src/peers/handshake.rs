@@ -112,7 +112,7 @@ pub enum Refusal {
         mine: NodeId,
     },
     /// The dialer was removed from the cluster.
-    #[error("this node was removed from the cluster; stop it, and to use the machine again empty its directory and add it as a new member")]
+    #[error("it was removed from the cluster")]
     Removed,
     /// The accepter has no room for another stranger.
     #[error("too many nodes that are not members are connected there")]

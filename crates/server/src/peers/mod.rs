@@ -34,7 +34,7 @@ pub use outbound::{AskError, ask};
 pub use queue::{QUEUE_BYTES, UNCONNECTED_FRAMES};
 pub use roster::STRANGERS;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +120,8 @@ struct Shared {
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
     runtime: Handle,
+    /// A peer knows that this node was removed from the cluster.
+    removed: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     running: watch::Sender<usize>,
 }
@@ -148,6 +150,7 @@ impl PeerTransport {
             sessions: Mutex::default(),
             complaints: Complaints::default(),
             runtime: Handle::current(),
+            removed: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             running: watch::Sender::new(0),
         });
@@ -185,10 +188,17 @@ impl PeerTransport {
         }
     }
 
-    /// The members that the replicated state lists (this node itself is passed over), and where they are reached. A member of an earlier
-    /// call that is missing in this one was removed: its connections end, and it is refused from now on. So give it states in their order.
-    pub fn set_peers(&self, peers: BTreeMap<NodeId, String>) {
-        self.shared.set_peers(peers);
+    /// What the replicated state lists: the members (this node itself is passed over) and where they are reached, and those that were removed. Of
+    /// the latter, and of members of an earlier call that are missing in this one, the connections end; those that were removed are refused,
+    /// and told why. So give it states in their order.
+    pub fn set_peers(&self, peers: BTreeMap<NodeId, String>, removed: BTreeSet<NodeId>) {
+        self.shared.set_peers(peers, removed);
+    }
+
+    /// Returns once a peer has said that this node was removed from the cluster. A peer says so only of what is committed, so it is final.
+    pub async fn removed(&self) {
+        let mut removed = self.shared.removed.subscribe();
+        removed.wait_for(|removed| *removed).await.expect("the sender is in this handle");
     }
 
     /// How many frames wait to be sent, for each peer.
@@ -223,8 +233,8 @@ impl Shared {
         }
     }
 
-    fn set_peers(self: &Arc<Self>, peers: BTreeMap<NodeId, String>) {
-        let changes = self.roster.set_members(self.local.node, peers);
+    fn set_peers(self: &Arc<Self>, peers: BTreeMap<NodeId, String>, removed: BTreeSet<NodeId>) {
+        let changes = self.roster.set_members(self.local.node, peers, removed);
         for (node, peer) in changes.added {
             self.spawn(outbound::run(self.clone(), node, peer));
         }

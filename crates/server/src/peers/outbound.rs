@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frame::{FrameReader, put_frame, put_header};
-use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Topic, greet, in_time};
+use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Refusal, Topic, greet, in_time};
 use super::link::{Link, PeerStream, verdict};
 use super::roster::Peer;
 use super::{SIGN_INTERVAL, SILENCE, Shared, stopped};
@@ -168,6 +168,9 @@ impl Dialer {
     fn failed(&mut self, address: &str, error: &HandshakeError) {
         if error.nobody_listens() && std::mem::take(&mut self.was_connected) {
             self.shared.end_session(self.node);
+        }
+        if matches!(error, HandshakeError::Refused(Refusal::Removed)) {
+            self.shared.removed.send_replace(true);
         }
         if !self.shared.complaints.first(self.node, error) {
             return;

@@ -1,10 +1,10 @@
 //! Whom this node sends to: the members that the replicated state lists, the contacts it began with, and for as long as they are
 //! connected, nodes that it knows neither way.
 //!
-//! Only the replicated state can say that a member was removed, by listing it no longer. A contact may be newer than the state that a node
-//! is about to replay, so that it is missing there means nothing.
+//! Only the replicated state can say that a member was removed. A contact may be newer than the state that a node is about to replay, so that it
+//! is missing there means nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -16,9 +16,6 @@ use super::queue::PeerQueue;
 
 /// Nodes that are not known as members and are heard at the same time.
 pub const STRANGERS: usize = 16;
-
-/// Members whose removal is remembered.
-const REMOVED: usize = 256;
 
 /// One peer, as its dialer and all who send to it see it.
 #[derive(Debug)]
@@ -47,7 +44,7 @@ pub(super) struct Roster {
 #[derive(Debug, Default)]
 struct Entries {
     peers: BTreeMap<NodeId, Entry>,
-    removed: VecDeque<NodeId>,
+    removed: BTreeSet<NodeId>,
 }
 
 #[derive(Debug)]
@@ -87,18 +84,14 @@ impl Roster {
         self.entries.read().peers.iter().map(|(node, entry)| (*node, entry.peer.queue.length())).collect()
     }
 
-    /// Takes the list of members, `local` among them or not.
-    pub(super) fn set_members(&self, local: NodeId, mut members: BTreeMap<NodeId, String>) -> Changes {
+    /// Takes the list of members, `local` among them or not, and of those that were removed.
+    pub(super) fn set_members(&self, local: NodeId, mut members: BTreeMap<NodeId, String>, gone: BTreeSet<NodeId>) -> Changes {
         members.remove(&local);
         let mut entries = self.entries.write();
-        let removed: Vec<NodeId> = entries
-            .peers
-            .iter()
-            .filter(|(node, entry)| entry.is(Standing::Member) && !members.contains_key(node))
-            .map(|(node, _)| *node)
-            .collect();
-        removed.iter().for_each(|node| entries.remove_member(*node));
-        entries.removed.retain(|node| !members.contains_key(node));
+        let is_over = |(node, entry): &(&NodeId, &Entry)| gone.contains(node) || entry.is(Standing::Member) && !members.contains_key(node);
+        let removed: Vec<NodeId> = entries.peers.iter().filter(is_over).map(|(node, _)| *node).collect();
+        removed.iter().for_each(|node| entries.drop_peer(*node));
+        entries.removed = gone;
         let added = members.iter().filter_map(|(node, address)| Some((*node, entries.set_member(*node, address)?))).collect();
         Changes { added, removed }
     }
@@ -164,14 +157,6 @@ impl Entries {
         let peer = Peer::at(address);
         self.peers.insert(node, Entry { peer: peer.clone(), standing });
         Some(peer)
-    }
-
-    fn remove_member(&mut self, node: NodeId) {
-        self.drop_peer(node);
-        if self.removed.len() == REMOVED {
-            self.removed.pop_front();
-        }
-        self.removed.push_back(node);
     }
 
     fn drop_peer(&mut self, node: NodeId) {

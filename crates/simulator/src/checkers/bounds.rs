@@ -15,7 +15,7 @@ const LATELY: Duration = Duration::from_secs(10);
 const BESIDE: usize = 100;
 
 /// What each queue of a node holds.
-pub type Queued = [(&'static str, usize); 7];
+pub type Queued = [(&'static str, usize); 8];
 
 /// When clients asked.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     fn queued(reads: usize) -> Queued {
-        let mut queued = [("none", 0); 7];
+        let mut queued = [("none", 0); 8];
         queued[1] = ("reads", reads);
         queued
     }

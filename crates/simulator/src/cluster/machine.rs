@@ -1,7 +1,7 @@
 //! One simulated machine: its disk and clock, which outlive processes, and the process that runs on it, if one does.
 
 use steadfast_node::start::{self, Bootstrap, OpenError, Opened, Options};
-use steadfast_node::{AutoCompaction, Input, LogCommand, LogDriver, Node, Outputs, Repair};
+use steadfast_node::{AutoCompaction, Autopilot, Input, LogCommand, LogDriver, Node, Outputs, Repair};
 use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
@@ -45,6 +45,7 @@ pub(super) struct Machine {
     log_segment_bytes: u64,
     log_retention_bytes: u64,
     auto_compaction: AutoCompaction,
+    autopilot: Autopilot,
     memtable_bytes: usize,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -80,7 +81,7 @@ impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
 }
 
 impl Machine {
-    pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
+    pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, (lease_reads, autopilot): (bool, Autopilot), mut rng: Rng) -> Self {
         // Small, so that runs of seconds roll segments, flush, merge and hand over snapshots; on some machines larger, so that much is in memory.
         let large = if rng.u8(0..3) == 0 { 16 } else { 1 };
         Machine {
@@ -102,6 +103,7 @@ impl Machine {
                 1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
                 _ => AutoCompaction::Off,
             },
+            autopilot,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
@@ -197,6 +199,7 @@ impl Machine {
             recent_entry_bytes: self.recent_entry_bytes,
             log_retention_bytes: self.log_retention_bytes,
             auto_compaction: self.auto_compaction,
+            autopilot: self.autopilot,
             log: LogOptions { segment_bytes: self.log_segment_bytes },
             tables: TablesOptions {
                 memtable_bytes: self.memtable_bytes,

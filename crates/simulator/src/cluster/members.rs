@@ -84,7 +84,7 @@ impl Cluster {
         let drift = self.faults_rng.i64(-drift..=drift);
         let (bootstrap, rng) = (self.bootstrap.clone(), self.faults_rng.fork());
         self.trace.milestone(self.queue.now(), &[22, id.0], || format!("a machine is set up for {id}"));
-        self.machines.insert(id, Machine::new(id, bootstrap, drift, self.swarm.lease_reads, rng));
+        self.machines.insert(id, Machine::new(id, bootstrap, drift, (self.swarm.lease_reads, self.swarm.autopilot), rng));
         self.last_id = self.last_id.max(id);
         if !self.healed {
             self.set_disk(id, false);

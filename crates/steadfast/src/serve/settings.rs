@@ -71,6 +71,12 @@ pub(super) struct Settings {
     /// History that is kept: 1h, 30m, 10000 (revisions), 0 to keep all until somebody compacts [default: 1h]
     #[arg(long, env = "STEADFAST_AUTO_COMPACTION_RETENTION", hide_env = true, value_name = "TIME|NUMBER")]
     auto_compaction_retention: Option<String>,
+    /// A learner that was in sync for so long becomes a voter by itself: 30s, 10m; 0: only when it is promoted. The same on all nodes [default: 0]
+    #[arg(long, env = "STEADFAST_PROMOTE_LEARNERS_AFTER", hide_env = true, value_name = "TIME")]
+    promote_learners_after: Option<String>,
+    /// A voter that was silent for so long is replaced by a learner in sync, or leaves if a voter was added: 10m; 0: only when it is removed. The same on all nodes [default: 0]
+    #[arg(long, env = "STEADFAST_REPLACE_DEAD_VOTERS_AFTER", hide_env = true, value_name = "TIME")]
+    replace_dead_voters_after: Option<String>,
     /// Which tokens clients get for their passwords: simple, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m [default: simple]
     #[arg(long, env = "STEADFAST_AUTH_TOKEN", hide_env = true, value_name = "KIND")]
     auth_token: Option<String>,
@@ -189,6 +195,8 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.or(file.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
+            promote_learners_after: self.promote_learners_after.or(file.promote_learners_after),
+            replace_dead_voters_after: self.replace_dead_voters_after.or(file.replace_dead_voters_after),
             auth_token: self.auth_token.or(file.auth_token),
             bcrypt_cost: self.bcrypt_cost.or(file.bcrypt_cost),
             faults: self.faults.or(file.faults),
@@ -271,6 +279,8 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
+            promote_learners_after: self.promote_learners_after.unwrap_or(defaults.promote_learners_after),
+            replace_dead_voters_after: self.replace_dead_voters_after.unwrap_or(defaults.replace_dead_voters_after),
             auth_token: self.auth_token.unwrap_or(defaults.auth_token),
             bcrypt_cost: self.bcrypt_cost.unwrap_or(defaults.bcrypt_cost),
             faults: self.faults.unwrap_or(defaults.faults),

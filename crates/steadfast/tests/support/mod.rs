@@ -113,8 +113,18 @@ impl Cluster {
 
     /// Adds the voter `n{k}`, which has not started. Asks the members that are there before it.
     pub fn add_voter(&self, k: u16) {
+        self.add(k, &[]);
+    }
+
+    /// The same, of a learner.
+    pub fn add_learner(&self, k: u16) {
+        self.add(k, &["--learner"]);
+    }
+
+    fn add(&self, k: u16, flags: &[&str]) {
         let [_, peer, _] = self.addresses(k);
         let mut command = steadfast(&["member", "add", &format!("n{k}"), "--peer", &peer, "--endpoints", &self.endpoints().join(",")]);
+        command.args(flags);
         let added = command.output().expect("it runs");
         assert!(added.status.success(), "`member add` failed: {}", String::from_utf8_lossy(&added.stderr));
     }
