@@ -14,12 +14,13 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
+use steadfast_types::Level;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::script::{Edit, Script};
 use super::wire::decode;
 use frame::{FrameError, FrameReader, put_frame};
-use handshake::{HandshakeError, Hello, Purpose, Topic, Welcome, answer, ask, greet, hear};
+use handshake::{HandshakeError, Heard, Hello, Purpose, Topic, Welcome, answer, ask, greet, hear};
 
 /// The largest frame allowed here, bytes.
 const LIMIT: usize = 300;
@@ -140,24 +141,26 @@ fn framed_after_preamble(input: &[u8]) -> Vec<u8> {
 
 /// What a stranger says to the accepter.
 fn check_accepter(incoming: &[u8], piece: usize) {
-    let heard = now(hear(Connection::new(incoming, piece)));
+    let heard = now(hear(Connection::new(incoming, piece), Level::FIRST));
     match heard {
-        Ok((Purpose::Session, words, mut stream)) => {
+        Ok(Heard { purpose: Purpose::Session, words, mut stream, .. }) => {
             drop(decode::<Hello>(words));
             now(answer(&mut stream, b"words")).expect("this connection takes everything");
             assert!(stream.into_stream().written.ends_with(b"words"));
         }
-        Ok((Purpose::Question(Topic::Founding | Topic::Claim), words, _)) => assert!(words.len() <= handshake::HANDSHAKE_FRAME_BYTES),
+        Ok(Heard { purpose: Purpose::Question(Topic::Founding | Topic::Claim), words, .. }) => {
+            assert!(words.len() <= handshake::HANDSHAKE_FRAME_BYTES)
+        }
         Err(error) => check_refusal(&error),
     }
 }
 
 /// What is there says this to the dialer.
 fn check_dialer(incoming: &[u8], piece: usize) {
-    let asked = now(ask(Connection::new(incoming, piece), Purpose::Question(Topic::Claim), b"question"));
+    let asked = now(ask(Connection::new(incoming, piece), (Purpose::Question(Topic::Claim), Level::FIRST), b"question"));
     let hello =
         Hello { cluster: Default::default(), from: Default::default(), to: Default::default(), incarnation: 1, address: "a:1".into() };
-    let greeted = now(greet(Connection::new(incoming, piece), &hello));
+    let greeted = now(greet(Connection::new(incoming, piece), &hello, Level::FIRST));
     match (&asked, &greeted) {
         (Ok((words, _)), greeted) => assert_eq!(decode::<Welcome>(words.clone()) == Some(Welcome::Accepted), greeted.is_ok()),
         (Err(asked), Err(greeted)) => assert_eq!(format!("{asked:?}"), format!("{greeted:?}")),

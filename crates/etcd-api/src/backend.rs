@@ -371,6 +371,9 @@ pub enum Refusal {
     /// Leadership cannot be handed to this member.
     #[error("bad leader transferee")]
     BadTransferee,
+    /// A member runs a release that does not know what is asked for.
+    #[error("a member of the cluster runs a release that does not know this yet; upgrade it first")]
+    LevelTooLow,
     /// This node is about to stop, or has stopped serving.
     #[error("server stopped")]
     Stopped,

@@ -44,7 +44,7 @@ impl From<Refusal> for Status {
             // etcd 3.5.1 has Unavailable for a learner, so that a client's library goes on to the next member.
             Refusal::NoLeader | Refusal::LeaderChanged | Refusal::TimedOut | Refusal::Stopped | Refusal::Learner => Code::Unavailable,
             Refusal::TooManyRequests | Refusal::NoSpace => Code::ResourceExhausted,
-            Refusal::NotLeader | Refusal::BadTransferee => Code::FailedPrecondition,
+            Refusal::NotLeader | Refusal::BadTransferee | Refusal::LevelTooLow => Code::FailedPrecondition,
             Refusal::RequestTooLarge => Code::InvalidArgument,
         };
         etcd(code, refusal)

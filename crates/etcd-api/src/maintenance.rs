@@ -2,7 +2,7 @@
 
 use steadfast_state::auth::{Auth, Caller};
 use steadfast_types::{NodeId, Revision};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::api::{Api, Learners};
 use crate::auth::Credentials;
@@ -10,6 +10,7 @@ use crate::backend::{Backend, Hash, NodeStatus};
 use crate::proto::etcdserverpb as pb;
 use crate::{errors, snapshot};
 use pb::alarm_request::AlarmAction;
+use pb::downgrade_request::DowngradeAction;
 use pb::maintenance_server::Maintenance;
 
 /// The etcd version whose protocol is spoken, for clients that choose their calls by it (kube-apiserver asks for progress notifications of 3.5.13
@@ -39,6 +40,20 @@ fn status_response(header: pb::ResponseHeader, status: NodeStatus) -> pb::Status
         storage_version: String::new(),
         db_size_quota: size(status.quota_bytes),
         downgrade_info: None,
+    }
+}
+
+/// No older release is known to read what this one writes, so no version is a target; in etcd's words.
+fn downgrade_refused(request: &pb::DowngradeRequest) -> Status {
+    let is_number = |part: &str| part.parse::<u32>().is_ok();
+    let is_version = (2..=3).contains(&request.version.split('.').count()) && request.version.split('.').all(is_number);
+    match request.action() {
+        _ if DowngradeAction::try_from(request.action).is_err() => errors::etcd(Code::Unknown, "unknown method"),
+        DowngradeAction::Cancel => errors::etcd(Code::FailedPrecondition, "no inflight downgrade job"),
+        DowngradeAction::Validate | DowngradeAction::Enable if is_version => {
+            errors::etcd(Code::InvalidArgument, "invalid downgrade target version")
+        }
+        DowngradeAction::Validate | DowngradeAction::Enable => errors::etcd(Code::InvalidArgument, "wrong downgrade target version format"),
     }
 }
 
@@ -107,6 +122,6 @@ impl<B: Backend> Maintenance for Api<B> {
 
     async fn downgrade(&self, request: Request<pb::DowngradeRequest>) -> Result<Response<pb::DowngradeResponse>, Status> {
         self.permit_admin(&Credentials::of(&request)).await?;
-        Err(errors::not_offered("Downgrade is not offered"))
+        Err(downgrade_refused(&request.into_inner()))
     }
 }

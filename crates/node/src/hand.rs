@@ -10,7 +10,7 @@ use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Configuration, Instant, NodeId};
+use steadfast_types::{Configuration, Instant, Level, NodeId};
 
 use crate::start::{Bootstrap, Opened, Options, open};
 use crate::{Answer, AutoCompaction, Autopilot, Input, Job, LogDriver, Node, Notice, Outputs, PeerMessage, Repair, Request, RequestBody};
@@ -28,13 +28,14 @@ pub(crate) enum Up {
 pub(crate) struct Machine {
     pub(crate) disk: MemoryDisk,
     pub(crate) up: Up,
+    level: Level,
     inputs: Vec<Input<u64, MemoryDisk>>,
     jobs: Vec<Job<MemoryDisk>>,
 }
 
 impl Machine {
     fn new(disk: MemoryDisk, up: Up) -> Self {
-        Machine { disk, up, inputs: vec![], jobs: vec![] }
+        Machine { disk, up, level: Level::NEWEST, inputs: vec![], jobs: vec![] }
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) const KEPT_REVISIONS: u64 = 1000;
 /// Blocks of tables that a node keeps in memory, bytes.
 pub(crate) const CACHE_BYTES: usize = 32 * 1024;
 
-fn options(id: NodeId, life: u64, memtable_bytes: usize, autopilot: Autopilot) -> Options {
+fn options(id: NodeId, life: u64, memtable_bytes: usize, (autopilot, level): (Autopilot, Level)) -> Options {
     Options {
         id,
         incarnation: life,
@@ -79,6 +80,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize, autopilot: Autopilot) -
         tables: TablesOptions { memtable_bytes, cache_bytes: CACHE_BYTES, block_bytes: 512, ..TablesOptions::default() },
         auto_compaction: AutoCompaction::Revisions(KEPT_REVISIONS),
         autopilot,
+        level,
         events: false,
         lost_tables: None,
     }
@@ -123,22 +125,37 @@ impl Cluster {
 
     /// Starts or restarts a node on this disk.
     pub(crate) fn start(&mut self, id: NodeId, disk: MemoryDisk) -> &Up {
+        self.start_at(Level::NEWEST, id, disk)
+    }
+
+    /// The same, of a release that knows `level`.
+    pub(crate) fn start_at(&mut self, level: Level, id: NodeId, disk: MemoryDisk) -> &Up {
         self.lives += 1;
-        let up = match open(&disk, options(id, self.lives, self.memtable_bytes, self.autopilot), bootstrap(self.size), self.now) {
+        let up = match open(&disk, options(id, self.lives, self.memtable_bytes, (self.autopilot, level)), bootstrap(self.size), self.now) {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };
-        self.machines.insert(id, Machine::new(disk, up));
+        self.enter(id, level, Machine::new(disk, up));
         &self.machines[&id].up
     }
 
     /// Starts a node on an empty disk that was added to the cluster.
     pub(crate) fn join(&mut self, id: NodeId) {
         self.lives += 1;
-        let disk = MemoryDisk::new();
-        let opened = open(&disk, options(id, self.lives, self.memtable_bytes, self.autopilot), bootstrap(self.size), self.now)
+        let (disk, level) = (MemoryDisk::new(), Level::NEWEST);
+        let opened = open(&disk, options(id, self.lives, self.memtable_bytes, (self.autopilot, level)), bootstrap(self.size), self.now)
             .expect("an empty disk");
-        self.machines.insert(id, Machine::new(disk, Up::from(opened)));
+        self.enter(id, level, Machine::new(disk, Up::from(opened)));
+    }
+
+    /// The machine, and its connections to and from all others.
+    fn enter(&mut self, id: NodeId, level: Level, mut machine: Machine) {
+        machine.level = level;
+        for (other, its) in &mut self.machines {
+            its.inputs.push(Input::PeerConnected { peer: id, level });
+            machine.inputs.push(Input::PeerConnected { peer: *other, level: its.level });
+        }
+        self.machines.insert(id, machine);
     }
 
     pub(crate) fn stop(&mut self, id: NodeId) -> MemoryDisk {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use steadfast_state::command::Command;
 use steadfast_types::disk::Disk;
-use steadfast_types::{Instant, LeaseId, NodeId, Revision};
+use steadfast_types::{Instant, LeaseId, Level, NodeId, Revision};
 
 use crate::{JobDone, LogDone};
 
@@ -18,6 +18,13 @@ pub enum Input<S, D: Disk> {
         from: NodeId,
         /// A [`crate::PeerMessage`] in wire form.
         frame: Bytes,
+    },
+    /// A peer has connected.
+    PeerConnected {
+        /// Who.
+        peer: NodeId,
+        /// The highest level it knows.
+        level: Level,
     },
     /// A connection to or from this peer broke or was refused.
     PeerDisconnected(NodeId),

@@ -32,6 +32,7 @@ mod hand;
 mod input;
 mod jobs;
 mod leases;
+mod levels;
 mod log_driver;
 mod membership;
 mod message;

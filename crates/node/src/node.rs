@@ -26,6 +26,7 @@ use crate::calls::Calls;
 use crate::forward::Intake;
 use crate::jobs::{Done, Job, JobDone, Kind};
 use crate::leases::LeaseClock;
+use crate::levels::Offers;
 use crate::message::Question;
 use crate::proposals::{Forwarding, Proposals};
 use crate::reads::Reads;
@@ -82,6 +83,7 @@ pub struct Node<S, D: Disk> {
     pub(crate) compared: Compared,
     pub(crate) compactor: Compactor,
     pub(crate) watchman: Watchman,
+    pub(crate) offers: Offers,
     pub(crate) next_timer: Instant,
     pub(crate) out: Outputs<S, D>,
 }
@@ -199,6 +201,7 @@ impl<S, D: Disk> Node<S, D> {
             compared: Compared { at: now, applied: applied.index, again: false },
             compactor: Compactor::default(),
             watchman: Watchman::default(),
+            offers: Offers::new(now),
             next_timer: now,
             out: Outputs::default(),
             options: parts.options,
@@ -230,6 +233,7 @@ impl<S, D: Disk> Node<S, D> {
             }
         }
         self.answer_reads();
+        self.note_level();
         if let Some(damage) = self.state.tables().damage().map(str::to_owned) {
             self.damaged(damage);
         }
@@ -320,7 +324,11 @@ impl<S, D: Disk> Node<S, D> {
         match input {
             Input::Request(request) => self.on_request(request),
             Input::Frame { from, frame } => self.on_frame(from, frame),
-            Input::PeerDisconnected(peer) => self.raft.peer_disconnected(peer),
+            Input::PeerConnected { peer, level } => self.offers.connected(peer, level),
+            Input::PeerDisconnected(peer) => {
+                self.offers.disconnected(peer);
+                self.raft.peer_disconnected(peer);
+            }
             Input::LogDone(done) => self.on_log_done(done),
             Input::JobDone(JobDone(done)) => self.on_job_done(done),
         }
@@ -337,7 +345,10 @@ impl<S, D: Disk> Node<S, D> {
             return self.refuse(slot, Refusal::TooManyRequests);
         }
         match body {
-            RequestBody::Propose(command) => self.proposals.add(slot, command, deadline),
+            RequestBody::Propose(command) => match self.check_level(&command) {
+                Ok(()) => self.proposals.add(slot, command, deadline),
+                Err(refusal) => self.refuse(slot, refusal),
+            },
             RequestBody::Linearize => self.reads.add(Waiter::Client(slot), deadline),
             RequestBody::AwaitRevision(revision) => self.revision_waits.add(revision, slot, deadline),
             RequestBody::KeepAlive(id) => self.calls.add(Caller::Client(slot), Question::KeepAlive(id), deadline),

@@ -6,7 +6,7 @@ use steadfast_consensus::RoleChange;
 use steadfast_state::auth::AuthEvent;
 use steadfast_state::{Event, Response};
 use steadfast_types::disk::Disk;
-use steadfast_types::{Configuration, LogPosition, NodeId, Revision};
+use steadfast_types::{Configuration, Level, LogPosition, NodeId, Revision};
 
 use crate::{Job, LeaseTtl, LogCommand};
 
@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The change would leave too few live voters; nothing was done.
     #[error("re-configuration failed due to not enough started members")]
     NotEnoughMembers,
+    /// Some member runs a release that does not know this yet; nothing was done.
+    #[error("a member of the cluster runs a release that does not know this yet; upgrade it first")]
+    LevelTooLow,
     /// Leadership can't go to this member; nothing was done.
     #[error("bad leader transferee")]
     BadTransferee,
@@ -108,6 +111,7 @@ steadfast_types::wire_enum!(Refusal {
     11 => NotEnoughMembers {},
     12 => BadTransferee {},
     13 => Stopped {},
+    14 => LevelTooLow {},
 });
 
 /// Something worth a log line, or that the shell must act on.
@@ -121,6 +125,8 @@ pub enum Notice {
     MembersChanged,
     /// The leader changes who is a member, and nobody asked for it; what and why.
     Autopilot(String),
+    /// All members know this level now.
+    Level(Level),
     /// This node is no longer a member: stop.
     Removed,
     /// A hand-over of a snapshot to this follower has begun.

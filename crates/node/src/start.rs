@@ -14,7 +14,7 @@ use steadfast_storage::tables::{self, LsmTables, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::time::Duration;
-use steadfast_types::{Configuration, Entry, Instant, LogIndex, LogPosition, NodeId, Term, limits};
+use steadfast_types::{Configuration, Entry, Instant, Level, LogIndex, LogPosition, NodeId, Term, limits};
 
 use crate::node::Parts;
 use crate::repair::{Hole, Loss, RepairParts};
@@ -43,6 +43,8 @@ pub struct Options {
     pub recent_entry_bytes: usize,
     /// Log kept behind the last checkpoint, bytes.
     pub log_retention_bytes: u64,
+    /// The highest level that it takes part in: [`Level::NEWEST`], or less, to try a mixed cluster.
+    pub level: Level,
     /// The log.
     pub log: LogOptions,
     /// The tables.
@@ -89,6 +91,14 @@ pub enum OpenError {
     /// The state is there and the log is not: what this node acknowledged and voted is forgotten.
     #[error("the log is gone but the state is not: remove this member, empty its directory, and add it again as a new one")]
     LogGone,
+    /// The cluster uses what this release does not know.
+    #[error("the cluster is at level {cluster} and this release knows {known}: start the release that ran here, or a newer one")]
+    Level {
+        /// What the state says.
+        cluster: Level,
+        /// What was asked for here.
+        known: Level,
+    },
     /// Something is lost and there is no peer to ask.
     #[error("{0} is damaged, and this cluster has no other member to repair it from: restore a snapshot")]
     NoPeers(&'static str),
@@ -104,6 +114,9 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
         Some(_) => None,
         None => open_state(disk, &options, &bootstrap)?,
     };
+    if let Some(cluster) = state.as_ref().map(State::level).filter(|cluster| *cluster > options.level) {
+        return Err(OpenError::Level { cluster, known: options.level });
+    }
     let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
     let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
     // Tables are written only when the log has been.

@@ -36,6 +36,7 @@ impl<S, D: Disk> Node<S, D> {
         }
         self.end_idle_snapshots();
         self.steer_membership();
+        self.raise_level();
         self.compare_hashes();
         self.compact_by_itself();
         self.give_way_if_held_back();

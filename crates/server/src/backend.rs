@@ -92,6 +92,7 @@ impl NodeBackend {
             Refusal::NotLeader => api::Refusal::NotLeader,
             Refusal::BadTransferee | Refusal::MemberNotFound => api::Refusal::BadTransferee,
             Refusal::Stopped => api::Refusal::Stopped,
+            Refusal::LevelTooLow => api::Refusal::LevelTooLow,
             Refusal::MemberExists
             | Refusal::PeerUrlExists
             | Refusal::MemberNotLearner
@@ -115,6 +116,7 @@ impl NodeBackend {
             | Refusal::LeaderChanged
             | Refusal::NotLeader
             | Refusal::BadTransferee
+            | Refusal::LevelTooLow
             | Refusal::Stopped => self.refused(refusal).into(),
         }
     }

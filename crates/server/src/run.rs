@@ -15,7 +15,7 @@ use steadfast_state::command::{Command, Member};
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
-use steadfast_types::{NodeId, Revision};
+use steadfast_types::{Level, NodeId, Revision};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -284,6 +284,7 @@ fn open_store(
         recent_entry_bytes: steadfast_types::limits::RECENT_ENTRY_BYTES,
         log_retention_bytes: options.log_retention_bytes,
         auto_compaction: options.auto_compaction().map_err(|error| failed(&error))?,
+        level: Level::NEWEST,
         autopilot: options.autopilot().map_err(|error| failed(&error))?,
         log: LogOptions::default(),
         tables,
@@ -322,7 +323,7 @@ struct ToCore(Inbox<Item>);
 impl PeerEvents for ToCore {
     async fn deliver(&self, event: PeerEvent) {
         match event {
-            PeerEvent::Connected(..) => {}
+            PeerEvent::Connected(peer, _, level) => self.0.push(Item::Input(Input::PeerConnected { peer, level })),
             PeerEvent::Disconnected(peer) => self.0.push(Item::Input(Input::PeerDisconnected(peer))),
             PeerEvent::Frame(from, frame) => self.0.frame(frame.len(), Item::Input(Input::Frame { from, frame })).await,
         }
@@ -378,6 +379,8 @@ impl Surroundings for Process {
 
     fn state_replaced(&self) {
         if let Some(reader) = self.published.reader() {
+            // An error: the tables are damaged, and are being replaced.
+            self.transport.set_level(reader.level().unwrap_or(Level::FIRST));
             self.watches.missed(reader.revision());
         }
         self.watches.rights_changed();
@@ -394,6 +397,10 @@ impl Surroundings for Process {
                 }
             }
             Notice::Configuration(position, configuration) => tracing::info!(%position, %configuration, "membership"),
+            Notice::Level(level) => {
+                tracing::info!(%level, "all members know this level");
+                self.transport.set_level(*level);
+            }
             Notice::Autopilot(what) => tracing::warn!("autopilot: {what}"),
             Notice::MembersChanged => self.members_changed.send_replace(()),
             Notice::Removed => tracing::warn!("this member was removed from the cluster"),

@@ -11,7 +11,7 @@ use steadfast_server::admin::Metrics;
 use steadfast_server::fault_table::Faults;
 use steadfast_server::peers::{Link, LocalPeer, PeerEvent, PeerTransport, Reception, Topic};
 use steadfast_server::tls::{Tls, TlsFiles, Trust, self_signed};
-use steadfast_types::{ClusterId, NodeId};
+use steadfast_types::{ClusterId, Level, NodeId};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -105,8 +105,8 @@ async fn they_hear_each_other(links: [Link; 2]) {
     let (mut one, mut two) = (Node::start(1, one).await, Node::start(2, two).await);
     one.know(&two);
     two.know(&one);
-    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 2));
-    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 1));
+    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 2, Level::NEWEST));
+    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 1, Level::NEWEST));
     // What is sent before the sender knows of the connection may be dropped: the first that arrives shows that it does.
     one.transport.send(two.id, Bytes::from_static(b"first"));
     assert_eq!(two.event().await, PeerEvent::Frame(one.id, Bytes::from_static(b"first")));

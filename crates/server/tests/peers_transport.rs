@@ -8,7 +8,7 @@ use bytes::Bytes;
 use steadfast_server::admin::Metrics;
 use steadfast_server::peers::{LocalPeer, PeerEvent, PeerTransport, QUEUE_BYTES, Reception, Topic, UNCONNECTED_FRAMES};
 use steadfast_types::wire::Wire;
-use steadfast_types::{ClusterId, NodeId, limits};
+use steadfast_types::{ClusterId, Level, NodeId, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -115,7 +115,7 @@ async fn welcome(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Waits until `from` is connected to `to`, in its own eyes too: only then it keeps all that it sends.
 async fn connected(from: &Node, to: &mut Node) {
-    assert_eq!(to.event().await, PeerEvent::Connected(from.id, from.id.0 * 100));
+    assert_eq!(to.event().await, PeerEvent::Connected(from.id, from.id.0 * 100, Level::NEWEST));
     from.transport.send(to.id, Bytes::from_static(b"connected"));
     assert_eq!(to.event().await, PeerEvent::Frame(from.id, Bytes::from_static(b"connected")));
 }
@@ -140,7 +140,7 @@ async fn three_nodes_exchange_frames_in_order() {
         let mut connected = BTreeSet::new();
         for _ in 0..4 {
             match node.event().await {
-                PeerEvent::Connected(peer, incarnation) => assert!(incarnation == peer.0 * 100 && connected.insert(peer)),
+                PeerEvent::Connected(peer, incarnation, _) => assert!(incarnation == peer.0 * 100 && connected.insert(peer)),
                 PeerEvent::Frame(peer, payload) => assert!(payload == b"first"[..] && connected.contains(&peer)),
                 PeerEvent::Disconnected(peer) => panic!("{peer} disconnected"),
             }
@@ -177,15 +177,15 @@ async fn a_peer_that_stops_is_reported_at_once_and_found_again() {
     let (mut one, two) = (Node::start(1).await, Node::start(2).await);
     one.know(&[two.place()]);
     two.know(&[one.place()]);
-    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200));
+    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200, Level::NEWEST));
     let address = two.address;
     two.transport.shutdown().await;
     assert_eq!(one.event().await, PeerEvent::Disconnected(two.id));
     drop(two);
     let mut two = Node::start_at(2, CLUSTER, address, 16).await;
     two.know(&[one.place()]);
-    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200));
-    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100));
+    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200, Level::NEWEST));
+    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100, Level::NEWEST));
     one.transport.send(two.id, Bytes::from_static(b"again"));
     assert_eq!(two.event().await, PeerEvent::Frame(one.id, Bytes::from_static(b"again")));
 }
@@ -213,7 +213,7 @@ async fn frames_sent_before_the_connection_are_the_newest_few() {
     }
     assert_eq!(one.metric("steadfast_peer_frames_dropped_total"), 100 - UNCONNECTED_FRAMES as u64);
     let mut two = Node::start_at(2, CLUSTER, address, 16).await;
-    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100));
+    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100, Level::NEWEST));
     for number in 100 - UNCONNECTED_FRAMES as u8..100 {
         assert_eq!(two.event().await, PeerEvent::Frame(one.id, Bytes::from(vec![number])));
     }
@@ -223,9 +223,9 @@ async fn frames_sent_before_the_connection_are_the_newest_few() {
 async fn a_node_that_is_not_known_is_heard_and_answered() {
     let (mut old, mut new) = (Node::start(1).await, Node::start(2).await);
     new.know(&[old.place()]);
-    assert_eq!(old.event().await, PeerEvent::Connected(new.id, 200));
+    assert_eq!(old.event().await, PeerEvent::Connected(new.id, 200, Level::NEWEST));
     old.transport.send(new.id, Bytes::from_static(b"welcome"));
-    assert_eq!(new.event().await, PeerEvent::Connected(old.id, 100));
+    assert_eq!(new.event().await, PeerEvent::Connected(old.id, 100, Level::NEWEST));
     assert_eq!(new.event().await, PeerEvent::Frame(old.id, Bytes::from_static(b"welcome")));
     new.transport.shutdown().await;
     assert_eq!(old.event().await, PeerEvent::Disconnected(new.id));
@@ -236,8 +236,8 @@ async fn a_removed_member_is_cut_off_and_refused() {
     let (mut one, mut two) = (Node::start(1).await, Node::start(2).await);
     one.know(&[two.place()]);
     two.know(&[one.place()]);
-    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200));
-    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100));
+    assert_eq!(one.event().await, PeerEvent::Connected(two.id, 200, Level::NEWEST));
+    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100, Level::NEWEST));
     one.transport.set_peers([].into(), [two.id].into());
     assert_eq!(one.event().await, PeerEvent::Disconnected(two.id));
     assert_eq!(two.event().await, PeerEvent::Disconnected(one.id));
@@ -252,11 +252,11 @@ async fn a_removed_member_is_cut_off_and_refused() {
 async fn a_contact_that_the_state_does_not_list_yet_is_no_removed_member() {
     let (mut joiner, mut leader) = (Node::start(1).await, Node::start(2).await);
     joiner.transport.add_contacts([(leader.id, leader.address.to_string())].into());
-    assert_eq!(leader.event().await, PeerEvent::Connected(joiner.id, 100));
+    assert_eq!(leader.event().await, PeerEvent::Connected(joiner.id, 100, Level::NEWEST));
     let older = TcpListener::bind("127.0.0.1:0").await.unwrap();
     joiner.know(&[(NodeId(3), older.local_addr().unwrap())]);
     leader.transport.send(joiner.id, Bytes::from_static(b"entries"));
-    assert_eq!(joiner.event().await, PeerEvent::Connected(leader.id, 200));
+    assert_eq!(joiner.event().await, PeerEvent::Connected(leader.id, 200, Level::NEWEST));
     assert_eq!(joiner.event().await, PeerEvent::Frame(leader.id, Bytes::from_static(b"entries")));
 }
 
@@ -267,7 +267,7 @@ async fn a_moved_member_is_dialled_where_it_is_now() {
     one.know(&[(two.id, nowhere.local_addr().unwrap())]);
     let (held, _) = nowhere.accept().await.unwrap();
     one.know(&[two.place()]);
-    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100));
+    assert_eq!(two.event().await, PeerEvent::Connected(one.id, 100, Level::NEWEST));
     drop(held);
 }
 
@@ -291,11 +291,18 @@ async fn strangers_to_the_cluster_are_refused_with_the_reason() {
 #[tokio::test]
 async fn a_version_not_spoken_here_is_told_which_are() {
     let one = Node::start(1).await;
-    let mut stream = connect(&one, &[preamble(2, 3, 1), frame(b"of another time")].concat()).await;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(answer.to_vec(), preamble(1, 1, 1));
-    closed(&mut stream).await;
+    let (first, newest) = (Level::FIRST.0, Level::NEWEST.0);
+    let of_another_time = async |oldest, latest, spoken: Vec<u8>| {
+        let mut stream = connect(&one, &[preamble(oldest, latest, 1), frame(b"of another time")].concat()).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer.to_vec(), spoken);
+        closed(&mut stream).await;
+    };
+    of_another_time(newest + 1, newest + 2, preamble(first, newest, 1)).await;
+    one.transport.set_level(Level::NEWEST);
+    of_another_time(first, first, preamble(newest, newest, 1)).await;
+    one.transport.set_level(Level::FIRST);
     let mut stream = connect(&one, &preamble(1, 9, 2)).await;
     stream.write_all(&frame(b"a newer node that speaks the older version too")).await.unwrap();
     assert_eq!(welcome(&mut stream).await, b"a newer node that speaks the older version too");
@@ -324,7 +331,7 @@ async fn garbage_ends_a_connection_and_nothing_else() {
         stream.write_all(&frame(b"good")).await.unwrap();
         stream.write_all(&words).await.unwrap();
         closed(&mut stream).await;
-        assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200));
+        assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200, Level::FIRST));
         assert_eq!(one.event().await, PeerEvent::Frame(NodeId(2), Bytes::from_static(b"good")));
         assert_eq!(one.event().await, PeerEvent::Disconnected(NodeId(2)));
     }
@@ -340,7 +347,7 @@ async fn connections_that_never_speak_do_not_shut_others_out() {
     }
     let mut stream = connect(&one, &greeting(CLUSTER, 2, one.id)).await;
     assert_eq!(welcome(&mut stream).await, [1]);
-    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200));
+    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200, Level::FIRST));
     closed(&mut silent[0]).await;
 }
 
@@ -349,12 +356,12 @@ async fn a_new_connection_of_a_peer_replaces_its_old_one() {
     let mut one = Node::start(1).await;
     let mut first = connect(&one, &greeting(CLUSTER, 2, one.id)).await;
     welcome(&mut first).await;
-    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200));
+    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200, Level::FIRST));
     let mut second = connect(&one, &greeting(CLUSTER, 2, one.id)).await;
     welcome(&mut second).await;
     second.write_all(&frame(b"hello")).await.unwrap();
     assert_eq!(one.event().await, PeerEvent::Disconnected(NodeId(2)));
-    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200));
+    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200, Level::FIRST));
     assert_eq!(one.event().await, PeerEvent::Frame(NodeId(2), Bytes::from_static(b"hello")));
     closed(&mut first).await;
 }
@@ -364,7 +371,7 @@ async fn a_peer_that_falls_silent_is_given_up() {
     let mut one = Node::start(1).await;
     let mut silent = connect(&one, &greeting(CLUSTER, 2, one.id)).await;
     welcome(&mut silent).await;
-    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200));
+    assert_eq!(one.event().await, PeerEvent::Connected(NodeId(2), 200, Level::FIRST));
     assert_eq!(one.event().await, PeerEvent::Disconnected(NodeId(2)));
 }
 

@@ -22,7 +22,7 @@ use steadfast_node::{Input, PeerMessage};
 use steadfast_state::command::Member;
 use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
-use steadfast_types::{Configuration, LogIndex, NodeId, Rng};
+use steadfast_types::{Configuration, Level, LogIndex, NodeId, Rng};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::network::{Network, between};
@@ -111,7 +111,13 @@ impl Cluster {
         let bootstrap =
             Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
         let policies = (swarm.lease_reads, swarm.autopilot);
-        let mut machine = |id: &NodeId| Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), policies, rng.fork());
+        let mut machine = |id: &NodeId| {
+            let mut machine = Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), policies, rng.fork());
+            if swarm.mixed && rng.u8(0..4) > 0 {
+                machine.level = Level::FIRST;
+            }
+            machine
+        };
         let machines = ids.iter().map(|id| (*id, machine(id))).collect();
         let mut cluster = Cluster {
             queue: Queue::default(),
@@ -186,8 +192,14 @@ impl Cluster {
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Frame { from, life, to, frame } => self.on_frame(from, life, to, frame),
-            Event::Disconnected { node, peer } if self.machines.contains_key(&node) => self.input(node, Input::PeerDisconnected(peer)),
-            Event::Disconnected { .. } => {}
+            Event::Connected { node, peer, level } if self.machines.contains_key(&node) => {
+                self.input(node, Input::PeerConnected { peer, level })
+            }
+            Event::Disconnected { node, peer } if self.machines.contains_key(&node) => {
+                self.input(node, Input::PeerDisconnected(peer));
+                self.connect_peer(peer, node);
+            }
+            Event::Connected { .. } | Event::Disconnected { .. } => {}
             Event::Start { node } => return self.on_start(node),
             Event::Process { node, life, step } => return self.on_step(node, life, *step),
             Event::Fault(fault) => self.on_fault(fault),

@@ -78,6 +78,8 @@ pub struct Swarm {
     pub autopilot: Autopilot,
     /// One node's log is lost, and it is replaced.
     pub lost_logs: Option<Recurring>,
+    /// Whether some machines have an older release at first, and a newer one from some restart on.
+    pub mixed: bool,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
     /// Which strikes of recurring faults do nothing, by number from 1 on: a shorter way to the same violation.
@@ -110,6 +112,7 @@ impl Swarm {
             slow_disks: None,
             corruption: None,
             corruption_of_tables: false,
+            mixed: false,
             lease_reads: false,
             hand_overs: None,
             compactions: None,
@@ -153,6 +156,7 @@ impl Swarm {
             // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
             member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
             autopilot: Autopilot::default(),
+            mixed: rng.u8(0..3) == 0,
             lost_logs: None,
             spared: BTreeSet::new(),
         };
@@ -228,6 +232,7 @@ impl fmt::Display for Swarm {
         let flags = [
             ("wide", self.wide),
             ("leases", self.leases),
+            ("mixed-releases", self.mixed),
             ("lease-reads", self.lease_reads),
             ("ambushes", self.ambushes),
             ("of-tables-too", self.corruption_of_tables),

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use steadfast_types::{LeaseId, LogIndex, NodeId, Revision, wire_enum, wire_struct};
+use steadfast_types::{LeaseId, Level, LogIndex, NodeId, Revision, wire_enum, wire_struct};
 
 use crate::auth::{AuthChange, AuthError, Authorized, Token};
 
@@ -117,6 +117,8 @@ pub enum Command {
     Auth(AuthChange),
     /// Makes a token known to every node.
     IssueToken(Token),
+    /// From now on all members know this level. A lower one than the cluster's changes nothing.
+    RaiseLevel(Level),
 }
 wire_enum!(Command {
     0 => Noop {},
@@ -136,11 +138,21 @@ wire_enum!(Command {
     14 => Authorized(authorized),
     15 => Auth(change),
     16 => IssueToken(token),
+    20 => RaiseLevel(level),
 });
 
 impl Command {
     /// The number of [`Command::Authorized`] in wire form.
     pub(crate) const AUTHORIZED: u8 = 14;
+
+    /// The level that a cluster must have before this is proposed.
+    pub fn level(&self) -> Level {
+        match self {
+            Command::RaiseLevel(_) => Level::FIRST,
+            Command::Authorized(authorized) => authorized.command.level(),
+            _ => Level::FIRST,
+        }
+    }
 }
 
 /// Writes one key.

@@ -3,10 +3,10 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Bound;
-use steadfast_types::NodeId;
 use steadfast_types::limits::REMOVED_MEMBERS;
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
+use steadfast_types::{Level, NodeId};
 
 use crate::command::{CommandError, Member, Outcome};
 use crate::rows::{MEMBERS, META, META_REMOVED, NEWEST, decode_member, decode_meta, member_key};
@@ -55,10 +55,12 @@ impl<T: Tables> Transition<'_, T> {
         self.member(id)?;
         self.members_changed = true;
         self.insert_newest(MEMBERS, member_key(id), None);
-        let mut removed = removed(self.reader)?;
-        removed.push(id);
-        removed.drain(..removed.len().saturating_sub(REMOVED_MEMBERS));
-        self.insert_newest(META, META_REMOVED, Some(removed.to_wire().into()));
+        if *self.level >= Level::REMEMBERED_REMOVALS {
+            let mut removed = removed(self.reader)?;
+            removed.push(id);
+            removed.drain(..removed.len().saturating_sub(REMOVED_MEMBERS));
+            self.insert_newest(META, META_REMOVED, Some(removed.to_wire().into()));
+        }
         Ok(Outcome::Done)
     }
 

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use core::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use spin::RwLock;
 use steadfast_types::tables::{TablesError, TablesReader};
-use steadfast_types::{LeaseId, NodeId, Revision};
+use steadfast_types::{LeaseId, Level, NodeId, Revision};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::auth::Auth;
 use crate::command::{CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
 use crate::kv::view::View;
-use crate::rows::{self, LEASES, NEWEST};
+use crate::rows::{self, LEASES, META, META_LEVEL, NEWEST, decode_meta};
 use crate::{lease, members};
 
 mod history;
@@ -250,6 +250,15 @@ impl<R: TablesReader> StateReader<R> {
     /// The tables are damaged.
     pub fn members(&self) -> Result<Vec<Member>, TablesError> {
         members::all(&self.tables)
+    }
+
+    /// What all members know.
+    ///
+    /// # Errors
+    /// The tables are damaged.
+    pub fn level(&self) -> Result<Level, TablesError> {
+        let row = self.tables.get(META, &META_LEVEL, NEWEST)?;
+        row.map_or(Ok(Level::FIRST), decode_meta)
     }
 
     /// The members that were removed, oldest first; the last [`steadfast_types::limits::REMOVED_MEMBERS`] of them.

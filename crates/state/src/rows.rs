@@ -52,6 +52,8 @@ pub(crate) const META_DIVERGENCE: Bytes = Bytes::from_static(b"divergence");
 
 /// META: whether authentication is enabled, and the auth revision; nothing before the first user or role.
 pub(crate) const META_AUTH: Bytes = Bytes::from_static(b"auth");
+/// META: the cluster's level.
+pub(crate) const META_LEVEL: Bytes = Bytes::from_static(b"level");
 /// META: the members that were removed, a list of ids.
 pub(crate) const META_REMOVED: Bytes = Bytes::from_static(b"removed");
 

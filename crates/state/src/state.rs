@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
-use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, LogPosition, NodeId, Payload, Revision};
+use steadfast_types::{Configuration, Entry, LeaseId, Level, LogIndex, LogPosition, NodeId, Payload, Revision};
 
 use crate::auth::{self, Auth, AuthEvent, Authorized};
 use crate::command::{Command, CommandError, Member, Origin, Outcome, Proposal};
@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
 use crate::reader::{StateReader, Visible};
 use crate::rows::{
-    FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_SUMMARY, NEWEST, Summary, decode_meta,
+    FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_LEVEL, META_SUMMARY, NEWEST, Summary, decode_meta,
 };
 use crate::seed::{FOUNDED, SEEDED};
 use crate::transition::Transition;
@@ -43,6 +43,7 @@ pub struct State<T: Tables> {
     configuration: Configuration,
     remembered: Remembered,
     divergence: Option<Divergence>,
+    level: Level,
     auth: Arc<Auth>,
     visible: Arc<Visible>,
 }
@@ -143,6 +144,7 @@ struct Loaded {
     configuration: Configuration,
     remembered: Remembered,
     divergence: Option<Divergence>,
+    level: Level,
     auth: Arc<Auth>,
 }
 
@@ -158,9 +160,9 @@ impl<T: Tables> State<T> {
             prepare(&mut tables);
         }
         let summary = loaded.summary.unwrap_or(EMPTY);
-        let Loaded { configuration, remembered, divergence, auth, .. } = loaded;
+        let Loaded { configuration, remembered, divergence, level, auth, .. } = loaded;
         let visible = Arc::new(Visible::new(summary.revision, summary.compact, auth.clone()));
-        Ok(State { tables, reader, summary, configuration, remembered, divergence, auth, visible })
+        Ok(State { tables, reader, summary, configuration, remembered, divergence, level, auth, visible })
     }
 
     /// Reads META again, after the rows were replaced under it by a snapshot. Readers go on with the new state.
@@ -174,6 +176,7 @@ impl<T: Tables> State<T> {
         self.configuration = loaded.configuration;
         self.remembered = loaded.remembered;
         self.divergence = loaded.divergence;
+        self.level = loaded.level;
         self.auth = loaded.auth;
         self.visible.set_auth(self.auth.clone());
         self.visible.compact(self.summary.compact);
@@ -291,6 +294,11 @@ impl<T: Tables> State<T> {
         &self.auth
     }
 
+    /// What all members know, so that it may be used.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
     /// Set for good once a comparison found this replica's state to differ from its leader's.
     pub fn divergence(&self) -> Option<Divergence> {
         self.divergence
@@ -309,6 +317,7 @@ impl<T: Tables> State<T> {
             events: events.then(Vec::new),
             leases: Vec::new(),
             members_changed: false,
+            level: &mut self.level,
             auth: &mut self.auth,
             auth_events: Vec::new(),
             scratch: Vec::new(),
@@ -358,6 +367,7 @@ fn load<R: TablesReader>(reader: &R) -> Result<Loaded, OpenStateError> {
         configuration: meta(reader, &META_CONFIGURATION)?.unwrap_or_default(),
         remembered: Remembered::from_marks(meta(reader, &META_HASHES)?.unwrap_or_default()),
         divergence: meta(reader, &META_DIVERGENCE)?,
+        level: meta(reader, &META_LEVEL)?.unwrap_or(Level::FIRST),
         auth: Arc::new(auth::load(reader)?),
     })
 }
@@ -439,8 +449,17 @@ impl<T: Tables> Transition<'_, T> {
             }
             Command::Auth(change) => self.change_auth(&change),
             Command::IssueToken(token) => self.issue_token(token),
+            Command::RaiseLevel(level) => Ok(self.raise_level(level)),
             Command::Authorized(_) => unreachable!("its wire form does not nest"),
         }
+    }
+
+    fn raise_level(&mut self, level: Level) -> Outcome {
+        if level > *self.level {
+            *self.level = level;
+            self.insert_newest(META, META_LEVEL, Some(level.to_wire().into()));
+        }
+        Outcome::Done
     }
 
     fn summary(&self) -> Summary {

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::tables::{TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
-use steadfast_types::{LeaseId, LogIndex, Revision};
+use steadfast_types::{LeaseId, Level, LogIndex, Revision};
 
 use crate::auth::{Auth, AuthEvent};
 use crate::command::KeyValue;
@@ -41,6 +41,8 @@ pub(crate) struct Transition<'a, T: Tables> {
     pub(crate) leases: Vec<LeaseChange>,
     /// Whether a member was added, removed or changed.
     pub(crate) members_changed: bool,
+    /// What all members know.
+    pub(crate) level: &'a mut Level,
     /// Users and roles after the last finished command.
     pub(crate) auth: &'a mut Arc<Auth>,
     pub(crate) auth_events: Vec<AuthEvent>,

@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod disk;
 pub mod entry;
 pub mod ids;
+pub mod level;
 pub mod limits;
 pub mod planted;
 pub mod tables;
@@ -19,6 +20,7 @@ pub mod wire;
 pub use configuration::Configuration;
 pub use entry::{Entry, HardState, Payload};
 pub use ids::{ClusterId, LeaseId, LogIndex, LogPosition, NodeId, Revision, Term};
+pub use level::Level;
 pub use time::Instant;
 
 /// The seeded generator that every core takes its randomness from: the same seed gives the same run.

@@ -87,6 +87,8 @@ pub enum Bug {
     HistorySplit = 114,
     /// What a watch hub was not told, its watchers do not look up.
     MissedNotLookedUp = 115,
+    /// The cluster's level is raised although some members offer less.
+    LevelRaisedEarly = 119,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -150,6 +152,7 @@ mod chosen {
         (Bug::LeaseAnsweredEarly, "a lease's time is answered before all is applied"),
         (Bug::HistorySplit, "a revision's events come in two parts"),
         (Bug::MissedNotLookedUp, "watchers do not look up what the hub missed"),
+        (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

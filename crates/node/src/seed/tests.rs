@@ -51,6 +51,7 @@ fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
         log_retention_bytes: 4096,
         auto_compaction: AutoCompaction::Off,
         autopilot: crate::Autopilot::default(),
+        level: steadfast_types::Level::NEWEST,
         log: LogOptions::default(),
         tables: small(),
         events: false,

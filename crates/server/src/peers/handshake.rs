@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use steadfast_types::wire::{Wire, WireError};
-use steadfast_types::{ClusterId, NodeId, wire_enum, wire_struct};
+use steadfast_types::{ClusterId, Level, NodeId, wire_enum, wire_struct};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{FrameError, FrameReader, put_frame};
 
-/// The oldest protocol version spoken here.
-pub const OLDEST_VERSION: u8 = 1;
+/// The oldest protocol version spoken here. Versions are levels ([`Level`]): once the cluster is at a later one, older releases are not spoken to.
+pub const OLDEST_VERSION: u8 = Level::FIRST.0;
 /// The newest protocol version spoken here.
-pub const NEWEST_VERSION: u8 = 1;
+pub const NEWEST_VERSION: u8 = Level::NEWEST.0;
 
 /// How long the other side may take for its first words.
 pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -155,9 +155,9 @@ pub(crate) enum HandshakeError {
     #[error("the other side's certificate has the common name `{found}`, and --peer-cert-allowed-cn allows `{allowed}`")]
     Name { found: String, allowed: String },
     #[error(
-        "the other side speaks protocol versions {oldest} to {newest}, this one {OLDEST_VERSION} to {NEWEST_VERSION}: upgrade the older of the two, one release at a time"
+        "the other side speaks protocol versions {oldest} to {newest}, this one {own} to {NEWEST_VERSION}: upgrade the older of the two, one release at a time"
     )]
-    Version { oldest: u8, newest: u8 },
+    Version { oldest: u8, newest: u8, own: u8 },
     #[error("the handshake is malformed: {0}")]
     Malformed(#[from] WireError),
     #[error("{0}")]
@@ -191,15 +191,19 @@ pub(super) async fn in_time<T>(limit: Duration, step: impl Future<Output = Resul
     tokio::time::timeout(limit, step).await.unwrap_or(Err(HandshakeError::TimedOut(limit)))
 }
 
-fn preamble(purpose: u8) -> BytesMut {
+/// What this side says first. `level`: the cluster's.
+fn preamble(purpose: u8, level: Level) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[OLDEST_VERSION, NEWEST_VERSION, purpose, 0]);
+    out.extend_from_slice(&[level.0, NEWEST_VERSION, purpose, 0]);
     out
 }
 
-/// The other side's purpose code, if it is a Steadfast node and speaks a version in common.
-async fn read_preamble<S: AsyncRead + Unpin>(stream: &mut FrameReader<S>) -> Result<(u8, Result<(), HandshakeError>), HandshakeError> {
+/// The other side's purpose code, if it is a Steadfast node, and the newest version that it speaks, if there is one in common.
+async fn read_preamble<S: AsyncRead + Unpin>(
+    stream: &mut FrameReader<S>,
+    level: Level,
+) -> Result<(u8, Result<Level, HandshakeError>), HandshakeError> {
     let bytes: [u8; PREAMBLE_BYTES] = stream.raw().await?;
     if bytes[0] == TLS_HANDSHAKE {
         return Err(HandshakeError::Secure);
@@ -207,42 +211,55 @@ async fn read_preamble<S: AsyncRead + Unpin>(stream: &mut FrameReader<S>) -> Res
     let Some([oldest, newest, purpose, _]) = bytes.strip_prefix(&MAGIC).and_then(|rest| rest.first_chunk().copied()) else {
         return Err(HandshakeError::Stranger);
     };
-    let common = oldest <= NEWEST_VERSION && newest >= OLDEST_VERSION;
-    Ok((purpose, if common { Ok(()) } else { Err(HandshakeError::Version { oldest, newest }) }))
+    let common = oldest <= NEWEST_VERSION && newest >= level.0;
+    Ok((purpose, if common { Ok(Level(newest)) } else { Err(HandshakeError::Version { oldest, newest, own: level.0 }) }))
 }
 
 /// The dialer's half: says what it is for, and reads the answer.
 pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    purpose: Purpose,
+    (purpose, level): (Purpose, Level),
     words: &[u8],
 ) -> Result<(Bytes, FrameReader<S>), HandshakeError> {
     let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
-    let mut out = preamble(purpose.code());
+    let mut out = preamble(purpose.code(), level);
     put_frame(&mut out, words);
     write_out(stream.stream(), &out).await?;
-    read_preamble(&mut stream).await?.1?;
+    read_preamble(&mut stream, level).await?.1?;
     Ok((stream.next().await?, stream))
 }
 
 /// As [`ask`], with a [`Hello`].
-pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(stream: S, hello: &Hello) -> Result<FrameReader<S>, HandshakeError> {
-    let (answer, stream) = ask(stream, Purpose::Session, &hello.to_wire()).await?;
+pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    hello: &Hello,
+    level: Level,
+) -> Result<FrameReader<S>, HandshakeError> {
+    let (answer, stream) = ask(stream, (Purpose::Session, level), &hello.to_wire()).await?;
     match Welcome::from_wire(answer)? {
         Welcome::Accepted => Ok(stream),
         Welcome::Refused(refusal) => Err(HandshakeError::Refused(refusal)),
     }
 }
 
-/// The accepter's first half: what the connection is for, and the first frame on it. A dialer of a version that is not spoken here is told
-/// the versions that are.
-pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<(Purpose, Bytes, FrameReader<S>), HandshakeError> {
+/// What a dialer says first.
+pub(super) struct Heard<S> {
+    pub(super) purpose: Purpose,
+    /// The newest version that it speaks.
+    pub(super) level: Level,
+    /// The first frame.
+    pub(super) words: Bytes,
+    pub(super) stream: FrameReader<S>,
+}
+
+/// The accepter's first half. A dialer of a version that is not spoken here is told the versions that are.
+pub(super) async fn hear<S: AsyncRead + AsyncWrite + Unpin>(stream: S, level: Level) -> Result<Heard<S>, HandshakeError> {
     let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
-    let (code, version) = read_preamble(&mut stream).await?;
-    write_out(stream.stream(), &preamble(code)).await?;
-    version?;
+    let (code, version) = read_preamble(&mut stream, level).await?;
+    write_out(stream.stream(), &preamble(code, level)).await?;
+    let level = version?;
     let purpose = Purpose::of_code(code).ok_or(HandshakeError::Malformed(WireError::Invalid("purpose")))?;
-    Ok((purpose, stream.next().await?, stream))
+    Ok(Heard { purpose, level, words: stream.next().await?, stream })
 }
 
 /// The accepter's second half: its answer.

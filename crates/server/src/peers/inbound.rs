@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use steadfast_types::wire::Wire;
-use steadfast_types::{NodeId, limits};
+use steadfast_types::{Level, NodeId, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::complaints::Complaints;
 use super::frame::{FrameError, FrameReader};
 use super::handshake::{
-    HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Refusal, Topic, Welcome, answer, hear, in_time,
+    HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HandshakeError, Heard, Hello, Purpose, Refusal, Topic, Welcome, answer, hear, in_time,
 };
 use super::link::{Link, PeerStream};
 use super::{PeerEvent, PeerEvents, Reception, SILENCE, Shared, outbound, stopped};
@@ -46,12 +45,18 @@ impl Session {
     }
 }
 
+/// Whose session it is.
+#[derive(Clone, Copy)]
+struct Dialer {
+    node: NodeId,
+    incarnation: u64,
+    level: Level,
+}
+
 /// A connection that says what it is for.
 struct Visitor {
     from: SocketAddr,
-    purpose: Purpose,
-    words: Bytes,
-    stream: FrameReader<PeerStream>,
+    heard: Heard<PeerStream>,
 }
 
 /// Accepts connections until the transport stops.
@@ -84,9 +89,9 @@ pub async fn answer_questions<R: Reception>(listener: &TcpListener, link: &Link,
         while visits.try_join_next().is_some() {}
         let (link, reception, complaints) = (link.clone(), reception.clone(), complaints.clone());
         visits.spawn(async move {
-            match visit(&link, stream, from).await {
-                Ok(visitor) => match visitor.purpose {
-                    Purpose::Session => refuse(visitor.stream, Refusal::NotFormed).await,
+            match visit(&link, stream, from, Level::FIRST).await {
+                Ok(visitor) => match visitor.heard.purpose {
+                    Purpose::Session => refuse(visitor.heard.stream, Refusal::NotFormed).await,
                     Purpose::Question(topic) => reply(topic, visitor, &*reception).await,
                 },
                 Err(error) if error.is_about_tls() && complaints.first(from.ip(), &error) => {
@@ -112,17 +117,16 @@ async fn accept_one(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream
     }
 }
 
-async fn visit(link: &Link, stream: TcpStream, from: SocketAddr) -> Result<Visitor, HandshakeError> {
+async fn visit(link: &Link, stream: TcpStream, from: SocketAddr, level: Level) -> Result<Visitor, HandshakeError> {
     stream.set_nodelay(true)?;
-    let heard = async { hear(link.accepted(stream).await?).await };
-    let (purpose, words, stream) = in_time(HANDSHAKE_TIMEOUT, heard).await?;
-    Ok(Visitor { from, purpose, words, stream })
+    let heard = async { hear(link.accepted(stream).await?, level).await };
+    Ok(Visitor { from, heard: in_time(HANDSHAKE_TIMEOUT, heard).await? })
 }
 
 async fn reply<R: Reception>(topic: Topic, mut visitor: Visitor, reception: &R) {
-    let words = reception.answer(topic, visitor.words).await;
-    match in_time(HANDSHAKE_TIMEOUT, answer(&mut visitor.stream, &words)).await {
-        Ok(()) => farewell(visitor.stream).await,
+    let words = reception.answer(topic, visitor.heard.words).await;
+    match in_time(HANDSHAKE_TIMEOUT, answer(&mut visitor.heard.stream, &words)).await {
+        Ok(()) => farewell(visitor.heard.stream).await,
         Err(error) => tracing::debug!(from = %visitor.from, "an answer was not taken: {error}"),
     }
 }
@@ -153,7 +157,7 @@ async fn farewell(stream: FrameReader<PeerStream>) {
 }
 
 async fn meet<E: PeerEvents, R: Reception>(shared: &Arc<Shared>, stream: TcpStream, from: SocketAddr, events: &Arc<E>, reception: &R) {
-    let visitor = match visit(&shared.link, stream, from).await {
+    let visitor = match visit(&shared.link, stream, from, shared.level()).await {
         Ok(visitor) => visitor,
         Err(error) => {
             shared.metrics.peer_connections_refused.increment(1);
@@ -163,14 +167,14 @@ async fn meet<E: PeerEvents, R: Reception>(shared: &Arc<Shared>, stream: TcpStre
             return;
         }
     };
-    match visitor.purpose {
+    match visitor.heard.purpose {
         Purpose::Session => greet_back(shared, visitor, events).await,
         Purpose::Question(topic) => reply(topic, visitor, reception).await,
     }
 }
 
 async fn greet_back<E: PeerEvents>(shared: &Arc<Shared>, visitor: Visitor, events: &Arc<E>) {
-    let Visitor { from, words, mut stream, .. } = visitor;
+    let Visitor { from, heard: Heard { words, level, mut stream, .. } } = visitor;
     let Ok(hello) = Hello::from_wire(words) else {
         shared.metrics.peer_connections_refused.increment(1);
         tracing::debug!(%from, "a malformed greeting");
@@ -188,7 +192,8 @@ async fn greet_back<E: PeerEvents>(shared: &Arc<Shared>, visitor: Visitor, event
         return refuse(stream, refusal).await;
     }
     if in_time(HANDSHAKE_TIMEOUT, answer(&mut stream, &Welcome::Accepted.to_wire())).await.is_ok() {
-        open_session(shared, &hello, stream.with_limit(limits::PEER_FRAME_BYTES), events.clone());
+        let dialer = Dialer { node: hello.from, incarnation: hello.incarnation, level };
+        open_session(shared, dialer, stream.with_limit(limits::PEER_FRAME_BYTES), events.clone());
     } else {
         shared.roster.dismiss_stranger(hello.from);
     }
@@ -211,10 +216,10 @@ fn admit(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
 }
 
 /// Begins to take a peer's frames, after those of its earlier connection, which this one replaces.
-fn open_session<E: PeerEvents>(shared: &Arc<Shared>, hello: &Hello, stream: FrameReader<PeerStream>, events: Arc<E>) {
+fn open_session<E: PeerEvents>(shared: &Arc<Shared>, dialer: Dialer, stream: FrameReader<PeerStream>, events: Arc<E>) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let (node, incarnation, end) = (hello.from, hello.incarnation, Arc::new(Notify::new()));
+    let (node, end) = (dialer.node, Arc::new(Notify::new()));
     // The lock is held until the session is entered, so that the task finds it there when it takes it out at its end.
     let mut sessions = shared.sessions.lock();
     let previous = sessions.remove(&node);
@@ -223,7 +228,7 @@ fn open_session<E: PeerEvents>(shared: &Arc<Shared>, hello: &Hello, stream: Fram
         let mut stop = shared.stop.subscribe();
         shared.clone().spawn(async move {
             tokio::select! {
-                () = session(&shared, node, incarnation, stream, previous, &end, &*events) => {}
+                () = session(&shared, dialer, stream, previous, &end, &*events) => {}
                 () = stopped(&mut stop) => {}
             }
             close_session(&shared, node, number);
@@ -243,8 +248,7 @@ fn close_session(shared: &Shared, node: NodeId, number: u64) {
 /// One session from its `Connected` to its `Disconnected`.
 async fn session<E: PeerEvents>(
     shared: &Shared,
-    node: NodeId,
-    incarnation: u64,
+    Dialer { node, incarnation, level }: Dialer,
     stream: FrameReader<PeerStream>,
     previous: Option<Session>,
     end: &Notify,
@@ -260,7 +264,7 @@ async fn session<E: PeerEvents>(
     }
     shared.complaints.forget(node);
     shared.metrics.peer_sessions.increment(1.0);
-    events.deliver(PeerEvent::Connected(node, incarnation)).await;
+    events.deliver(PeerEvent::Connected(node, incarnation, level)).await;
     let reason = take_frames(shared, node, stream, end, events).await;
     shared.metrics.peer_sessions.decrement(1.0);
     tracing::info!(peer = %node, "the peer's connection ended: {reason}");

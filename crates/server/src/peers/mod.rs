@@ -37,11 +37,12 @@ pub use roster::STRANGERS;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use steadfast_types::{ClusterId, NodeId, limits};
+use steadfast_types::{ClusterId, Level, NodeId, limits};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -76,8 +77,8 @@ pub struct LocalPeer {
 /// What the transport has to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// The peer, in this process life, has connected to this node.
-    Connected(NodeId, u64),
+    /// The peer, in this process life, has connected to this node, and knows this level.
+    Connected(NodeId, u64, Level),
     /// Its connection has ended, or nobody listens where it was.
     Disconnected(NodeId),
     /// It sent this. A slice of what was read from the socket.
@@ -120,6 +121,8 @@ struct Shared {
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
     runtime: Handle,
+    /// The cluster's, see [`Level`].
+    level: AtomicU8,
     /// A peer knows that this node was removed from the cluster.
     removed: watch::Sender<bool>,
     stop: watch::Sender<bool>,
@@ -150,6 +153,7 @@ impl PeerTransport {
             sessions: Mutex::default(),
             complaints: Complaints::default(),
             runtime: Handle::current(),
+            level: AtomicU8::new(Level::FIRST.0),
             removed: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             running: watch::Sender::new(0),
@@ -195,6 +199,11 @@ impl PeerTransport {
         self.shared.set_peers(peers, removed);
     }
 
+    /// The cluster is at this level: from now on releases that don't know it are not spoken to.
+    pub fn set_level(&self, level: Level) {
+        self.shared.level.store(level.0, Ordering::Relaxed);
+    }
+
     /// Returns once a peer has said that this node was removed from the cluster. A peer says so only of what is committed, so it is final.
     pub async fn removed(&self) {
         let mut removed = self.shared.removed.subscribe();
@@ -215,6 +224,10 @@ impl PeerTransport {
 }
 
 impl Shared {
+    fn level(&self) -> Level {
+        Level(self.level.load(Ordering::Relaxed))
+    }
+
     /// The one place through which every frame goes out.
     fn send(&self, to: NodeId, frame: Bytes) {
         let dropped = self.roster.find(to).map_or(1, |peer| peer.queue.push(frame));

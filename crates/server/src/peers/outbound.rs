@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use steadfast_types::{NodeId, Rng, limits};
+use steadfast_types::{Level, NodeId, Rng, limits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -62,8 +62,9 @@ impl AskError {
 /// # Errors
 /// It can't be reached, is no Steadfast node, speaks another version, or did not answer.
 pub async fn ask(link: &Link, address: &str, topic: Topic, question: &[u8], limit: Duration) -> Result<Bytes, AskError> {
-    let attempt =
-        async { super::handshake::ask(link.dialled(address, dial(address).await?).await?, Purpose::Question(topic), question).await };
+    let attempt = async {
+        super::handshake::ask(link.dialled(address, dial(address).await?).await?, (Purpose::Question(topic), Level::FIRST), question).await
+    };
     match in_time(limit, attempt).await.map_err(verdict) {
         Ok((answer, _)) => Ok(answer),
         Err(reason) => Err(AskError { address: address.to_owned(), reason }),
@@ -211,7 +212,7 @@ async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<PeerStr
     let hello =
         Hello { cluster: local.cluster, from: local.node, to: node, incarnation: local.incarnation, address: local.address.clone() };
     // Nothing but answers to signs of life follows on this connection, so what was read ahead may go.
-    let greeted = async { greet(shared.link.dialled(address, stream).await?, &hello).await };
+    let greeted = async { greet(shared.link.dialled(address, stream).await?, &hello, shared.level()).await };
     in_time(HANDSHAKE_TIMEOUT, greeted).await.map(FrameReader::into_stream).map_err(verdict)
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use steadfast_node::{Job, JobDone, LogDone};
 use steadfast_state::watch::StreamId;
-use steadfast_types::NodeId;
+use steadfast_types::{Level, NodeId};
 
 use crate::disk::SimulatedDisk;
 use crate::workload::OperationNumber;
@@ -13,6 +13,8 @@ use steadfast_proof::history::Answer;
 pub(super) enum Event {
     /// A frame arrives, unless it is lost with the process that sent it.
     Frame { from: NodeId, life: u64, to: NodeId, frame: Bytes },
+    /// A node learns that a peer has connected, and which level it knows.
+    Connected { node: NodeId, peer: NodeId, level: Level },
     /// A node learns that its connection to a peer broke.
     Disconnected { node: NodeId, peer: NodeId },
     /// A machine starts its process.

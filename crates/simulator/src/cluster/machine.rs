@@ -5,7 +5,7 @@ use steadfast_node::{AutoCompaction, Autopilot, Input, LogCommand, LogDriver, No
 use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
-use steadfast_types::{Instant, NodeId, Rng};
+use steadfast_types::{Instant, Level, NodeId, Rng};
 
 use super::watchers::Hub;
 use crate::clock::Clock;
@@ -46,6 +46,8 @@ pub(super) struct Machine {
     log_retention_bytes: u64,
     auto_compaction: AutoCompaction,
     autopilot: Autopilot,
+    /// What the release that is installed there knows.
+    pub(super) level: Level,
     memtable_bytes: usize,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -104,6 +106,7 @@ impl Machine {
                 _ => AutoCompaction::Off,
             },
             autopilot,
+            level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
@@ -200,6 +203,7 @@ impl Machine {
             log_retention_bytes: self.log_retention_bytes,
             auto_compaction: self.auto_compaction,
             autopilot: self.autopilot,
+            level: self.level,
             log: LogOptions { segment_bytes: self.log_segment_bytes },
             tables: TablesOptions {
                 memtable_bytes: self.memtable_bytes,

@@ -3,7 +3,7 @@
 use steadfast_node::start::OpenError;
 use steadfast_node::{Input, Job, JobDone, Node, Notice};
 use steadfast_types::time::Duration;
-use steadfast_types::{LogIndex, NodeId};
+use steadfast_types::{Level, LogIndex, NodeId};
 
 use super::Cluster;
 use super::event::{Event, Step};
@@ -25,6 +25,10 @@ impl Cluster {
         let Some(machine) = self.machines.get_mut(&node) else { return Ok(()) };
         if machine.process.is_some() {
             return Ok(());
+        }
+        if machine.level < Level::NEWEST && self.faults_rng.u8(0..3) == 0 {
+            machine.level = Level::NEWEST;
+            self.trace.milestone(now, &[], || format!("{node} is upgraded"));
         }
         let opened = caught(|| machine.start(now));
         if machine.disk.is_dead() {
@@ -59,8 +63,20 @@ impl Cluster {
         });
         self.observer.started(&self.machines[&node])?;
         self.hub_missed(node);
+        for peer in self.node_ids().into_iter().filter(|peer| *peer != node) {
+            self.connect_peer(node, peer);
+            self.connect_peer(peer, node);
+        }
         self.wake(node, now);
         Ok(())
+    }
+
+    /// `from` connects to `to`, if its process runs.
+    pub(super) fn connect_peer(&mut self, from: NodeId, to: NodeId) {
+        let Some(machine) = self.machines.get(&from).filter(|machine| machine.process.is_some()) else { return };
+        let level = machine.level;
+        let delay = between(Duration::from_micros(100), Duration::from_millis(50), &mut self.faults_rng);
+        self.queue.after(delay, Event::Connected { node: to, peer: from, level });
     }
 
     /// Makes sure that the node turns at `at` or earlier.

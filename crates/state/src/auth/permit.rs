@@ -142,6 +142,7 @@ impl<T: Tables> Transition<'_, T> {
             | Command::MemberPublish { .. }
             | Command::MemberClaim { .. }
             | Command::CompareHash { .. }
+            | Command::RaiseLevel(_)
             | Command::Authorized(_) => Ok(()),
         }
     }

@@ -212,6 +212,10 @@ fn members() -> Vec<Row> {
         post("/v3/cluster/member/promote", "{\"ID\":5}"),
         post("/v3/maintenance/status", "{}"),
         post("/v3/maintenance/alarm", "{\"action\":\"GET\"}"),
+        post("/v3/maintenance/downgrade", "{\"action\":\"VALIDATE\",\"version\":\"soon\"}"),
+        post("/v3/maintenance/downgrade", "{\"action\":\"ENABLE\"}"),
+        post("/v3/maintenance/downgrade", "{\"action\":\"CANCEL\"}"),
+        post("/v3/maintenance/downgrade", "{\"action\":7,\"version\":\"3.4.0\"}"),
         post("/v3/cluster/member/remove", "{\"ID\":\"5\"}"),
         post("/v3/maintenance/transfer-leadership", "{\"targetID\":\"5\"}"),
     ]
