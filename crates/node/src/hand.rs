@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     next: u64,
     size: u64,
     memtable_bytes: usize,
+    /// Of the nodes that are started from now on; 0: none.
+    pub(crate) quota_bytes: u64,
     /// A node whose background work gets no time.
     pub(crate) starved: Option<NodeId>,
     /// Changes what a node is sent.
@@ -78,6 +80,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize) -> Options {
         tables: TablesOptions { memtable_bytes, cache_bytes: CACHE_BYTES, block_bytes: 512, ..TablesOptions::default() },
         auto_compaction: AutoCompaction::Revisions(KEPT_REVISIONS),
         events: false,
+        quota_bytes: 0,
         lost_tables: None,
     }
 }
@@ -95,6 +98,14 @@ impl Cluster {
     }
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
+        Self::with(size, memtable_bytes, 0)
+    }
+
+    pub(crate) fn with_quota(size: u64, quota_bytes: u64) -> Self {
+        Self::with(size, 64 << 10, quota_bytes)
+    }
+
+    fn with(size: u64, memtable_bytes: usize, quota_bytes: u64) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
         let mut cluster = Cluster {
             machines,
@@ -105,6 +116,7 @@ impl Cluster {
             next: 0,
             size,
             memtable_bytes,
+            quota_bytes,
             starved: None,
             tamper: |_, _| (),
         };
@@ -117,7 +129,8 @@ impl Cluster {
     /// Starts or restarts a node on this disk.
     pub(crate) fn start(&mut self, id: NodeId, disk: MemoryDisk) -> &Up {
         self.lives += 1;
-        let up = match open(&disk, options(id, self.lives, self.memtable_bytes), bootstrap(self.size), self.now) {
+        let options = Options { quota_bytes: self.quota_bytes, ..options(id, self.lives, self.memtable_bytes) };
+        let up = match open(&disk, options, bootstrap(self.size), self.now) {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };

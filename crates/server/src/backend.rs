@@ -92,6 +92,7 @@ impl NodeBackend {
             Refusal::NotLeader => api::Refusal::NotLeader,
             Refusal::BadTransferee | Refusal::MemberNotFound => api::Refusal::BadTransferee,
             Refusal::Stopped => api::Refusal::Stopped,
+            Refusal::NoSpace => api::Refusal::NoSpace,
             Refusal::MemberExists
             | Refusal::PeerUrlExists
             | Refusal::MemberNotLearner
@@ -115,6 +116,7 @@ impl NodeBackend {
             | Refusal::LeaderChanged
             | Refusal::NotLeader
             | Refusal::BadTransferee
+            | Refusal::NoSpace
             | Refusal::Stopped => self.refused(refusal).into(),
         }
     }
@@ -234,6 +236,13 @@ impl api::Backend for NodeBackend {
 
     fn members(&self) -> Result<Vec<Member>, CommandError> {
         Ok(self.reader()?.members()?)
+    }
+
+    fn alarms(&self) -> Result<api::Alarms, CommandError> {
+        let alarms = self.reader()?.alarms()?;
+        let status = self.0.published.status();
+        let stop_the_cluster = status.is_some_and(|status| alarms.stop_the_cluster(&status.consensus.configuration));
+        Ok(api::Alarms { all: alarms.all().map(|(alarm, _)| alarm).collect(), stop_the_cluster })
     }
 
     fn is_auth_enabled(&self) -> bool {

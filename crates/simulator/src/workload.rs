@@ -357,6 +357,7 @@ fn nothing_done(refusal: Refusal) -> bool {
         | Refusal::LearnerNotReady
         | Refusal::ChangeUnderWay
         | Refusal::NotEnoughMembers
-        | Refusal::BadTransferee => true,
+        | Refusal::BadTransferee
+        | Refusal::NoSpace => true,
     }
 }

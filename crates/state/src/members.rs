@@ -17,7 +17,7 @@ pub(crate) fn all<R: TablesReader>(tables: &R) -> Result<Vec<Member>, TablesErro
 }
 
 impl<T: Tables> Transition<'_, T> {
-    fn member(&self, id: NodeId) -> Result<Member, CommandError> {
+    pub(crate) fn member(&self, id: NodeId) -> Result<Member, CommandError> {
         let row = self.reader.get(MEMBERS, &member_key(id), NEWEST)?;
         row.map_or(Err(CommandError::MemberNotFound), |row| Ok(decode_member(row)?))
     }
@@ -48,6 +48,7 @@ impl<T: Tables> Transition<'_, T> {
         self.member(id)?;
         self.members_changed = true;
         self.insert_newest(MEMBERS, member_key(id), None);
+        self.clear_alarms_of(id);
         Ok(Outcome::Done)
     }
 

@@ -208,6 +208,7 @@ impl Machine {
                 ..TablesOptions::default()
             },
             events: true,
+            quota_bytes: 0,
             lost_tables: None,
         }
     }

@@ -71,6 +71,9 @@ pub(super) struct Settings {
     /// History that is kept: 1h, 30m, 10000 (revisions), 0 to keep all until somebody compacts [default: 1h]
     #[arg(long, env = "STEADFAST_AUTO_COMPACTION_RETENTION", hide_env = true, value_name = "TIME|NUMBER")]
     auto_compaction_retention: Option<String>,
+    /// What the tables may take on disk; beyond it writes are refused until there is room again; 0 for no bound [default: 0]
+    #[arg(long, env = "STEADFAST_QUOTA_BACKEND_BYTES", hide_env = true, value_name = "BYTES")]
+    quota_backend_bytes: Option<u64>,
     /// Which tokens clients get for their passwords: simple, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m [default: simple]
     #[arg(long, env = "STEADFAST_AUTH_TOKEN", hide_env = true, value_name = "KIND")]
     auth_token: Option<String>,
@@ -189,6 +192,7 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.or(file.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.or(file.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
+            quota_backend_bytes: self.quota_backend_bytes.or(file.quota_backend_bytes),
             auth_token: self.auth_token.or(file.auth_token),
             bcrypt_cost: self.bcrypt_cost.or(file.bcrypt_cost),
             faults: self.faults.or(file.faults),
@@ -271,6 +275,7 @@ impl Settings {
             log_retention_bytes: self.log_retention_bytes.unwrap_or(defaults.log_retention_bytes),
             auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
+            quota_backend_bytes: self.quota_backend_bytes.unwrap_or(defaults.quota_backend_bytes),
             auth_token: self.auth_token.unwrap_or(defaults.auth_token),
             bcrypt_cost: self.bcrypt_cost.unwrap_or(defaults.bcrypt_cost),
             faults: self.faults.unwrap_or(defaults.faults),
