@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
 pub use steadfast_state::{Event, EventKind, Response};
@@ -71,6 +72,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the tables are damaged.
     fn members(&self) -> Result<Vec<Member>, CommandError>;
+
+    /// All alarms, from the local state.
+    ///
+    /// # Errors
+    /// If the tables are damaged.
+    fn alarms(&self) -> Result<Alarms, CommandError>;
 
     /// Whether requests are checked, as of the local state. Asked for each read: an atomic load.
     fn is_auth_enabled(&self) -> bool;
@@ -283,6 +290,15 @@ pub struct Identity {
     pub member: NodeId,
 }
 
+/// What is wrong with members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Alarms {
+    /// All alarms, by kind and member.
+    pub all: Vec<Alarm>,
+    /// Whether so many members are corrupt that none takes writes.
+    pub stop_the_cluster: bool,
+}
+
 /// A renewed lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseRenewal {
@@ -454,8 +470,10 @@ pub struct NodeStatus {
     pub members: Vec<Member>,
     /// On the leader, one for each other member.
     pub followers: Vec<FollowerStatus>,
-    /// What is wrong, in words.
+    /// What is wrong, in words; without alarms.
     pub errors: Vec<String>,
+    /// All alarms, of all members.
+    pub alarms: Vec<Alarm>,
 }
 
 /// How a leader sees one of the others.

@@ -138,7 +138,7 @@ fn wrote(outcome: &Outcome) -> bool {
         Outcome::Put { .. } => true,
         Outcome::Deleted { deleted, .. } => *deleted > 0,
         Outcome::Txn(txn) => txn.responses.iter().any(wrote),
-        Outcome::Done | Outcome::Range(_) | Outcome::LeaseGranted { .. } | Outcome::Claimed(_) => false,
+        Outcome::Done | Outcome::Range(_) | Outcome::LeaseGranted { .. } | Outcome::Claimed(_) | Outcome::Alarms(_) => false,
     }
 }
 
@@ -162,7 +162,7 @@ fn response(outcome: Outcome, revision: &mut i64, last: i64) -> Option<Response>
             succeeded: txn.succeeded,
             responses: responses(txn.responses, revision, last),
         })),
-        Outcome::Done | Outcome::LeaseGranted { .. } | Outcome::Claimed(_) => None,
+        Outcome::Done | Outcome::LeaseGranted { .. } | Outcome::Claimed(_) | Outcome::Alarms(_) => None,
     }
 }
 

@@ -80,6 +80,8 @@ pub(crate) fn command(error: CommandError) -> Status {
     let code = match error {
         CommandError::Compacted | CommandError::FutureRevision => return etcd(Code::OutOfRange, format_args!("mvcc: {error}")),
         CommandError::LeaseNotFound | CommandError::MemberNotFound => Code::NotFound,
+        CommandError::NoSpace => Code::ResourceExhausted,
+        CommandError::Corrupt => Code::DataLoss,
         CommandError::LeaseExists
         | CommandError::MemberExists
         | CommandError::PeerUrlExists
@@ -172,6 +174,8 @@ mod tests {
             (CommandError::Compacted, Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"),
             (CommandError::FutureRevision, Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision"),
             (CommandError::LeaseNotFound, Code::NotFound, "etcdserver: requested lease not found"),
+            (CommandError::NoSpace, Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            (CommandError::Corrupt, Code::DataLoss, "etcdserver: corrupt cluster"),
             (CommandError::LeaseExists, Code::FailedPrecondition, "etcdserver: lease already exists"),
             (CommandError::KeyNotFound, Code::InvalidArgument, "etcdserver: key not found"),
             (CommandError::MemberNotFound, Code::NotFound, "etcdserver: member not found"),

@@ -35,9 +35,10 @@
 //!
 //! # Left out
 //!
-//! Raising alarms, and Downgrade: they answer `Unimplemented`; no alarm is ever listed.
+//! Downgrade: it answers `Unimplemented`.
 #![warn(missing_docs)]
 
+mod alarms;
 mod api;
 mod auth;
 pub mod backend;

@@ -1,6 +1,5 @@
-//! The Maintenance service: status, leadership, snapshots and hashes. What is not offered says so.
+//! The Maintenance service: status, alarms, leadership, snapshots and hashes. What is not offered says so.
 
-use steadfast_state::auth::{Auth, Caller};
 use steadfast_types::{NodeId, Revision};
 use tonic::{Code, Request, Response, Status};
 
@@ -8,8 +7,7 @@ use crate::api::{Api, Learners};
 use crate::auth::Credentials;
 use crate::backend::{Backend, Hash, NodeStatus};
 use crate::proto::etcdserverpb as pb;
-use crate::{errors, snapshot};
-use pb::alarm_request::AlarmAction;
+use crate::{alarms, errors, snapshot};
 use pb::downgrade_request::DowngradeAction;
 use pb::maintenance_server::Maintenance;
 
@@ -26,6 +24,7 @@ fn status_response(header: pb::ResponseHeader, status: NodeStatus) -> pb::Status
     if status.leader.is_none() {
         errors.push("etcdserver: no leader".into());
     }
+    errors.extend(status.alarms.into_iter().map(alarms::text));
     pb::StatusResponse {
         header: Some(header),
         version: ETCD_VERSION.into(),
@@ -59,19 +58,9 @@ fn downgrade_refused(request: &pb::DowngradeRequest) -> Status {
 
 #[tonic::async_trait]
 impl<B: Backend> Maintenance for Api<B> {
-    /// There are no alarms, because there is no quota yet.
     async fn alarm(&self, request: Request<pb::AlarmRequest>) -> Result<Response<pb::AlarmResponse>, Status> {
         self.admit(request.metadata().as_ref(), Learners::Refuse)?;
-        // etcd 3.5.1 lets anybody; later ones ask, as here.
-        let is_look = request.get_ref().action() == AlarmAction::Get;
-        let permit = |auth: &Auth, caller: Option<&Caller>| if is_look { Ok(()) } else { auth.permit_admin(caller) };
-        self.permit(&Credentials::of(&request), permit).await?;
-        match AlarmAction::try_from(request.into_inner().action) {
-            Ok(AlarmAction::Get | AlarmAction::Deactivate) => {
-                Ok(Response::new(pb::AlarmResponse { header: Some(self.header(self.backend().revision())), alarms: Vec::new() }))
-            }
-            Ok(AlarmAction::Activate) | Err(_) => Err(errors::not_offered("alarms cannot be raised by hand")),
-        }
+        Ok(Response::new(self.alarms(&Credentials::of(&request), request.into_inner()).await?))
     }
 
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {

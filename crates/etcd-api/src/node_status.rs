@@ -2,10 +2,12 @@
 
 use tonic::{Request, Response, Status};
 
+use crate::alarms;
 use crate::api::Api;
 use crate::backend::{Backend, FollowerStatus, Identity, NodeRole, NodeStatus};
 use crate::proto::steadfast::v1 as pb;
 use pb::cluster_server::Cluster;
+use steadfast_state::alarm::Alarm;
 use steadfast_state::command;
 
 fn role(role: NodeRole) -> pb::Role {
@@ -22,6 +24,11 @@ fn member(member: command::Member) -> pb::Member {
 
 fn follower(follower: FollowerStatus) -> pb::Follower {
     pb::Follower { id: follower.id.0, matched_index: follower.matched.0, lag_entries: follower.lag_entries, active: follower.active }
+}
+
+/// For people, with the id as they see it elsewhere.
+fn in_words(alarm: Alarm) -> String {
+    format!("alarm {} of member {:x}", alarms::name(alarm.kind), alarm.member.0)
 }
 
 fn response(identity: Identity, status: NodeStatus) -> pb::StatusResponse {
@@ -43,7 +50,7 @@ fn response(identity: Identity, status: NodeStatus) -> pb::StatusResponse {
         resident_bytes: status.resident_bytes,
         members: status.members.into_iter().map(member).collect(),
         followers: status.followers.into_iter().map(follower).collect(),
-        errors: status.errors,
+        errors: status.errors.into_iter().chain(status.alarms.into_iter().map(in_words)).collect(),
     }
 }
 

@@ -3,12 +3,15 @@
 //! | path | says |
 //! | --- | --- |
 //! | `/version` | which etcd is spoken, in JSON |
-//! | `/health` | `{"health":"true","reason":""}` if there is a leader and a linearizable read succeeds; with `?serializable=true` a local read is enough |
+//! | `/health` | `{"health":"true","reason":""}` if no alarm is raised, there is a leader and a linearizable read succeeds; with `?serializable=true` a local read is enough, with `?exclude=NOSPACE` (or `CORRUPT`) these alarms do not count |
 //! | `/livez` | `ok` if this member can read its state |
 //! | `/readyz` | `ok` if it can serve its clients: it votes, and reads of both kinds succeed |
 //!
 //! The last two are etcd's of 3.6 (and 3.5.11 on): `?verbose` names every check, `?exclude=NAME` leaves one out, and each has a path of its own,
-//! as `/readyz/linearizable_read`. Left out are etcd's alarms: Steadfast raises none, so `/health?exclude=NOSPACE` has nothing to exclude.
+//! as `/readyz/linearizable_read`.
+//!
+//! As in etcd, every member is unhealthy while any lacks space. But that one member is corrupt, and being repaired, is a matter of that member,
+//! unless all writes are refused for it.
 
 use std::sync::Arc;
 
@@ -18,8 +21,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
+use steadfast_state::alarm::{Alarm, AlarmKind};
 use steadfast_state::command::{KeySpan, Range};
 
+use crate::alarms;
 use crate::api::Api;
 use crate::backend::Backend;
 use crate::errors;
@@ -70,7 +75,8 @@ async fn health<B: Backend>(State(api): State<Api<B>>, request: Request<axum::bo
         return refusal;
     }
     let local = values(&request, "serializable").next() == Some("true");
-    match api.unhealthy(local).await {
+    let excluded: Vec<&str> = values(&request, "exclude").collect();
+    match api.unhealthy(local, &excluded).await {
         None => text(StatusCode::OK, health_text(true, "")),
         // etcd ends this one, and only this one, with a new line.
         Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, health_text(false, &reason) + "\n"),
@@ -130,12 +136,24 @@ async fn probe<B: Backend>(State((api, checks)): State<Probe<B>>, request: Reque
 
 impl<B: Backend> Api<B> {
     /// What keeps this member from being healthy, in etcd's words.
-    async fn unhealthy(&self, local: bool) -> Option<String> {
+    async fn unhealthy(&self, local: bool, excluded: &[&str]) -> Option<String> {
+        if let Some(alarm) = self.alarm_here(excluded) {
+            return Some(format!("ALARM {alarm}"));
+        }
         if !local && self.backend().leader().borrow().is_none() {
             return Some("RAFT NO LEADER".to_owned());
         }
         let read = if local { Check::SerializableRead } else { Check::LinearizableRead };
         self.check(read).await.err().map(|error| format!("RANGE ERROR:{error}"))
+    }
+
+    /// An alarm that keeps this member from being healthy.
+    fn alarm_here(&self, excluded: &[&str]) -> Option<&'static str> {
+        // While the state can't be read, the check of a read says so.
+        let alarms = self.backend().alarms().ok()?;
+        let me = self.backend().identity().member;
+        let counts = |alarm: &&Alarm| alarm.kind == AlarmKind::NoSpace || alarm.member == me || alarms.stop_the_cluster;
+        alarms.all.iter().filter(counts).map(|alarm| alarms::name(alarm.kind)).find(|name| !excluded.contains(name))
     }
 
     /// What is wrong, if `check` does not hold.

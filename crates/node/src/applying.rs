@@ -120,6 +120,7 @@ impl<S, D: Disk> Node<S, D> {
         }
         self.out.auth.extend(applied.auth);
         self.leases.apply(self.now, &applied.leases);
+        self.out.notices.extend(applied.alarms.iter().map(|(alarm, is_raised)| Notice::Alarm(*alarm, *is_raised)));
         if applied.members_changed {
             self.out.notices.push(Notice::MembersChanged);
         }
@@ -136,10 +137,9 @@ impl<S, D: Disk> Node<S, D> {
         if was_member && !self.state.configuration().contains(self.options.id) {
             self.out.notices.push(Notice::Removed);
         }
-        if let Some(divergence) = self.state.divergence().filter(|_| !self.divergence_told) {
-            self.divergence_told = true;
-            let steadfast_state::Divergence { index, ours, theirs } = divergence;
-            self.out.notices.push(Notice::Diverged(format!("at entry {index} the hash here is {ours:016x}, the leader's {theirs:016x}")));
+        if let Some(index) = self.state.condemned().filter(|_| !self.is_faulted) {
+            self.out.notices.push(Notice::Diverged(format!("entry {index} says that this member's state is not that of the others")));
+            self.damaged("their state is not that of the other members".to_owned());
         }
     }
 
@@ -174,6 +174,9 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     pub(crate) fn answer_reads(&mut self) {
+        if self.is_faulted {
+            return;
+        }
         let applied = if is_planted(Bug::ReadBeforeApplied) { LogIndex(u64::MAX) } else { self.state.applied().index };
         for waiter in self.reads.applied(applied) {
             match waiter {

@@ -20,6 +20,9 @@ pub enum AutoCompaction {
 /// How often a leader looks whether there is something to forget.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// How often a leader forgets what it may while a member lacks space.
+const EVERY_WITHOUT_SPACE: Duration = Duration::from_secs(2);
+
 /// In how many steps history of an age is forgotten.
 const STEPS: u64 = 10;
 
@@ -29,6 +32,7 @@ pub(crate) struct Compactor {
     /// Since this node leads; oldest first.
     marks: VecDeque<(Instant, Revision)>,
     next: Instant,
+    next_without_space: Instant,
 }
 
 impl Compactor {
@@ -49,6 +53,22 @@ impl Compactor {
             AutoCompaction::Age(age) => self.older_than(age, now, current)?,
         };
         (revision > compacted && revision.0 > 0).then_some(revision)
+    }
+
+    /// The same while a member lacks space and takes nothing more: then keeping the past has the present refused, and all history goes, whatever
+    /// is to be kept of it otherwise. Not where all of it is to be kept: then it is for somebody else to say what may go.
+    pub(crate) fn due_without_space(
+        &mut self,
+        keep: AutoCompaction,
+        now: Instant,
+        current: Revision,
+        compacted: Revision,
+    ) -> Option<Revision> {
+        if keep == AutoCompaction::Off || now < self.next_without_space || current <= compacted {
+            return None;
+        }
+        self.next_without_space = now + EVERY_WITHOUT_SPACE;
+        Some(current)
     }
 
     /// The newest revision that there was `age` ago. Notes the present one.
@@ -81,6 +101,16 @@ mod tests {
         assert_eq!(compactor.due(keep, at(21), Revision(160), Revision(50)), None, "not again at once");
         assert_eq!(compactor.due(keep, at(40), Revision(150), Revision(50)), None, "nothing to forget");
         assert_eq!(compactor.due(AutoCompaction::Off, at(60), Revision(150), Revision(-1)), None);
+    }
+
+    #[test]
+    fn without_space_all_history_goes_unless_all_is_to_be_kept() {
+        let (mut compactor, keep) = (Compactor::default(), AutoCompaction::Age(10 * MINUTE));
+        assert_eq!(compactor.due_without_space(keep, at(5), Revision(90), Revision(80)), Some(Revision(90)));
+        assert_eq!(compactor.due_without_space(keep, at(6), Revision(95), Revision(90)), None, "not again at once");
+        assert_eq!(compactor.due_without_space(keep, at(8), Revision(90), Revision(90)), None, "there is none");
+        assert_eq!(compactor.due_without_space(keep, at(8), Revision(95), Revision(90)), Some(Revision(95)));
+        assert_eq!(compactor.due_without_space(AutoCompaction::Off, at(20), Revision(99), Revision(95)), None);
     }
 
     /// A revision a second: what is forgotten is older than the age, and not much more than a step older; marks are few.

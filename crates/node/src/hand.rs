@@ -52,6 +52,8 @@ pub(crate) struct Cluster {
     size: u64,
     memtable_bytes: usize,
     autopilot: Autopilot,
+    /// Of the nodes that are started from now on; 0: none.
+    pub(crate) quota_bytes: u64,
     /// A node whose background work gets no time.
     pub(crate) starved: Option<NodeId>,
     /// Changes what a node is sent.
@@ -82,6 +84,7 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize, (autopilot, level): (Au
         autopilot,
         level,
         events: false,
+        quota_bytes: 0,
         lost_tables: None,
     }
 }
@@ -99,10 +102,18 @@ impl Cluster {
     }
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
-        Self::with(size, memtable_bytes, Autopilot::default())
+        Self::with(size, memtable_bytes, 0, Autopilot::default())
     }
 
-    pub(crate) fn with(size: u64, memtable_bytes: usize, autopilot: Autopilot) -> Self {
+    pub(crate) fn with_autopilot(size: u64, autopilot: Autopilot) -> Self {
+        Self::with(size, 2048, 0, autopilot)
+    }
+
+    pub(crate) fn with_quota(size: u64, quota_bytes: u64) -> Self {
+        Self::with(size, 64 << 10, quota_bytes, Autopilot::default())
+    }
+
+    fn with(size: u64, memtable_bytes: usize, quota_bytes: u64, autopilot: Autopilot) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
         let mut cluster = Cluster {
             machines,
@@ -114,6 +125,7 @@ impl Cluster {
             size,
             memtable_bytes,
             autopilot,
+            quota_bytes,
             starved: None,
             tamper: |_, _| (),
         };
@@ -131,7 +143,9 @@ impl Cluster {
     /// The same, of a release that knows `level`.
     pub(crate) fn start_at(&mut self, level: Level, id: NodeId, disk: MemoryDisk) -> &Up {
         self.lives += 1;
-        let up = match open(&disk, options(id, self.lives, self.memtable_bytes, (self.autopilot, level)), bootstrap(self.size), self.now) {
+        let policies = (self.autopilot, level);
+        let options = Options { quota_bytes: self.quota_bytes, ..options(id, self.lives, self.memtable_bytes, policies) };
+        let up = match open(&disk, options, bootstrap(self.size), self.now) {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };

@@ -60,7 +60,7 @@ pub enum RequestBody {
     TimeToLive(LeaseId),
     /// Change who votes and who learns: [`crate::Answer::Applied`].
     ChangeMembership(MembershipChange),
-    /// Write what is in memory to the disk, so that compacted history can be given up: [`crate::Answer::Done`] at once; the rest goes by itself.
+    /// Give back all space that can be given back, compacted history above all: [`crate::Answer::Done`] at once; the rest goes by itself.
     Reclaim,
     /// Hand leadership to this member (only on the leader): [`crate::Answer::Done`] as soon as it is under way.
     MoveLeader(NodeId),

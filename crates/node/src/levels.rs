@@ -10,7 +10,7 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Instant, Level, NodeId};
 
 use crate::node::Node;
-use crate::{Notice, Refusal};
+use crate::Notice;
 
 /// How often a leader looks whether the level can be raised; what it proposed is applied long before it looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -58,8 +58,8 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     /// Whether all members know this command.
-    pub(crate) fn check_level(&self, command: &Command) -> Result<(), Refusal> {
-        if command.level() > self.state.level() { Err(Refusal::LevelTooLow) } else { Ok(()) }
+    pub(crate) fn all_know(&self, command: &Command) -> bool {
+        command.level() <= self.state.level()
     }
 
     /// At the end of a turn.

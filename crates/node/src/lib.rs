@@ -21,6 +21,8 @@
 
 extern crate alloc;
 
+mod agreement;
+mod alarms;
 mod applying;
 mod auto_compaction;
 mod autopilot;
@@ -47,6 +49,7 @@ pub mod seed;
 mod snapshot_receive;
 mod snapshot_send;
 mod snapshots;
+mod space;
 pub mod start;
 mod timers;
 

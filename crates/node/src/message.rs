@@ -109,6 +109,15 @@ pub enum PeerMessage {
         /// As asked.
         anchor: LogPosition,
     },
+    /// A member tells the leader how it stands; see `alarms.rs`.
+    Standing {
+        /// The leader's term.
+        term: Term,
+        /// What the member remembers of its running hash, oldest first.
+        marks: Vec<(LogIndex, u64)>,
+        /// Whether its quota is used up.
+        is_short: bool,
+    },
 }
 
 wire_enum!(PeerMessage {
@@ -125,6 +134,7 @@ wire_enum!(PeerMessage {
     11 => SnapshotUnknown { transfer },
     12 => SnapshotDamaged { transfer },
     13 => LogReplaced { anchor },
+    14 => Standing { term, marks, is_short },
 });
 
 /// A question only the leader can answer.

@@ -19,6 +19,7 @@ use steadfast_types::tables::Tables;
 use steadfast_types::wire::Wire;
 use steadfast_types::{Entry, HardState, Instant, LeaseId, LogIndex, LogPosition, NodeId, Rng, Term};
 
+use crate::alarms::Standings;
 use crate::applying::HELD_BACK_BYTES;
 use crate::auto_compaction::Compactor;
 use crate::autopilot::Watchman;
@@ -33,7 +34,8 @@ use crate::reads::Reads;
 use crate::revision_waits::RevisionWaits;
 use crate::snapshot_receive::{Chunk, Receiving};
 use crate::snapshot_send::Sending;
-use crate::start::{self, Bootstrap, OpenError, Opened, Options};
+use crate::space::Space;
+use crate::start::{self, Bootstrap, LostTables, OpenError, Opened, Options};
 use crate::{Answer, Input, LogCommand, LogDone, Notice, Outputs, PeerMessage, Refusal, Request, RequestBody};
 
 /// After the disk was found full, nothing more is written to the tables for this long.
@@ -73,7 +75,6 @@ pub struct Node<S, D: Disk> {
     /// The entry of the newest configuration in the log.
     pub(crate) configuration_at: LogIndex,
     pub(crate) is_faulted: bool,
-    pub(crate) divergence_told: bool,
     pub(crate) held_back_since: Option<Instant>,
     /// Nothing of the log was ever durable: until it is, nor may the state be, or a crash would leave a state without a log.
     pub(crate) log_is_blank: bool,
@@ -84,6 +85,8 @@ pub struct Node<S, D: Disk> {
     pub(crate) compactor: Compactor,
     pub(crate) watchman: Watchman,
     pub(crate) offers: Offers,
+    pub(crate) space: Space,
+    pub(crate) standings: Standings,
     pub(crate) next_timer: Instant,
     pub(crate) out: Outputs<S, D>,
 }
@@ -92,10 +95,8 @@ pub struct Node<S, D: Disk> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compared {
     pub(crate) at: Instant,
-    /// What was applied then.
-    pub(crate) applied: LogIndex,
-    /// One more is to follow, even if nothing else is applied.
-    pub(crate) again: bool,
+    /// The hash then.
+    pub(crate) hash: Option<u64>,
 }
 
 /// Who waits for a confirmed read index.
@@ -147,6 +148,8 @@ pub struct NodeStatus {
     pub established: bool,
     /// The tables.
     pub tables: Statistics,
+    /// See [`Options::quota_bytes`].
+    pub quota_bytes: u64,
     /// Commands and reads that wait.
     pub waiting: usize,
 }
@@ -192,16 +195,17 @@ impl<S, D: Disk> Node<S, D> {
             last_applied_term: applied.term,
             configuration_at: parts.configuration_at,
             is_faulted: false,
-            divergence_told: false,
             held_back_since: None,
             log_is_blank: parts.hard_state.term == Term(0) && applied.index == LogIndex(0),
             log_start: parts.log_start,
             log_bytes: parts.log_bytes,
             compaction_asked: parts.log_start,
-            compared: Compared { at: now, applied: applied.index, again: false },
+            compared: Compared { at: now, hash: None },
             compactor: Compactor::default(),
             watchman: Watchman::default(),
             offers: Offers::new(now),
+            space: Space::new(parts.options.quota_bytes),
+            standings: Standings::default(),
             next_timer: now,
             out: Outputs::default(),
             options: parts.options,
@@ -266,6 +270,7 @@ impl<S, D: Disk> Node<S, D> {
             log_bytes: self.log_bytes,
             hash: self.state.hash(),
             tables: self.state.tables().statistics(),
+            quota_bytes: self.space.quota(),
             established: self.raft.is_established_leader(),
             waiting: self.proposals.len() + self.waiting_reads(),
         }
@@ -301,7 +306,8 @@ impl<S, D: Disk> Node<S, D> {
     /// # Errors
     /// As [`start::open`].
     pub fn reopen(mut self, now: Instant) -> Result<Opened<S, D>, OpenError> {
-        let lost_tables = Some(self.raft.configuration().members());
+        let at_least = self.state.condemned().unwrap_or_default();
+        let lost_tables = Some(LostTables { members: self.raft.configuration().members(), at_least });
         // Another life, with request numbers of its own.
         let (incarnation, seed) = (self.rng.u64(1..), self.rng.u64(..));
         let Node { options, bootstrap, disk, .. } = self;
@@ -345,10 +351,9 @@ impl<S, D: Disk> Node<S, D> {
             return self.refuse(slot, Refusal::TooManyRequests);
         }
         match body {
-            RequestBody::Propose(command) => match self.check_level(&command) {
-                Ok(()) => self.proposals.add(slot, command, deadline),
-                Err(refusal) => self.refuse(slot, refusal),
-            },
+            RequestBody::Propose(command) if !self.all_know(&command) => self.refuse(slot, Refusal::LevelTooLow),
+            RequestBody::Propose(command) if self.lacks_space_for(&command) => self.refuse(slot, Refusal::NoSpace),
+            RequestBody::Propose(command) => self.proposals.add(slot, command, deadline),
             RequestBody::Linearize => self.reads.add(Waiter::Client(slot), deadline),
             RequestBody::AwaitRevision(revision) => self.revision_waits.add(revision, slot, deadline),
             RequestBody::KeepAlive(id) => self.calls.add(Caller::Client(slot), Question::KeepAlive(id), deadline),
@@ -358,7 +363,7 @@ impl<S, D: Disk> Node<S, D> {
                 self.calls.add(Caller::Reserved(origin.request), Question::ChangeMembership { origin, change }, deadline);
             }
             RequestBody::Reclaim => {
-                self.state.tables_mut().flush_now();
+                self.state.tables_mut().reclaim();
                 self.out.answers.push((slot, Answer::Done));
             }
             RequestBody::MoveLeader(to) => self.move_leader(slot, to),
@@ -413,6 +418,7 @@ impl<S, D: Disk> Node<S, D> {
                 self.out.jobs.push(Job(Kind::ReadForRepair { to: from, from: first, anchor, reader }));
             }
             PeerMessage::SnapshotRequest { at_least } => self.begin_snapshot(from, at_least),
+            PeerMessage::Standing { term, marks, is_short } => self.on_standing(from, term, marks, is_short),
             PeerMessage::SnapshotUnknown { transfer } => self.on_snapshot_unknown(from, transfer),
             PeerMessage::SnapshotDamaged { transfer } => self.on_snapshot_damaged(from, transfer),
             // Only a repairing node asks, and it is not running.
@@ -487,6 +493,7 @@ impl<S, D: Disk> Node<S, D> {
             Err(JobError::Damaged(what)) => self.damaged(what),
             Err(error @ JobError::Disk(_)) => self.fault(format!("tables: {error}")),
         }
+        self.look_at_space();
         let durable = if is_planted(Bug::LogCutBeforeFlush) { self.state.applied() } else { self.state.tables().durable() };
         if durable > self.compaction_asked && !self.keeps_log_for_others(durable) {
             self.compaction_asked = durable;

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_consensus::RoleChange;
+use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::AuthEvent;
 use steadfast_state::{Event, Response};
 use steadfast_types::disk::Disk;
@@ -95,6 +96,9 @@ pub enum Refusal {
     /// The node is stopping.
     #[error("server stopped")]
     Stopped,
+    /// This node's quota is used up; nothing was done.
+    #[error("mvcc: database space exceeded")]
+    NoSpace,
 }
 
 steadfast_types::wire_enum!(Refusal {
@@ -111,7 +115,8 @@ steadfast_types::wire_enum!(Refusal {
     11 => NotEnoughMembers {},
     12 => BadTransferee {},
     13 => Stopped {},
-    14 => LevelTooLow {},
+    14 => NoSpace {},
+    15 => LevelTooLow {},
 });
 
 /// Something worth a log line, or that the shell must act on.
@@ -149,11 +154,13 @@ pub enum Notice {
     SnapshotInstalled(LogPosition),
     /// The log no longer holds entries up to this one.
     LogCompacted(LogPosition),
-    /// The replicas differ: data is damaged somewhere.
+    /// The replicas differ: how. If it is this node's state that is not to be used, [`Notice::TablesDamaged`] follows.
     Diverged(String),
+    /// An alarm was raised (true) or cleared, as of an entry applied now; replayed entries tell again.
+    Alarm(Alarm, bool),
     /// A job failed in a way that is tried again; the reason.
     JobFailed(String),
-    /// This node's tables are damaged: nothing more is applied here. [`crate::Node::reopen`] gets the state back from the peers.
+    /// This node's tables are damaged, or their state is not that of the others: nothing more is applied here. [`crate::Node::reopen`] gets the state back from the peers.
     TablesDamaged(String),
     /// This node can't go on: its disk fails, or its data is damaged beyond repair; the reason.
     Fault(String),

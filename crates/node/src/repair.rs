@@ -4,7 +4,7 @@
 //! (Protocol-Aware Recovery, FAST 2018). It asks all its peers in turn:
 //! - for *entries* of a hole, named by an intact entry after it (the anchor): whoever has that very entry has, by log matching (Raft paper, section
 //!   5.3), the same entries before it, committed or not, leader or not;
-//! - for a *snapshot*, if the tables are damaged, or if no peer's log reaches back to the hole any more.
+//! - for a *snapshot*, if the tables are damaged or their state is not that of the others (`alarms.rs`), or if no peer's log reaches back to the hole any more.
 //!
 //! If nobody has the anchor, because it was never committed, a later leader says so. Then the log is cut off before the hole: what of it was
 //! committed comes back from that leader. The node stays suspect until then, for it may have acknowledged that.
@@ -180,7 +180,8 @@ impl<D: Disk> Repair<D> {
                 | PeerMessage::SnapshotProgress { .. }
                 | PeerMessage::SnapshotRequest { .. }
                 | PeerMessage::SnapshotUnknown { .. }
-                | PeerMessage::SnapshotDamaged { .. },
+                | PeerMessage::SnapshotDamaged { .. }
+                | PeerMessage::Standing { .. },
             )
             | Err(_) => {}
         }

@@ -55,8 +55,19 @@ pub struct Options {
     pub autopilot: Autopilot,
     /// Whether anybody watches: events come out only then.
     pub events: bool,
-    /// An earlier life of this process found the tables damaged, and knew these members.
-    pub lost_tables: Option<BTreeSet<NodeId>>,
+    /// What the tables' files may take before commands that take more are refused, bytes; 0: no bound. See `alarms.rs`.
+    pub quota_bytes: u64,
+    /// An earlier life of this process found that its tables are not to be used.
+    pub lost_tables: Option<LostTables>,
+}
+
+/// Why tables that are there are not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostTables {
+    /// Who may have the state.
+    pub members: BTreeSet<NodeId>,
+    /// A state before this entry is of no use.
+    pub at_least: LogIndex,
 }
 
 /// The very first state of a cluster, before its log's first entry; the same on all its members, those that join later too.
@@ -110,12 +121,18 @@ pub enum OpenError {
 /// If the disk fails, was written by a newer version, or lost what nobody can give back.
 pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: Instant) -> Result<Opened<S, D>, OpenError> {
     let OpenedLog { mut writer, reader, contents } = log::open(disk, options.log)?;
-    let state = match options.lost_tables {
+    let mut lost_tables = options.lost_tables.clone();
+    let mut state = match lost_tables {
         Some(_) => None,
         None => open_state(disk, &options, &bootstrap)?,
     };
     if let Some(cluster) = state.as_ref().map(State::level).filter(|cluster| *cluster > options.level) {
         return Err(OpenError::Level { cluster, known: options.level });
+    }
+    // A crash came between the verdict and the repair.
+    if let Some((condemned, at_least)) = state.as_ref().and_then(|state| Some((state, state.condemned()?))) {
+        lost_tables = Some(LostTables { members: condemned.configuration().members(), at_least });
+        state = None;
     }
     let applied = state.as_ref().map_or(LogPosition::default(), State::applied);
     let is_fresh = contents.last == LogPosition::default() && contents.hard_state.term == Term(0);
@@ -126,12 +143,12 @@ pub fn open<S, D: Disk>(disk: &D, options: Options, bootstrap: Bootstrap, now: I
     let loss = loss(state.is_some(), applied, &contents);
     if loss.is_any() {
         let mut peers = peers(&bootstrap, state.as_ref().map(State::configuration), &contents);
-        peers.extend(options.lost_tables.iter().flatten());
+        peers.extend(lost_tables.iter().flat_map(|lost| &lost.members));
         peers.remove(&options.id);
         if peers.is_empty() {
             return Err(OpenError::NoPeers(if loss.state { "the state" } else { "the log" }));
         }
-        let floor = contents.start.index.max(applied.index);
+        let floor = contents.start.index.max(applied.index).max(lost_tables.map_or(LogIndex(0), |lost| lost.at_least));
         let parts = RepairParts { disk: disk.clone(), options, bootstrap, writer, reader, loss, peers, floor };
         return Ok(Opened::Repairing(Box::new(Repair::new(parts, now))));
     }

@@ -1,6 +1,7 @@
 //! What happens by itself: deadlines, repeats, the end of leases, comparisons of hashes.
 
 use steadfast_consensus::Role;
+use steadfast_state::alarm::AlarmKind;
 use steadfast_state::command::{Command, Origin, Proposal};
 use steadfast_types::disk::Disk;
 use steadfast_types::time::Duration;
@@ -9,8 +10,11 @@ use steadfast_types::wire::Wire;
 use crate::Refusal;
 use crate::node::{Caller, Compared, LeaseCaller, Node, Waiter};
 
-/// How often the leader asks all replicas to compare their hashes, if anything was applied.
+/// How often the leader has all replicas remember their hashes, to compare them (`alarms.rs`), if anything was written.
 const COMPARE_HASHES_EVERY: Duration = Duration::from_secs(10);
+
+/// How often while some member is corrupt, to see it repaired.
+const COMPARE_REPAIRED_EVERY: Duration = Duration::from_secs(1);
 
 impl<S, D: Disk> Node<S, D> {
     /// Every heartbeat interval: so a client hears of its deadline at most that much late.
@@ -38,6 +42,7 @@ impl<S, D: Disk> Node<S, D> {
         self.steer_membership();
         self.raise_level();
         self.compare_hashes();
+        self.tend_alarms();
         self.compact_by_itself();
         self.give_way_if_held_back();
         self.next_timer = now + self.options.heartbeat_interval;
@@ -78,22 +83,25 @@ impl<S, D: Disk> Node<S, D> {
             return;
         }
         let (current, compacted) = (self.state.revision(), self.state.compact_revision());
-        if let Some(revision) = self.compactor.due(self.options.auto_compaction, self.now, current, compacted) {
+        let keep = self.options.auto_compaction;
+        let lacks_space = self.state.alarms().is_any(AlarmKind::NoSpace);
+        let all_of_it = lacks_space.then(|| self.compactor.due_without_space(keep, self.now, current, compacted)).flatten();
+        if let Some(revision) = all_of_it.or_else(|| self.compactor.due(keep, self.now, current, compacted)) {
             self.intake.enter_term(self.raft.term());
             self.intake.push(Proposal { origin: Origin::default(), command: Command::Compact { revision } }.to_wire().into());
         }
     }
 
-    pub(crate) fn compare_hashes(&mut self) {
-        let applied = self.state.applied().index;
-        let Compared { at, applied: before, again } = self.compared;
-        if !self.raft.is_established_leader() || self.now.since(at) < COMPARE_HASHES_EVERY {
+    fn compare_hashes(&mut self) {
+        let Compared { at, hash: before } = self.compared;
+        let is_awaited = self.state.alarms().is_any(AlarmKind::Corrupt);
+        let every = if is_awaited { COMPARE_REPAIRED_EVERY } else { COMPARE_HASHES_EVERY };
+        if !self.raft.is_established_leader() || self.now.since(at) < every {
             return;
         }
-        // The comparison is an entry itself, and remembers the hash for the next one: so once more if nothing else has come, and then no more.
-        let is_idle = applied.0 <= before.0 + 1;
-        self.compared = Compared { at: self.now, applied, again: !is_idle };
-        if is_idle && !again {
+        let hash = self.state.hash();
+        self.compared = Compared { at: self.now, hash: Some(hash) };
+        if before == Some(hash) && !is_awaited {
             return;
         }
         let (index, hash) = self.state.remembered_hash().unwrap_or_default();

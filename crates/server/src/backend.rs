@@ -93,6 +93,7 @@ impl NodeBackend {
             Refusal::BadTransferee | Refusal::MemberNotFound => api::Refusal::BadTransferee,
             Refusal::Stopped => api::Refusal::Stopped,
             Refusal::LevelTooLow => api::Refusal::LevelTooLow,
+            Refusal::NoSpace => api::Refusal::NoSpace,
             Refusal::MemberExists
             | Refusal::PeerUrlExists
             | Refusal::MemberNotLearner
@@ -117,6 +118,7 @@ impl NodeBackend {
             | Refusal::NotLeader
             | Refusal::BadTransferee
             | Refusal::LevelTooLow
+            | Refusal::NoSpace
             | Refusal::Stopped => self.refused(refusal).into(),
         }
     }
@@ -244,6 +246,13 @@ impl api::Backend for NodeBackend {
 
     fn members(&self) -> Result<Vec<Member>, CommandError> {
         Ok(self.reader()?.members()?)
+    }
+
+    fn alarms(&self) -> Result<api::Alarms, CommandError> {
+        let alarms = self.reader()?.alarms()?;
+        let status = self.0.published.status();
+        let stop_the_cluster = status.is_some_and(|status| alarms.stop_the_cluster(&status.consensus.configuration));
+        Ok(api::Alarms { all: alarms.all().map(|(alarm, _)| alarm).collect(), stop_the_cluster })
     }
 
     fn is_auth_enabled(&self) -> bool {

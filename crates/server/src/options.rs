@@ -158,6 +158,10 @@ pub struct ServerOptions {
     /// removes it.
     #[serde(default = "default_off")]
     pub replace_dead_voters_after: String,
+    /// What the tables may take on the disk of this node, bytes; 0: as much as there is. Beyond it, commands that take more are refused, on all
+    /// members, until there is room again.
+    #[serde(default)]
+    pub quota_backend_bytes: u64,
     /// Which tokens clients get for their passwords, once authentication is enabled; in etcd's syntax: `simple`, or
     /// `jwt,sign-method=…,priv-key=…,pub-key=…,ttl=…`. The same on all members.
     #[serde(default = "default_auth_token")]
@@ -234,6 +238,7 @@ impl ServerOptions {
             auto_compaction_retention: default_auto_compaction_retention(),
             promote_learners_after: default_off(),
             replace_dead_voters_after: default_off(),
+            quota_backend_bytes: 0,
             auth_token: default_auth_token(),
             bcrypt_cost: default_bcrypt_cost(),
             faults: false,
@@ -403,6 +408,10 @@ impl ServerOptions {
                 _ => "more than 64 GiB",
             };
             return Err(wrong(option, format!("{bytes} is {bound}"), format!("the default is {}", default_table_memory_bytes())));
+        }
+        if (1..MIB as u64).contains(&self.quota_backend_bytes) {
+            let problem = format!("{} is less than 1 MiB, which empty tables may take", self.quota_backend_bytes);
+            return Err(wrong("quota-backend-bytes", problem, "write 0 for no quota, or 8589934592 for 8 GiB"));
         }
         Ok(())
     }

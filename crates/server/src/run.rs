@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use steadfast_etcd_api::{Backend as _, EtcdService};
 use steadfast_node::{Input, Notice, start};
 use steadfast_state::Event;
+use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::AuthEvent;
 use steadfast_state::command::{Command, Member};
 use steadfast_storage::disk::FileDisk;
@@ -289,6 +290,7 @@ fn open_store(
         log: LogOptions::default(),
         tables,
         events: true,
+        quota_bytes: options.quota_backend_bytes,
         lost_tables: None,
     };
     start::open(&disk, node_options, bootstrap, clock.now()).map_err(|error| failed(&error))
@@ -415,8 +417,12 @@ impl Surroundings for Process {
             }
             Notice::LogCompacted(position) => tracing::debug!(%position, "log compacted"),
             Notice::Diverged(what) => tracing::error!(what, "the replicas differ: data is damaged on one of them"),
+            Notice::Alarm(Alarm { kind, member }, true) => tracing::error!(?kind, %member, "alarm raised"),
+            Notice::Alarm(Alarm { kind, member }, false) => tracing::info!(?kind, %member, "alarm cleared"),
             Notice::JobFailed(why) => tracing::warn!(why, "a background job failed and is tried again"),
-            Notice::TablesDamaged(what) => tracing::error!(what, "this node's tables are damaged; it fetches the state from its peers"),
+            Notice::TablesDamaged(what) => {
+                tracing::error!(what, "this node's tables are not to be used; it fetches the state from its peers")
+            }
             Notice::Fault(why) => tracing::error!(why, "fault"),
         }
     }

@@ -41,6 +41,8 @@ pub(crate) fn describe(name: &str, me: NodeId, published: &Published) -> NodeSta
         log_bytes: status.log_bytes,
         table_bytes: status.tables.disk_bytes,
         table_used_bytes: status.tables.disk_bytes,
+        quota_bytes: status.quota_bytes,
+        alarms: reader.alarms().map_or_else(|_| Vec::new(), |alarms| alarms.all().map(|(alarm, _)| alarm).collect()),
         members: reader.members().unwrap_or_default(),
         followers: consensus.followers.iter().map(follower).collect(),
         errors: if consensus.suspect { vec!["suspect: may have lost acknowledged entries; votes with care".to_owned()] } else { vec![] },

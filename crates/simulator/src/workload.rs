@@ -357,7 +357,8 @@ fn nothing_done(refusal: Refusal) -> bool {
         | Refusal::LearnerNotReady
         | Refusal::ChangeUnderWay
         | Refusal::NotEnoughMembers
+        | Refusal::BadTransferee
         | Refusal::LevelTooLow
-        | Refusal::BadTransferee => true,
+        | Refusal::NoSpace => true,
     }
 }

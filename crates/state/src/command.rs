@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::{LeaseId, Level, LogIndex, NodeId, Revision, wire_enum, wire_struct};
 
+use crate::alarm::{Alarm, AlarmChange};
 use crate::auth::{AuthChange, AuthError, Authorized, Token};
 
 /// The payload of one log entry.
@@ -104,9 +105,9 @@ pub enum Command {
         /// The claimant's random number: a repeated claim of the same node is granted again, another one's never.
         nonce: u64,
     },
-    /// Every replica compares its own running hash at `index` with this one (the leader's), and remembers the hash at this entry for the next time.
+    /// Every replica remembers its running hash at this entry, so that the members' hashes can be compared there.
     CompareHash {
-        /// The applied index the hash belongs to.
+        /// An earlier entry at which the leader remembers its hash, for whoever reads the log.
         index: LogIndex,
         /// The leader's hash there.
         hash: u64,
@@ -119,6 +120,8 @@ pub enum Command {
     IssueToken(Token),
     /// From now on all members know this level. A lower one than the cluster's changes nothing.
     RaiseLevel(Level),
+    /// Raises or clears an alarm.
+    Alarm(AlarmChange),
 }
 wire_enum!(Command {
     0 => Noop {},
@@ -138,7 +141,8 @@ wire_enum!(Command {
     14 => Authorized(authorized),
     15 => Auth(change),
     16 => IssueToken(token),
-    20 => RaiseLevel(level),
+    17 => Alarm(change),
+    18 => RaiseLevel(level),
 });
 
 impl Command {
@@ -148,7 +152,7 @@ impl Command {
     /// The level that a cluster must have before this is proposed.
     pub fn level(&self) -> Level {
         match self {
-            Command::RaiseLevel(_) => Level::FIRST,
+            Command::Alarm(_) => Level::ALARMS,
             Command::Authorized(authorized) => authorized.command.level(),
             _ => Level::FIRST,
         }
@@ -395,6 +399,8 @@ pub enum Outcome {
     },
     /// A claimed member.
     Claimed(Member),
+    /// The alarms that a change was about and that are, or were, there.
+    Alarms(Vec<Alarm>),
 }
 
 /// A transaction's answer.
@@ -450,6 +456,12 @@ pub enum CommandError {
     /// Another node already runs as the member with this peer address; its own directory may be lost.
     #[error("the member at this address has already started")]
     MemberClaimed,
+    /// A member lacks space: nothing that takes more is done.
+    #[error("mvcc: database space exceeded")]
+    NoSpace,
+    /// The members' states differ, and no majority of them agrees on one.
+    #[error("corrupt cluster")]
+    Corrupt,
     /// Whoever asks may not, or what is asked of users and roles makes no sense.
     #[error(transparent)]
     Auth(#[from] AuthError),

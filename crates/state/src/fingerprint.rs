@@ -2,32 +2,20 @@
 //!
 //! 1. The hash after an entry depends on every row that this entry and all before it wrote, in order, and on nothing else.
 //! 2. At every entry whose index is a multiple of [`HASH_INTERVAL`], and at every entry that asks for a comparison, it is remembered, the latest
-//!    [`REMEMBERED`] times, so that a replica can still compare when the leader's question has come through the log.
+//!    [`REMEMBERED`] times, so that replicas that are not equally far can still be compared.
 //!
 //! It proves that replicas *computed* the same; it does not re-read rows, so decay on the disk is for storage's checksums to find.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use steadfast_types::{LogIndex, tables::TableId, wire_struct};
+use steadfast_types::{LogIndex, tables::TableId};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The hash is remembered at every so manieth entry.
 pub const HASH_INTERVAL: u64 = 1024;
 
-/// How many remembered hashes are kept: a comparison must come through the log within so many intervals.
-const REMEMBERED: usize = 16;
-
-/// A replica found that its state is not the leader's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Divergence {
-    /// After this entry the states differed.
-    pub index: LogIndex,
-    /// The hash of this replica there.
-    pub ours: u64,
-    /// The leader's.
-    pub theirs: u64,
-}
-wire_struct!(Divergence { index, ours, theirs });
+/// How many remembered hashes are kept: replicas that are further apart than so many intervals can't be compared.
+pub const REMEMBERED: usize = 16;
 
 /// The running hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,11 +60,6 @@ impl Remembered {
         self.marks.push_back((index, hash));
     }
 
-    /// The hash after entry `index`, if it is remembered.
-    pub(crate) fn at(&self, index: LogIndex) -> Option<u64> {
-        self.marks.iter().find(|(at, _)| *at == index).map(|(_, hash)| *hash)
-    }
-
     /// The newest.
     pub(crate) fn newest(&self) -> Option<(LogIndex, u64)> {
         self.marks.back().copied()
@@ -109,7 +92,7 @@ mod tests {
         let mut remembered = Remembered::default();
         (1..=100).for_each(|n| remembered.remember(LogIndex(n), n * 7));
         assert_eq!(remembered.marks.len(), REMEMBERED);
-        assert_eq!((remembered.at(LogIndex(84)), remembered.at(LogIndex(85))), (None, Some(595)));
+        assert_eq!(remembered.marks()[0], (LogIndex(85), 595));
         assert_eq!(remembered.newest(), Some((LogIndex(100), 700)));
         assert_eq!(Remembered::from_marks(remembered.marks()), remembered);
     }

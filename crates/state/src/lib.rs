@@ -1,4 +1,4 @@
-//! The replicated state machine: multi-version keys, transactions, leases, members, users and roles, and the watches over them.
+//! The replicated state machine: multi-version keys, transactions, leases, members, users and roles, alarms, and the watches over them.
 //!
 //! # Contract
 //!
@@ -16,7 +16,7 @@
 //! Two parts of strong state are not replicated, because they are about time and about connections: the leader's lease timers
 //! ([`lease::Expiry`]) and the watches of the clients of one node ([`watch::WatchHub`]).
 //!
-//! Left out: alarms; passwords and tokens themselves; who may read linearizably, and when (that is `node` and `consensus`).
+//! Left out: passwords and tokens themselves; who may read linearizably, and when (that is `node` and `consensus`).
 #![no_std]
 #![warn(missing_docs)]
 
@@ -24,6 +24,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod alarm;
 pub mod auth;
 pub mod command;
 pub mod event;
@@ -42,6 +43,6 @@ mod transition;
 pub mod watch;
 
 pub use event::{Event, EventKind};
-pub use fingerprint::{Divergence, HASH_INTERVAL};
+pub use fingerprint::{HASH_INTERVAL, REMEMBERED};
 pub use reader::StateReader;
 pub use state::{Answer, Applied, LeaseChange, OpenStateError, Response, State, StateFault};

@@ -24,7 +24,7 @@ pub(crate) fn removed<R: TablesReader>(tables: &R) -> Result<Vec<NodeId>, Tables
 }
 
 impl<T: Tables> Transition<'_, T> {
-    fn member(&self, id: NodeId) -> Result<Member, CommandError> {
+    pub(crate) fn member(&self, id: NodeId) -> Result<Member, CommandError> {
         let row = self.reader.get(MEMBERS, &member_key(id), NEWEST)?;
         row.map_or(Err(CommandError::MemberNotFound), |row| Ok(decode_member(row)?))
     }
@@ -61,6 +61,7 @@ impl<T: Tables> Transition<'_, T> {
             removed.drain(..removed.len().saturating_sub(REMOVED_MEMBERS));
             self.insert_newest(META, META_REMOVED, Some(removed.to_wire().into()));
         }
+        self.clear_alarms_of(id);
         Ok(Outcome::Done)
     }
 

@@ -13,6 +13,7 @@ use steadfast_types::tables::{TablesError, TablesReader};
 use steadfast_types::{LeaseId, Level, NodeId, Revision};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::alarm::{self, Alarms};
 use crate::auth::Auth;
 use crate::command::{CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
 use crate::kv::view::View;
@@ -242,6 +243,14 @@ impl<R: TablesReader> StateReader<R> {
     /// The tables are damaged.
     pub fn leases(&self) -> Result<Vec<(LeaseId, i64)>, TablesError> {
         lease::all(&self.tables)
+    }
+
+    /// All alarms.
+    ///
+    /// # Errors
+    /// The tables are damaged.
+    pub fn alarms(&self) -> Result<Alarms, TablesError> {
+        alarm::load(&self.tables)
     }
 
     /// All members, by id.

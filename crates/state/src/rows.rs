@@ -11,6 +11,7 @@
 //! | MEMBERS | node id | log index | the member | newest only |
 //! | USERS | the user's name | log index | the user | newest only |
 //! | ROLES | the role's name | log index | the role | newest only |
+//! | ALARMS | kind, node id | log index | how it was raised | newest only |
 //!
 //! Numbers in keys are big-endian, so that they sort.
 
@@ -40,6 +41,8 @@ pub(crate) const MEMBERS: TableId = TableId(6);
 pub(crate) const USERS: TableId = TableId(7);
 /// What users may do.
 pub(crate) const ROLES: TableId = TableId(8);
+/// What is wrong with which member.
+pub(crate) const ALARMS: TableId = TableId(9);
 
 /// META: a [`Summary`].
 pub(crate) const META_SUMMARY: Bytes = Bytes::from_static(b"summary");
@@ -47,8 +50,8 @@ pub(crate) const META_SUMMARY: Bytes = Bytes::from_static(b"summary");
 pub(crate) const META_CONFIGURATION: Bytes = Bytes::from_static(b"configuration");
 /// META: the remembered hashes.
 pub(crate) const META_HASHES: Bytes = Bytes::from_static(b"hashes");
-/// META: a `Divergence`, if one was found. About this replica alone; not part of the hash.
-pub(crate) const META_DIVERGENCE: Bytes = Bytes::from_static(b"divergence");
+/// META: the entry that condemned this replica, if one did. About this replica alone; not part of the hash.
+pub(crate) const META_CONDEMNED: Bytes = Bytes::from_static(b"condemned");
 
 /// META: whether authentication is enabled, and the auth revision; nothing before the first user or role.
 pub(crate) const META_AUTH: Bytes = Bytes::from_static(b"auth");
@@ -269,8 +272,8 @@ mod tests {
         assert_eq!(member_key(NodeId(7)), vec![0, 0, 0, 0, 0, 0, 0, 7]);
         let summary = Summary { format: FORMAT, revision: Revision(5), compact: Revision(-1), hash: 9 };
         assert_eq!(summary.to_wire(), [1, 10, 1, 9]);
-        let tables = [KEYS, HISTORY, META, LEASES, LEASE_KEYS, MEMBERS, USERS, ROLES].map(|table| table.0);
-        assert_eq!(tables, [1, 2, 3, 4, 5, 6, 7, 8]);
+        let tables = [KEYS, HISTORY, META, LEASES, LEASE_KEYS, MEMBERS, USERS, ROLES, ALARMS].map(|table| table.0);
+        assert_eq!(tables, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! 1. Entries are applied in order, without gaps, each once; entry and position reach the tables as one batch.
 //! 2. The same entries give the same rows, revision and hash on every replica: nothing here depends on who asks, on time, or on the answers
-//!    that are wanted.
+//!    that are wanted. The one row that is about a replica alone, that it is condemned, is not in the hash.
 //! 3. Readers see an entry only when all of it is in place.
 //! 4. META is written once per entry, not per command.
 
@@ -13,13 +13,14 @@ use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Configuration, Entry, LeaseId, Level, LogIndex, LogPosition, NodeId, Payload, Revision};
 
+use crate::alarm::{self, Alarm, Alarms};
 use crate::auth::{self, Auth, AuthEvent, Authorized};
 use crate::command::{Command, CommandError, Member, Origin, Outcome, Proposal};
 use crate::event::Event;
-use crate::fingerprint::{Chain, Divergence, HASH_INTERVAL, Remembered};
+use crate::fingerprint::{Chain, HASH_INTERVAL, Remembered};
 use crate::reader::{StateReader, Visible};
 use crate::rows::{
-    FORMAT, KEYS, LEASES, META, META_CONFIGURATION, META_DIVERGENCE, META_HASHES, META_LEVEL, META_SUMMARY, NEWEST, Summary, decode_meta,
+    FORMAT, KEYS, LEASES, META, META_CONDEMNED, META_CONFIGURATION, META_HASHES, META_LEVEL, META_SUMMARY, NEWEST, Summary, decode_meta,
 };
 use crate::seed::{FOUNDED, SEEDED};
 use crate::transition::Transition;
@@ -42,9 +43,10 @@ pub struct State<T: Tables> {
     summary: Summary,
     configuration: Configuration,
     remembered: Remembered,
-    divergence: Option<Divergence>,
     level: Level,
+    condemned: Option<LogIndex>,
     auth: Arc<Auth>,
+    alarms: Alarms,
     visible: Arc<Visible>,
 }
 
@@ -74,6 +76,8 @@ pub struct Applied {
     pub members_changed: bool,
     /// What happened to tokens and rights, in order.
     pub auth: Vec<AuthEvent>,
+    /// Alarms that were raised (true) or cleared, in order.
+    pub alarms: Vec<(Alarm, bool)>,
 }
 
 /// The answer to one command.
@@ -143,13 +147,14 @@ struct Loaded {
     summary: Option<Summary>,
     configuration: Configuration,
     remembered: Remembered,
-    divergence: Option<Divergence>,
     level: Level,
+    condemned: Option<LogIndex>,
     auth: Arc<Auth>,
+    alarms: Alarms,
 }
 
 impl<T: Tables> State<T> {
-    /// The state in these tables; the empty state, if they are empty. Reads META, users and roles alone.
+    /// The state in these tables; the empty state, if they are empty. Reads META, users, roles and alarms alone.
     ///
     /// # Errors
     /// META is damaged or of an unknown format.
@@ -160,9 +165,9 @@ impl<T: Tables> State<T> {
             prepare(&mut tables);
         }
         let summary = loaded.summary.unwrap_or(EMPTY);
-        let Loaded { configuration, remembered, divergence, level, auth, .. } = loaded;
+        let Loaded { configuration, remembered, level, condemned, auth, alarms, .. } = loaded;
         let visible = Arc::new(Visible::new(summary.revision, summary.compact, auth.clone()));
-        Ok(State { tables, reader, summary, configuration, remembered, divergence, level, auth, visible })
+        Ok(State { tables, reader, summary, configuration, remembered, level, condemned, auth, alarms, visible })
     }
 
     /// Reads META again, after the rows were replaced under it by a snapshot. Readers go on with the new state.
@@ -175,8 +180,9 @@ impl<T: Tables> State<T> {
         self.summary = loaded.summary.unwrap_or(EMPTY);
         self.configuration = loaded.configuration;
         self.remembered = loaded.remembered;
-        self.divergence = loaded.divergence;
         self.level = loaded.level;
+        self.condemned = loaded.condemned;
+        self.alarms = loaded.alarms;
         self.auth = loaded.auth;
         self.visible.set_auth(self.auth.clone());
         self.visible.compact(self.summary.compact);
@@ -220,28 +226,33 @@ impl<T: Tables> State<T> {
             Payload::Batch(batch) => (batch.clone(), None),
             Payload::Change { configuration, batch } => (batch.clone(), Some(configuration)),
         };
-        let mut comparisons = Vec::new();
+        let mut is_compared = false;
         let mut transition = self.transition(entry.index, answer.events);
-        let outcomes = transition.run(batch, answer, &mut comparisons)?;
+        transition.me = answer.node;
+        let outcomes = transition.run(batch, answer, &mut is_compared)?;
         if let Some(configuration) = configuration {
             transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
         }
         let summary = transition.summary();
         let events = transition.events.take().unwrap_or_default();
         let leases = core::mem::take(&mut transition.leases);
-        let members_changed = transition.members_changed;
+        let (members_changed, condemned) = (transition.members_changed, transition.condemned);
+        let alarms = core::mem::take(&mut transition.alarm_events);
         let auth = core::mem::take(&mut transition.auth_events);
         if let Some(configuration) = configuration {
             self.configuration = configuration.clone();
         }
-        let is_marked = !comparisons.is_empty() || entry.index.0.is_multiple_of(HASH_INTERVAL);
-        comparisons.into_iter().for_each(|(index, theirs)| self.compare_hash(entry.index, index, theirs));
+        let is_marked = is_compared || entry.index.0.is_multiple_of(HASH_INTERVAL);
+        if condemned {
+            self.condemned = Some(entry.index);
+            self.tables.insert(META, META_CONDEMNED, entry.index.0, Some(entry.index.to_wire().into()));
+        }
         // Before the entry's keys can be seen, so that nobody reads them with rights from before.
         if auth.contains(&AuthEvent::RightsChanged) {
             self.visible.set_auth(self.auth.clone());
         }
         self.finish(entry.position(), summary, is_marked);
-        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed, auth })
+        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed, auth, alarms })
     }
 
     /// The tables.
@@ -284,9 +295,19 @@ impl<T: Tables> State<T> {
         self.summary.hash
     }
 
-    /// The newest remembered hash and its entry: what a leader proposes to compare, see [`Command::CompareHash`].
+    /// The newest remembered hash and its entry, see [`Command::CompareHash`].
     pub fn remembered_hash(&self) -> Option<(LogIndex, u64)> {
         self.remembered.newest()
+    }
+
+    /// The latest hashes with their entries, oldest first: what replicas are compared by. At most [`crate::REMEMBERED`].
+    pub fn remembered_hashes(&self) -> Vec<(LogIndex, u64)> {
+        self.remembered.marks()
+    }
+
+    /// The alarms, as of the last entry applied.
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
     }
 
     /// Users and roles, as of the last entry applied.
@@ -299,9 +320,9 @@ impl<T: Tables> State<T> {
         self.level
     }
 
-    /// Set for good once a comparison found this replica's state to differ from its leader's.
-    pub fn divergence(&self) -> Option<Divergence> {
-        self.divergence
+    /// The entry by which this replica's state is not to be used any more, see [`crate::alarm`]: only a snapshot that covers it may follow.
+    pub fn condemned(&self) -> Option<LogIndex> {
+        self.condemned
     }
 
     fn transition(&mut self, index: LogIndex, events: bool) -> Transition<'_, T> {
@@ -320,16 +341,12 @@ impl<T: Tables> State<T> {
             level: &mut self.level,
             auth: &mut self.auth,
             auth_events: Vec::new(),
+            configuration: &self.configuration,
+            alarms: &mut self.alarms,
+            alarm_events: Vec::new(),
+            me: NodeId::default(),
+            condemned: false,
             scratch: Vec::new(),
-        }
-    }
-
-    /// Compares a leader's hash with the one remembered; one that is no longer remembered says nothing. Changes nothing that is replicated.
-    fn compare_hash(&mut self, now: LogIndex, index: LogIndex, theirs: u64) {
-        if let Some(ours) = self.remembered.at(index).filter(|ours| *ours != theirs) {
-            let divergence = Divergence { index, ours, theirs };
-            self.divergence = Some(divergence);
-            self.tables.insert(META, META_DIVERGENCE, now.0, Some(divergence.to_wire().into()));
         }
     }
 
@@ -366,9 +383,10 @@ fn load<R: TablesReader>(reader: &R) -> Result<Loaded, OpenStateError> {
         summary,
         configuration: meta(reader, &META_CONFIGURATION)?.unwrap_or_default(),
         remembered: Remembered::from_marks(meta(reader, &META_HASHES)?.unwrap_or_default()),
-        divergence: meta(reader, &META_DIVERGENCE)?,
         level: meta(reader, &META_LEVEL)?.unwrap_or(Level::FIRST),
+        condemned: meta(reader, &META_CONDEMNED)?,
         auth: Arc::new(auth::load(reader)?),
+        alarms: alarm::load(reader)?,
     })
 }
 
@@ -376,12 +394,9 @@ fn meta<R: TablesReader, V: Wire>(reader: &R, name: &[u8]) -> Result<Option<V>, 
     reader.get(META, name, NEWEST)?.map(decode_meta).transpose()
 }
 
-/// Hashes to compare, found in an entry: the index they belong to, and the leader's hash.
-type Comparisons = Vec<(LogIndex, u64)>;
-
 impl<T: Tables> Transition<'_, T> {
     /// Applies a batch, command by command as they are decoded.
-    fn run(&mut self, batch: Bytes, answer: Answer, comparisons: &mut Comparisons) -> Result<Vec<(u64, Response)>, StateFault> {
+    fn run(&mut self, batch: Bytes, answer: Answer, is_compared: &mut bool) -> Result<Vec<(u64, Response)>, StateFault> {
         let mut outcomes = Vec::new();
         if batch.is_empty() {
             return Ok(outcomes);
@@ -392,7 +407,7 @@ impl<T: Tables> Transition<'_, T> {
         for _ in 0..reader.varint().map_err(unreadable)? {
             let Proposal { origin, command } = Proposal::decode(&mut reader).map_err(unreadable)?;
             let wanted = (origin.node, origin.incarnation) == (answer.node, answer.incarnation);
-            let result = match self.apply_command(origin, command, wanted, comparisons) {
+            let result = match self.apply_command(origin, command, wanted, is_compared) {
                 Err(CommandError::Tables(damage)) => return Err(damage.into()),
                 result => result,
             };
@@ -408,13 +423,7 @@ impl<T: Tables> Transition<'_, T> {
     }
 
     /// Applies a command, if whoever it is of may. What the nodes themselves propose is of nobody, and may.
-    fn apply_command(
-        &mut self,
-        origin: Origin,
-        command: Command,
-        wanted: bool,
-        comparisons: &mut Comparisons,
-    ) -> Result<Outcome, CommandError> {
+    fn apply_command(&mut self, origin: Origin, command: Command, wanted: bool, is_compared: &mut bool) -> Result<Outcome, CommandError> {
         let (caller, command) = match command {
             Command::Authorized(authorized) => {
                 let Authorized { caller, command } = *authorized;
@@ -425,10 +434,11 @@ impl<T: Tables> Transition<'_, T> {
         if origin != Origin::default() {
             self.permit(caller.as_ref(), &command)?;
         }
-        self.apply_permitted(command, wanted, comparisons)
+        self.heed_alarms(&command)?;
+        self.apply_permitted(command, wanted, is_compared)
     }
 
-    fn apply_permitted(&mut self, command: Command, wanted: bool, comparisons: &mut Comparisons) -> Result<Outcome, CommandError> {
+    fn apply_permitted(&mut self, command: Command, wanted: bool, is_compared: &mut bool) -> Result<Outcome, CommandError> {
         match command {
             Command::Noop => Ok(Outcome::Done),
             Command::Put(put) => self.put(put),
@@ -443,13 +453,14 @@ impl<T: Tables> Transition<'_, T> {
             Command::MemberUpdate { id, peer_urls } => self.member_update(id, peer_urls),
             Command::MemberPublish { id, name, client_urls } => self.member_publish(id, name, client_urls),
             Command::MemberClaim { peer_url, nonce } => self.member_claim(&peer_url, nonce),
-            Command::CompareHash { index, hash } => {
-                comparisons.push((index, hash));
+            Command::CompareHash { .. } => {
+                *is_compared = true;
                 Ok(Outcome::Done)
             }
             Command::Auth(change) => self.change_auth(&change),
             Command::IssueToken(token) => self.issue_token(token),
             Command::RaiseLevel(level) => Ok(self.raise_level(level)),
+            Command::Alarm(change) => self.change_alarms(change),
             Command::Authorized(_) => unreachable!("its wire form does not nest"),
         }
     }

@@ -11,8 +11,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::tables::{TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
-use steadfast_types::{LeaseId, Level, LogIndex, Revision};
+use steadfast_types::{Configuration, LeaseId, Level, LogIndex, NodeId, Revision};
 
+use crate::alarm::{Alarm, Alarms};
 use crate::auth::{Auth, AuthEvent};
 use crate::command::KeyValue;
 use crate::event::{Event, EventKind};
@@ -46,6 +47,16 @@ pub(crate) struct Transition<'a, T: Tables> {
     /// Users and roles after the last finished command.
     pub(crate) auth: &'a mut Arc<Auth>,
     pub(crate) auth_events: Vec<AuthEvent>,
+    /// The configuration before the entry.
+    pub(crate) configuration: &'a Configuration,
+    /// The alarms after the last finished command.
+    pub(crate) alarms: &'a mut Alarms,
+    /// Alarms that were raised (true) or cleared, in order.
+    pub(crate) alarm_events: Vec<(Alarm, bool)>,
+    /// The node whose replica this is, see [`Transition::condemned`].
+    pub(crate) me: NodeId,
+    /// Whether this replica turned out to be corrupt. About this replica alone.
+    pub(crate) condemned: bool,
     /// For encoding; kept to keep its memory.
     pub(crate) scratch: Vec<u8>,
 }

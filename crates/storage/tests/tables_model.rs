@@ -42,8 +42,10 @@ impl World {
             self.check();
         }
         self.tables.commit(position(self.history.batches.len() as u64));
-        if self.random.u8(0..15) == 0 {
-            self.tables.flush_now();
+        match self.random.u8(0..45) {
+            0..3 => self.tables.flush_now(),
+            3 => self.tables.reclaim(),
+            _ => {}
         }
     }
 

@@ -25,8 +25,10 @@ impl Wire for Level {
 impl Level {
     /// What every release knows, and every cluster begins with.
     pub const FIRST: Level = Level(1);
-    /// Raising the level itself; which members were removed is remembered by the state.
+    /// Which members were removed is remembered by the state.
     pub const REMEMBERED_REMOVALS: Level = Level(2);
+    /// Alarms, and what members tell their leader for them.
+    pub const ALARMS: Level = Level(2);
     /// The highest that this release knows.
     pub const NEWEST: Level = Level(2);
 }

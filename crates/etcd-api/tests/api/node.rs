@@ -80,7 +80,7 @@ async fn status_tells_what_the_node_knows() {
 }
 
 #[tokio::test]
-async fn leadership_moves_and_alarms_are_none() {
+async fn leadership_moves() {
     let (fake, channel) = connect().await;
     let mut maintenance = MaintenanceClient::new(channel);
     let moved = maintenance.move_leader(MoveLeaderRequest { target_id: 8 }).await.unwrap().into_inner();
@@ -88,11 +88,50 @@ async fn leadership_moves_and_alarms_are_none() {
     fake.state().refusal = Some(Refusal::NotLeader);
     let elsewhere = maintenance.move_leader(MoveLeaderRequest { target_id: 8 }).await.unwrap_err();
     assert_eq!(refused(&elsewhere), (Code::FailedPrecondition, "etcdserver: not leader"));
-    assert_eq!(maintenance.alarm(AlarmRequest::default()).await.unwrap().into_inner().alarms, []);
-    let raise = AlarmRequest { action: alarm_request::AlarmAction::Activate.into(), ..AlarmRequest::default() };
-    assert_eq!(maintenance.alarm(raise).await.unwrap_err().code(), Code::Unimplemented);
     fake.state().refusal = None;
     assert_eq!(maintenance.defragment(DefragmentRequest {}).await.unwrap().into_inner().header, None);
+}
+
+#[tokio::test]
+async fn alarms_are_raised_listed_and_cleared() {
+    use alarm_request::AlarmAction::{self, Activate, Deactivate, Get};
+    use steadfast_state::alarm::{AlarmChange, AlarmKind};
+    use steadfast_state::command::Command;
+    let (fake, channel) = connect().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    let ask = |action: AlarmAction, alarm: AlarmType| AlarmRequest { action: action.into(), member_id: 7, alarm: alarm.into() };
+    let (short, corrupt) = [AlarmType::Nospace, AlarmType::Corrupt].map(|kind| AlarmMember { member_id: 7, alarm: kind.into() }).into();
+    let rows = [
+        (ask(Get, AlarmType::None), vec![]),
+        (ask(Activate, AlarmType::None), vec![]),
+        (ask(Activate, AlarmType::Nospace), vec![short]),
+        (ask(Activate, AlarmType::Corrupt), vec![corrupt]),
+        (ask(Get, AlarmType::None), vec![short, corrupt]),
+        (ask(Get, AlarmType::Corrupt), vec![corrupt]),
+        (ask(Deactivate, AlarmType::None), vec![]),
+        (ask(Deactivate, AlarmType::Corrupt), vec![corrupt]),
+        (ask(Deactivate, AlarmType::Corrupt), vec![]),
+        (ask(Get, AlarmType::None), vec![short]),
+    ];
+    for (request, expected) in rows {
+        let answer = maintenance.alarm(request).await.unwrap().into_inner();
+        assert_eq!((answer.alarms, answer.header.unwrap().revision), (expected, 1), "{request:?}");
+    }
+    let status = maintenance.status(StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.errors, ["memberID:7 alarm:NOSPACE "]);
+    let raised = fake
+        .state()
+        .commands
+        .iter()
+        .filter(
+            |command| matches!(command, Command::Alarm(AlarmChange::Raise { alarm, by_hand: true }) if alarm.kind == AlarmKind::NoSpace),
+        )
+        .count();
+    assert_eq!(raised, 1);
+    for request in [AlarmRequest { alarm: 7, ..AlarmRequest::default() }, AlarmRequest { action: 9, ..AlarmRequest::default() }] {
+        let refusal = maintenance.alarm(request).await.unwrap_err();
+        assert!(refusal.code() == Code::InvalidArgument && refusal.message().contains("there is no"), "{refusal}");
+    }
 }
 
 #[tokio::test]

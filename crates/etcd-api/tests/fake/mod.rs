@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use steadfast_etcd_api::EtcdService;
 use steadfast_etcd_api::backend::*;
+use steadfast_state::alarm::{Alarm, AlarmChange};
 use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::*;
 use steadfast_state::watch::CancelReason;
@@ -50,6 +51,7 @@ pub struct FakeState {
     /// What a snapshot holds.
     pub snapshot: Vec<u8>,
     pub auth: Arc<Auth>,
+    pub alarms: Alarms,
     pub tokens: BTreeMap<String, Bearer>,
     /// Answer puts without looking or remembering.
     pub blind: bool,
@@ -184,6 +186,15 @@ impl FakeState {
                 Outcome::LeaseGranted { id, ttl_s }
             }
             Command::LeaseRevoke { id } => self.leases.remove(&id).map(|_| Outcome::Done).ok_or(CommandError::LeaseNotFound)?,
+            Command::Alarm(AlarmChange::Raise { alarm, .. }) => {
+                self.alarms.all.push(alarm);
+                Outcome::Alarms(vec![alarm])
+            }
+            Command::Alarm(AlarmChange::Clear { alarm, .. }) => {
+                let (gone, left): (Vec<Alarm>, Vec<Alarm>) = self.alarms.all.drain(..).partition(|raised| *raised == alarm);
+                self.alarms.all = left;
+                Outcome::Alarms(gone)
+            }
             _ => Outcome::Done,
         })
     }
@@ -289,6 +300,10 @@ impl Backend for Fake {
 
     fn members(&self) -> Result<Vec<Member>, CommandError> {
         Ok(self.state().members.clone())
+    }
+
+    fn alarms(&self) -> Result<Alarms, CommandError> {
+        Ok(self.state().alarms.clone())
     }
 
     fn is_auth_enabled(&self) -> bool {

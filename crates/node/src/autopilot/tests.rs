@@ -93,7 +93,7 @@ fn who_answers_in_between_was_not_silent() {
 
 #[test]
 fn a_dead_voter_is_replaced_by_the_learner_and_the_cluster_then_bears_another_loss() {
-    let mut cluster = Cluster::with(3, 2048, Autopilot { promote_after: None, replace_after: Some(2 * SECOND) });
+    let mut cluster = Cluster::with_autopilot(3, Autopilot { promote_after: None, replace_after: Some(2 * SECOND) });
     assert!(cluster.converges(500, &mut |_, _, _| 1));
     let learner = MembershipChange::Add { id: NodeId(4), peer_urls: vec!["http://4".into()], learner: true };
     cluster.ask(NodeId(1), RequestBody::ChangeMembership(learner));
@@ -122,7 +122,7 @@ fn a_dead_voter_is_replaced_by_the_learner_and_the_cluster_then_bears_another_lo
 
 #[test]
 fn a_learner_in_sync_becomes_a_voter() {
-    let mut cluster = Cluster::with(2, 2048, Autopilot { promote_after: Some(SECOND), replace_after: None });
+    let mut cluster = Cluster::with_autopilot(2, Autopilot { promote_after: Some(SECOND), replace_after: None });
     assert!(cluster.converges(500, &mut |_, _, _| 1));
     let learner = MembershipChange::Add { id: NodeId(3), peer_urls: vec!["http://3".into()], learner: true };
     cluster.ask(NodeId(1), RequestBody::ChangeMembership(learner));

@@ -55,6 +55,7 @@ fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
         log: LogOptions::default(),
         tables: small(),
         events: false,
+        quota_bytes: 0,
         lost_tables: None,
     };
     match open(disk, options, bootstrap(), Instant(1)).expect("it starts") {

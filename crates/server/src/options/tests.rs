@@ -18,7 +18,7 @@ fn the_defaults_are_good() {
 #[test]
 fn each_fault_names_its_option() {
     type Spoil = fn(&mut ServerOptions);
-    let cases: [(&str, Spoil); 22] = [
+    let cases: [(&str, Spoil); 23] = [
         ("name", |o| o.name = String::new()),
         ("name", |o| o.name = "a b".into()),
         ("name", |o| o.name = "x".repeat(65)),
@@ -41,6 +41,7 @@ fn each_fault_names_its_option() {
         ("heartbeat-interval-ms", |o| o.heartbeat_interval_ms = 1),
         ("election-timeout-ms", |o| o.election_timeout_ms = 499),
         ("memtable-bytes", |o| o.memtable_bytes = 0),
+        ("quota-backend-bytes", |o| o.quota_backend_bytes = 1000),
     ];
     for (number, (option, spoil)) in cases.into_iter().enumerate() {
         let mut options = good();

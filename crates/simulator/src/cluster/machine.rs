@@ -215,6 +215,7 @@ impl Machine {
                 ..TablesOptions::default()
             },
             events: true,
+            quota_bytes: 0,
             lost_tables: None,
         }
     }

@@ -128,7 +128,7 @@ impl<T: Tables> Transition<'_, T> {
             Command::DeleteRange(delete) => Ok(self.auth.permit_delete(caller, delete)?),
             Command::Txn(txn) => self.auth.permit_txn(caller, txn, &mut |put| self.permit_lease(caller, put.lease)),
             Command::LeaseRevoke { id } => self.permit_lease(caller, *id),
-            Command::Auth(_) => Ok(self.auth.permit_admin(caller)?),
+            Command::Auth(_) | Command::Alarm(_) => Ok(self.auth.permit_admin(caller)?),
             // As in etcd, whoever reaches the cluster may compact and be granted leases. Membership is checked where it is asked for, and
             // what nodes propose themselves has no caller.
             Command::Compact { .. }

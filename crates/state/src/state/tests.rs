@@ -300,29 +300,28 @@ fn a_state_is_opened_again_where_it_was() {
     apply(&mut state, Command::CompareHash { index: LogIndex(HASH_INTERVAL), hash: 1 });
     let again = State::open(state.tables().clone()).unwrap();
     assert_eq!((again.hash(), again.revision(), again.applied()), (state.hash(), state.revision(), state.applied()));
-    assert_eq!((again.configuration(), again.divergence()), (&configuration, state.divergence()));
+    assert_eq!(again.configuration(), &configuration);
     assert_eq!((again.remembered_hash(), again.reader().compact_revision()), (state.remembered_hash(), Revision(5)));
     let old = state.reader();
     *state.tables_mut() = open().tables().clone();
     state.reload().unwrap();
-    assert_eq!((state.revision(), old.revision(), state.divergence()), (Revision(1), Revision(1), None));
+    assert_eq!((state.revision(), old.revision()), (Revision(1), Revision(1)));
 }
 
 #[test]
-fn a_different_hash_is_noticed_and_the_same_is_not() {
+fn hashes_are_remembered_at_intervals_and_when_asked_for() {
     let mut state = open();
     for _ in 0..HASH_INTERVAL {
         apply_all(&mut state, vec![Command::Noop, Command::Put(put("k", "v"))], BYSTANDER);
     }
-    let (index, hash) = state.remembered_hash().unwrap();
-    assert_eq!(index, LogIndex(HASH_INTERVAL));
-    apply(&mut state, Command::CompareHash { index, hash });
-    apply(&mut state, Command::CompareHash { index: LogIndex(3), hash: 1 });
-    assert_eq!(state.divergence(), None);
+    let first = (LogIndex(HASH_INTERVAL), state.hash());
+    assert_eq!(state.remembered_hashes(), [first]);
+    apply(&mut state, Command::Put(put("k", "v")));
     let before = state.hash();
-    apply(&mut state, Command::CompareHash { index, hash: hash ^ 1 });
-    assert_eq!(state.divergence(), Some(Divergence { index, ours: hash, theirs: hash ^ 1 }));
-    assert_eq!(state.hash(), before);
+    apply(&mut state, Command::CompareHash { index: first.0, hash: first.1 ^ 1 });
+    assert_eq!(state.hash(), before, "a comparison is nothing to compare");
+    assert_eq!(state.remembered_hashes(), [first, (state.applied().index, before)]);
+    assert_eq!(state.remembered_hash(), state.remembered_hashes().last().copied());
 }
 
 #[test]

@@ -97,6 +97,7 @@ mod tests {
             log-retention-bytes = 67108864
             auto-compaction-mode = "revision"
             auto-compaction-retention = "10000"
+            quota-backend-bytes = 8589934592
             auth-token = "simple"
             bcrypt-cost = 10
             cert-file = "file.pem"

@@ -77,6 +77,9 @@ pub(super) struct Settings {
     /// A voter that was silent for so long is replaced by a learner in sync, or leaves if a voter was added: 10m; 0: only when it is removed. The same on all nodes [default: 0]
     #[arg(long, env = "STEADFAST_REPLACE_DEAD_VOTERS_AFTER", hide_env = true, value_name = "TIME")]
     replace_dead_voters_after: Option<String>,
+    /// What the tables may take on disk; beyond it writes are refused until there is room again; 0 for no bound [default: 0]
+    #[arg(long, env = "STEADFAST_QUOTA_BACKEND_BYTES", hide_env = true, value_name = "BYTES")]
+    quota_backend_bytes: Option<u64>,
     /// Which tokens clients get for their passwords: simple, or jwt,sign-method=RS256,priv-key=FILE,pub-key=FILE,ttl=10m [default: simple]
     #[arg(long, env = "STEADFAST_AUTH_TOKEN", hide_env = true, value_name = "KIND")]
     auth_token: Option<String>,
@@ -197,6 +200,7 @@ impl Settings {
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
             promote_learners_after: self.promote_learners_after.or(file.promote_learners_after),
             replace_dead_voters_after: self.replace_dead_voters_after.or(file.replace_dead_voters_after),
+            quota_backend_bytes: self.quota_backend_bytes.or(file.quota_backend_bytes),
             auth_token: self.auth_token.or(file.auth_token),
             bcrypt_cost: self.bcrypt_cost.or(file.bcrypt_cost),
             faults: self.faults.or(file.faults),
@@ -281,6 +285,7 @@ impl Settings {
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
             promote_learners_after: self.promote_learners_after.unwrap_or(defaults.promote_learners_after),
             replace_dead_voters_after: self.replace_dead_voters_after.unwrap_or(defaults.replace_dead_voters_after),
+            quota_backend_bytes: self.quota_backend_bytes.unwrap_or(defaults.quota_backend_bytes),
             auth_token: self.auth_token.unwrap_or(defaults.auth_token),
             bcrypt_cost: self.bcrypt_cost.unwrap_or(defaults.bcrypt_cost),
             faults: self.faults.unwrap_or(defaults.faults),

@@ -96,6 +96,8 @@ struct Merge {
     campaign: Option<Campaign>,
     /// The version that was found to need no merge.
     settled: Option<Arc<Version>>,
+    /// Once this commit is durable, everything that can be dropped is, see [`LsmTables::reclaim`].
+    reclaim: Option<LogPosition>,
 }
 
 /// Tables that were replaced, whose readers may live on.
@@ -196,6 +198,7 @@ impl<D: Disk> LsmTables<D> {
         };
         if work.is_none() {
             self.merge.settled = Some(version);
+            self.merge.reclaim = self.merge.reclaim.filter(|from| *from > self.durable);
         }
         let work = work.or_else(|| self.shared.can_sweep().then_some(Work::Sweep))?;
         self.merge.is_out = true;
@@ -210,7 +213,8 @@ impl<D: Disk> LsmTables<D> {
         if let Some(slice) = self.merge.campaign.as_ref().and_then(|campaign| policy::slice(version, campaign)) {
             return Some(Work::Merge(slice));
         }
-        self.merge.campaign = policy::choose(version, &self.shared.options);
+        let reclaims = self.merge.reclaim.is_some_and(|from| from <= self.durable);
+        self.merge.campaign = policy::choose(version, &self.shared.options).or_else(|| policy::reclaim(version).filter(|_| reclaims));
         self.merge.campaign.as_ref().and_then(|campaign| policy::slice(version, campaign)).map(Work::Merge)
     }
 
@@ -244,6 +248,14 @@ impl<D: Disk> LsmTables<D> {
     pub fn flush_now(&mut self) {
         self.freeze_wanted = true;
         self.freeze_if_due();
+    }
+
+    /// Gives back all space that can be given back as of now, whatever it costs: what is in memory is flushed, then each table that may hold rows
+    /// to drop is rewritten, in the usual slices. Until that is done the same rows are on the disk twice, a slice at a time.
+    pub fn reclaim(&mut self) {
+        self.flush_now();
+        self.merge.reclaim = Some(self.applied);
+        self.merge.settled = None;
     }
 
     fn freeze_if_due(&mut self) {

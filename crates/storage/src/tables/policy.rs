@@ -14,6 +14,9 @@ use super::version::{Part, Run, Version};
 /// A file is rewritten alone once this share of its rows can be dropped: one in so many.
 const DROPPABLE_SHARE: u64 = 4;
 
+/// The same, when space is short.
+const DROPPABLE_SHARE_WHEN_SHORT: u64 = 32;
+
 /// Adjacent small files of one run that are made one.
 const SMALL_FILES: usize = 8;
 
@@ -54,7 +57,21 @@ pub(super) fn choose(version: &Version, options: &TablesOptions) -> Option<Campa
     if let Some((_, campaign)) = most_runs.max_by_key(|(runs, _)| *runs) {
         return Some(campaign);
     }
-    version.tables.keys().find_map(|table| of_rewrite(version, *table).or_else(|| of_small_files(version, *table, options)))
+    version
+        .tables
+        .keys()
+        .find_map(|table| of_rewrite(version, *table, DROPPABLE_SHARE).or_else(|| of_small_files(version, *table, options)))
+}
+
+/// A merge that may give space back, however much it writes: of all runs of a table, for what newer ones replace shows only then; or of a file that
+/// is known to hold rows that can go.
+pub(super) fn reclaim(version: &Version) -> Option<Campaign> {
+    let of_table = |(table, runs): (&TableId, &Vec<Run>)| match runs.len() {
+        0 => None,
+        1 => of_rewrite(version, *table, DROPPABLE_SHARE_WHEN_SHORT),
+        _ => Some(campaign(*table, runs)),
+    };
+    version.tables.iter().find_map(of_table)
 }
 
 /// The next slice of a campaign; `None` once it is done.
@@ -107,13 +124,13 @@ fn of_runs(table: TableId, runs: &[Run], options: &TablesOptions) -> Option<Camp
 }
 
 /// A file of which much can be dropped.
-fn of_rewrite(version: &Version, table: TableId) -> Option<Campaign> {
+fn of_rewrite(version: &Version, table: TableId, share: u64) -> Option<Campaign> {
     let runs = version.runs(table);
     let horizon = version.horizon(table);
     let is_worth = |part: &Part, is_oldest: bool| {
         let meta = &part.file.meta;
         let tombstones = if is_oldest { meta.tombstones.estimate(horizon) } else { 0 };
-        (meta.superseded.estimate(horizon) + tombstones) * DROPPABLE_SHARE >= meta.rows
+        (meta.superseded.estimate(horizon) + tombstones) * share >= meta.rows
     };
     runs.iter().enumerate().find_map(|(number, run)| {
         let start = run.parts.iter().position(|part| is_worth(part, number + 1 == runs.len()))?;
@@ -179,6 +196,20 @@ mod tests {
     fn newer_runs_that_outweigh_the_oldest_are_merged_into_it() {
         let runs = vec![run(1, &[16]), run(2, &[16]), run(3, &[70]), run(4, &[50, 50])];
         assert_eq!(chosen(runs), Some(vec![100, 200, 300, 400, 401]));
+    }
+
+    #[test]
+    fn to_reclaim_space_runs_are_merged_and_files_rewritten_that_are_otherwise_left() {
+        let mut version = Version::default();
+        version.tables.insert(TABLE, vec![run(1, &[16]), run(2, &[100])]);
+        let files = |campaign: Option<Campaign>| campaign.map(|campaign| campaign.files.into_iter().collect::<Vec<_>>());
+        assert_eq!((files(choose(&version, &TablesOptions::default())), files(reclaim(&version))), (None, Some(vec![100, 200])));
+        for (superseded, expected) in [(0, None), (3, None), (4, Some(vec![7]))] {
+            let superseded = Droppable { rows: superseded, low: 1, high: 1 };
+            let meta = FileMeta { id: 7, rows: 100, superseded, ..FileMeta::default() };
+            version.tables.insert(TABLE, vec![Run { id: 1, parts: vec![Part { file: TableFile::new(meta), from: None }] }]);
+            assert_eq!((files(choose(&version, &TablesOptions::default())), files(reclaim(&version))), (None, expected));
+        }
     }
 
     #[test]

@@ -44,6 +44,12 @@ impl<D: Disk> LsmTables<D> {
         if is_full || most_runs.is_some_and(|runs| runs > RUNS_BEHIND) { Pressure::Behind } else { Pressure::Normal }
     }
 
+    /// Bytes in memory, not yet durable.
+    pub fn memtable_bytes(&self) -> usize {
+        let view = self.shared.view();
+        self.active.bytes() + view.frozen.as_ref().map_or(0, |frozen| frozen.bytes())
+    }
+
     /// Sizes and counts as of now.
     pub fn statistics(&self) -> Statistics {
         let view = self.shared.view();
