@@ -9,6 +9,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, LogPosition, NodeId, Payload, Revision};
@@ -175,7 +176,9 @@ impl<T: Tables> State<T> {
         self.remembered = loaded.remembered;
         self.divergence = loaded.divergence;
         self.auth = loaded.auth;
-        self.visible.set_auth(self.auth.clone());
+        if !is_planted(Bug::RightsSurviveSnapshot) {
+            self.visible.set_auth(self.auth.clone());
+        }
         self.visible.compact(self.summary.compact);
         self.visible.revision(self.summary.revision);
         Ok(())
@@ -234,7 +237,7 @@ impl<T: Tables> State<T> {
         let is_marked = !comparisons.is_empty() || entry.index.0.is_multiple_of(HASH_INTERVAL);
         comparisons.into_iter().for_each(|(index, theirs)| self.compare_hash(entry.index, index, theirs));
         // Before the entry's keys can be seen, so that nobody reads them with rights from before.
-        if auth.contains(&AuthEvent::RightsChanged) {
+        if auth.iter().any(AuthEvent::changes_rights) {
             self.visible.set_auth(self.auth.clone());
         }
         self.finish(entry.position(), summary, is_marked);
