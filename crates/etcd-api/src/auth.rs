@@ -119,10 +119,19 @@ impl<B: Backend> Api<B> {
         let mut attempts = ATTEMPTS;
         loop {
             let (_, known) = self.known(who).await?;
-            let Some(caller) = known.caller else { return Ok(self.backend().propose(command).await?) };
-            let response = self.backend().propose(Authorized::command(caller, command.clone())).await?;
+            let is_named = known.caller.is_some();
+            let proposed = match known.caller {
+                Some(caller) => Authorized::command(caller, command.clone()),
+                None => command.clone(),
+            };
+            let response = self.backend().propose(proposed).await?;
             attempts -= 1;
-            let is_old = matches!(response.result, Err(CommandError::Auth(AuthError::OldRevision)));
+            let is_old = match response.result {
+                Err(CommandError::Auth(AuthError::OldRevision)) => true,
+                // This node did not know yet that names count.
+                Err(CommandError::Auth(AuthError::UserEmpty)) => !is_named,
+                _ => false,
+            };
             if !is_old || !known.is_renewable || attempts == 0 {
                 return Ok(response);
             }
@@ -198,7 +207,8 @@ impl<B: Backend> Api<B> {
             Ok((auth, Known { caller: Some(caller), .. })) if caller.auth_revision >= auth.revision() || !auth.is_enabled() => {
                 Asker::User(caller.user.into())
             }
-            Ok((_, Known { caller: None, .. })) => Asker::Nobody,
+            // Names do not count yet; once they do, the watch goes on in this one.
+            Ok((_, Known { caller: None, .. })) => who.name.clone().map_or(Asker::Nobody, Asker::User),
             Ok(_) | Err(_) => Asker::Refused,
         }
     }

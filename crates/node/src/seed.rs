@@ -74,7 +74,10 @@ pub fn found<D: Disk>(disk: &D, options: TablesOptions, bootstrap: &Bootstrap, h
         Err(tables::OpenError::Damaged { .. }) => return Ok(()),
         tables => tables?,
     };
-    let mut state = State::open(tables)?;
+    let mut state = match State::open(tables) {
+        Err(OpenStateError::Tables(_)) => return Ok(()),
+        state => state?,
+    };
     // Without a log nothing was ever planted here; with one, the state was lost later, and comes back from the others.
     if state.applied() == LogPosition::default() && log::open(disk, LogOptions::default())?.contents.last == LogPosition::default() {
         return Err(PlantError::Other);

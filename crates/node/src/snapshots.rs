@@ -170,7 +170,7 @@ impl<S, D: Disk> Node<S, D> {
             self.proposals.term_applied(position.term);
         }
         // What happened to tokens and rights in between is not known.
-        self.out.auth.extend([AuthEvent::AllTokensEnded, AuthEvent::RightsChanged]);
+        self.out.auth.push(AuthEvent::Replaced);
         self.out.notices.push(Notice::SnapshotInstalled(position));
         self.out.notices.push(Notice::MembersChanged);
         self.after_apply(was_member);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use steadfast_types::Revision;
 use steadfast_types::time::Duration;
 
+use crate::auth::Change as RightsChange;
 use crate::time::Time;
 
 /// One request of a client.
@@ -45,6 +46,10 @@ pub enum Request {
         /// Which.
         lease: Lease,
     },
+    /// Users or roles change.
+    Administer(RightsChange),
+    /// A token for whoever asks.
+    Authenticate,
 }
 
 /// The id of a lease; 0: none.
@@ -98,7 +103,7 @@ pub enum Step {
 }
 
 /// Keys from `first` on, before `end`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// The first key.
     pub first: Bytes,
@@ -131,6 +136,16 @@ pub enum Answer {
     Revoked {
         /// The store's revision after it.
         revision: Revision,
+    },
+    /// Users and roles are as was asked.
+    Accepted {
+        /// The store's revision then.
+        revision: Revision,
+    },
+    /// A token was given out.
+    Token {
+        /// The auth revision that it is good for.
+        revision: u64,
     },
     /// A transaction was done.
     Done {

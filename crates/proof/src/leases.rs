@@ -138,7 +138,7 @@ impl<'a> Deletes<'a> {
 /// The leases that must exist for a request.
 fn named(operation: &Operation) -> BTreeSet<Lease> {
     match &operation.request {
-        Request::Grant { .. } => BTreeSet::new(),
+        Request::Grant { .. } | Request::Administer(_) | Request::Authenticate => BTreeSet::new(),
         Request::KeepAlive { lease } | Request::Revoke { lease } => [*lease].into(),
         Request::Transaction(transaction) => {
             let lease = |step: &Step| match step {

@@ -4,6 +4,7 @@
 //! code with what it judges.
 #![warn(missing_docs)]
 
+pub mod auth;
 pub mod convergence;
 pub mod durability;
 pub mod history;

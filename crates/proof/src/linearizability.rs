@@ -69,8 +69,8 @@ fn meaning(operation: &Operation, store: &Store) -> Result<(), Violation> {
 fn decided_at(answer: &Answer) -> Option<(Revision, bool)> {
     match answer {
         Answer::Done { revision, changed, .. } => Some((*revision, *changed)),
-        Answer::Revoked { revision } => Some((*revision, false)),
-        Answer::Refused | Answer::LeaseNotFound | Answer::Alive(_) => None,
+        Answer::Revoked { revision } | Answer::Accepted { revision } => Some((*revision, false)),
+        Answer::Refused | Answer::LeaseNotFound | Answer::Alive(_) | Answer::Token { .. } => None,
     }
 }
 
@@ -136,7 +136,9 @@ impl Origins<'_> {
         }
         let deletes = |operation: &Operation| match &operation.request {
             Request::Transaction(transaction) => transaction.steps().any(|step| matches!(step, Step::Delete(_))),
-            Request::Grant { .. } | Request::KeepAlive { .. } | Request::Revoke { .. } => false,
+            Request::Grant { .. } | Request::KeepAlive { .. } | Request::Revoke { .. } | Request::Administer(_) | Request::Authenticate => {
+                false
+            }
         };
         let free = (0..operations.len())
             .filter(|number| operations[*number].answer.is_none() && !makers.contains(number) && deletes(&operations[*number]));

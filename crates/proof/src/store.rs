@@ -64,6 +64,11 @@ impl<'a> Store<'a> {
         keys.filter(|key| self.owner(key, revision) == Some(lease)).collect()
     }
 
+    /// The keys that ever belonged to a lease.
+    pub fn ever_attached(&self, lease: Lease) -> BTreeSet<&'a Bytes> {
+        self.leased.get(&lease).cloned().unwrap_or_default()
+    }
+
     /// The lease that a key belongs to after a revision (0: none), if the key is there.
     pub fn owner(&self, key: &Bytes, revision: Revision) -> Option<Lease> {
         let (_, change) = self.keys.get(key)?.range(..=revision).next_back()?;

@@ -183,7 +183,7 @@ impl<E: Surroundings + Sync> Core<E> {
             Left::Ended(ended) => Err(ended),
             Left::StateLost => {
                 self.published.clear();
-                self.surroundings.auth(&[AuthEvent::AllTokensEnded]);
+                self.surroundings.auth(&[AuthEvent::Replaced]);
                 node.reopen(self.clock.now()).map_err(|error| Ended::Fault(error.to_string()))
             }
         }

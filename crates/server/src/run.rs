@@ -374,7 +374,7 @@ impl Surroundings for Process {
 
     fn auth(&self, events: &[AuthEvent]) {
         self.tokens.heed(events);
-        if events.contains(&AuthEvent::RightsChanged) {
+        if events.iter().any(AuthEvent::changes_rights) {
             self.watches.rights_changed();
         }
     }

@@ -3,6 +3,8 @@
 //! A node's core loop, its log driver and its jobs run at different simulated times, as on their threads; processes and machines fail at any
 //! point between, and machines also between two operations on their disks.
 
+pub(crate) mod administrator;
+mod callers;
 mod clients;
 mod event;
 mod faults;
@@ -12,6 +14,7 @@ mod machine;
 mod members;
 mod observer;
 mod processes;
+mod restored;
 mod watchers;
 
 use std::collections::BTreeMap;
@@ -29,12 +32,15 @@ use crate::network::{Network, between};
 use crate::swarm::Swarm;
 use crate::workload::{Habits, Workload};
 use crate::world::{Queue, Time, Trace, TraceMode};
+use administrator::Administrator;
+use callers::Callers;
 use clients::Waiting;
 use event::Event;
 use lockers::Lockers;
 use machine::Machine;
 use members::Members;
 use observer::Observer;
+use restored::Restored;
 use steadfast_proof::{Violation, shortened};
 use watchers::Watchers;
 
@@ -56,6 +62,9 @@ pub struct Cluster {
     observer: Observer,
     watchers: Watchers,
     lockers: Lockers,
+    callers: Callers,
+    administrator: Administrator,
+    restored: Restored,
     bootstrap: Bootstrap,
     /// The members as of the furthest entry that anybody has applied.
     members: (LogIndex, Members),
@@ -93,6 +102,10 @@ pub struct Counts {
     pub leader_changes: u64,
     /// Requests of clients.
     pub requests: u64,
+    /// Changes of users and roles that were answered.
+    pub rights_changes: u64,
+    /// Requests that were refused because of what users and roles are.
+    pub denied: u64,
     /// Faults that struck, in the order of [`FAULT_NAMES`].
     pub faults: [u64; FAULT_NAMES.len()],
 }
@@ -111,11 +124,13 @@ impl Cluster {
         let bootstrap =
             Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
         let policies = (swarm.lease_reads, swarm.autopilot);
+        let restored = Restored::draw(&swarm, &mut rng.fork());
         let mut machine = |id: &NodeId| {
             let mut machine = Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), policies, rng.fork());
             if swarm.mixed && rng.u8(0..4) > 0 {
                 machine.level = Level::FIRST;
             }
+            machine.restore(&restored);
             machine
         };
         let machines = ids.iter().map(|id| (*id, machine(id))).collect();
@@ -127,11 +142,14 @@ impl Cluster {
             faults_rng: rng.fork(),
             clients_rng: rng.fork(),
             machines,
-            workload: Workload::new(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
+            workload: restored.told(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
             waiting: Waiting::default(),
             observer: Observer::default(),
-            watchers: Watchers::default(),
+            watchers: Watchers::after(restored.compact()),
             lockers: Lockers::default(),
+            callers: Callers::draw(swarm.clients, &mut rng.fork()),
+            administrator: Administrator::new(swarm.keys, restored.rights()),
+            restored,
             in_force: bootstrap.configuration.clone(),
             bootstrap,
             members: (LogIndex(0), ids.iter().map(|id| (*id, true)).collect()),
@@ -186,6 +204,7 @@ impl Cluster {
         }
         self.schedule_watchers();
         self.schedule_lockers();
+        self.schedule_administrator();
         self.schedule_faults();
     }
 
@@ -214,6 +233,7 @@ impl Cluster {
             Event::Answer { number, answer } => self.on_answer(number, answer),
             Event::GiveUp { number } => self.on_give_up(number),
             Event::Locker { locker } => self.on_locker(locker),
+            Event::Administer => self.on_administer(),
             Event::Attend { watcher } => self.on_attend(watcher),
             Event::Told { node, stream } => self.on_told(node, stream),
         }

@@ -8,6 +8,7 @@ use steadfast_types::time::Duration;
 use crate::cluster::{Cluster, Counts};
 use crate::shrink::Cut;
 use crate::swarm::Swarm;
+use crate::workload::RESTORER;
 use crate::world::{Time, TraceMode};
 use steadfast_proof::Violation;
 use steadfast_proof::history::{Answer, History};
@@ -46,9 +47,10 @@ pub struct Summary {
 
 impl Summary {
     fn of(history: &History) -> Self {
-        let answers = || history.operations.iter().map(|operation| &operation.answer);
+        let asked = || history.operations.iter().filter(|operation| operation.client != RESTORER);
+        let answers = || asked().map(|operation| &operation.answer);
         Summary {
-            operations: history.operations.len(),
+            operations: asked().count(),
             done: answers().filter(|answer| matches!(answer, Some((_, answer)) if *answer != Answer::Refused)).count(),
             unknown: answers().filter(|answer| answer.is_none()).count(),
             changes: history.changes.len(),
@@ -97,6 +99,8 @@ impl fmt::Display for Report {
             corruptions,
             leader_changes,
             requests: _,
+            rights_changes,
+            denied,
             faults: _,
         } = self.counts;
         write!(
@@ -105,7 +109,8 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "{disk_stops} disk failures, {corruptions} rotten sectors, {leader_changes} leader changes; trace {:016x}",
+            "{disk_stops} disk failures, {corruptions} rotten sectors, {leader_changes} leader changes, {rights_changes} changes of rights, \
+             {denied} requests denied; trace {:016x}",
             self.trace_hash
         )
     }

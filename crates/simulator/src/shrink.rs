@@ -27,7 +27,7 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 23] = [
+const CLASSES: [(&str, Without); 25] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
     ("ambushes", |swarm| swarm.ambushes = false),
@@ -51,6 +51,8 @@ const CLASSES: [(&str, Without); 23] = [
     ("leases", |swarm| swarm.leases = false),
     ("watchers", |swarm| swarm.watchers = 0),
     ("lockers", |swarm| swarm.lockers = 0),
+    ("auth", |swarm| swarm.auth = false),
+    ("restored", |swarm| swarm.restored = false),
 ];
 
 impl Cut {

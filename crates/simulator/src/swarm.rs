@@ -38,6 +38,10 @@ pub struct Swarm {
     pub watchers: usize,
     /// How many clients wait in lines, as for locks.
     pub lockers: usize,
+    /// Whether there are users and roles, whose rights change.
+    pub auth: bool,
+    /// Whether the cluster begins with a restored state.
+    pub restored: bool,
     /// How long a client thinks between two requests, at most.
     pub think: Duration,
     /// How long faults go on, before everything heals.
@@ -97,6 +101,8 @@ impl Swarm {
             leases: true,
             watchers: 3,
             lockers: 2,
+            auth: true,
+            restored: false,
             think: Duration::from_millis(5),
             duration: Duration::from_secs(3),
             network: NetworkFaults::default(),
@@ -135,6 +141,8 @@ impl Swarm {
             leases: rng.u8(0..3) == 0,
             watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
             lockers: if rng.u8(0..3) == 0 { rng.usize(2..=5) } else { 0 },
+            auth: rng.u8(0..3) == 0,
+            restored: rng.u8(0..4) == 0,
             think: millis(rng, 5, 200),
             duration: Duration::from_millis(rng.u64(4_000..12_000)),
             network: network(rng),
@@ -233,6 +241,8 @@ impl fmt::Display for Swarm {
             ("wide", self.wide),
             ("leases", self.leases),
             ("mixed-releases", self.mixed),
+            ("auth", self.auth),
+            ("restored", self.restored),
             ("lease-reads", self.lease_reads),
             ("ambushes", self.ambushes),
             ("of-tables-too", self.corruption_of_tables),

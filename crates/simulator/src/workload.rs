@@ -18,8 +18,13 @@ use steadfast_state::command::{
 use steadfast_types::time::Duration;
 use steadfast_types::{LeaseId, Revision, Rng};
 
+use crate::cluster::administrator;
+
 /// Keys under one lease.
 const LEASED_KEYS: usize = 2;
+
+/// Who has asked for what a restored state holds.
+pub const RESTORER: usize = usize::MAX;
 
 /// Names a request: its place in the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +66,12 @@ impl Workload {
     /// Clients with these habits.
     pub fn new(rng: Rng, habits: Habits) -> Self {
         Workload { rng, habits, operations: Vec::new(), known: BTreeMap::new(), leases: Vec::new(), fresh: BTreeMap::new(), values: 0 }
+    }
+
+    /// Such clients in a cluster that begins with a state: what these requests have left, and these leases.
+    #[must_use]
+    pub fn beginning_with(self, operations: Vec<Operation>, leases: Vec<Lease>) -> Self {
+        Workload { operations, leases, ..self }
     }
 
     /// A client asks something at random.
@@ -145,7 +156,7 @@ impl Workload {
         match self.rng.u8(0..10) {
             0..5 => Request::KeepAlive { lease },
             5..9 => {
-                let key = format!("leased-{lease}-{}", self.rng.usize(0..LEASED_KEYS)).into();
+                let key = leased_key(lease, self.rng.usize(0..LEASED_KEYS));
                 Request::Transaction(Transaction::of(self.put(client, key, lease)))
             }
             _ => Request::Revoke { lease },
@@ -182,6 +193,8 @@ impl Workload {
             Request::Grant { lease, ttl } => RequestBody::Propose(Command::LeaseGrant { id: LeaseId(*lease), ttl_s: ttl.as_secs() as i64 }),
             Request::KeepAlive { lease } => RequestBody::KeepAlive(LeaseId(*lease)),
             Request::Revoke { lease } => RequestBody::Propose(Command::LeaseRevoke { id: LeaseId(*lease) }),
+            Request::Administer(change) => RequestBody::Propose(Command::Auth(administrator::command(change))),
+            Request::Authenticate => RequestBody::Linearize,
         }
     }
 
@@ -213,6 +226,7 @@ impl Workload {
                     Ok(Some(Answer::Alive(Duration::from_secs(u64::try_from(ttl_s).unwrap_or(0)))))
                 }
                 (Ok(Outcome::Done), Request::Revoke { .. }) => Ok(Some(Answer::Revoked { revision: response.revision })),
+                (Ok(Outcome::Done), Request::Administer(_)) => Ok(Some(Answer::Accepted { revision: response.revision })),
                 (Err(CommandError::LeaseNotFound), request) if concerns_lease(request) => Ok(Some(Answer::LeaseNotFound)),
                 (Err(error), _) => Err(Violation::new("answers", format!("{operation:?} was refused: {error}"))),
                 (Ok(_), _) => Err(strange()),
@@ -269,6 +283,11 @@ pub fn key(number: usize) -> Bytes {
     format!("key-{number}").into()
 }
 
+/// The key of this number under a lease.
+pub fn leased_key(lease: Lease, number: usize) -> Bytes {
+    format!("leased-{lease}-{number}").into()
+}
+
 /// The keys as a request names them.
 pub fn keys(span: &Span) -> KeySpan {
     // An empty first key of a range is etcd's smallest key.
@@ -296,7 +315,7 @@ fn concerns_lease(request: &Request) -> bool {
     match request {
         Request::Transaction(transaction) => transaction.steps().any(|step| matches!(step, Step::Put { lease, .. } if *lease != 0)),
         Request::Revoke { .. } => true,
-        Request::Grant { .. } | Request::KeepAlive { .. } => false,
+        Request::Grant { .. } | Request::KeepAlive { .. } | Request::Administer(_) | Request::Authenticate => false,
     }
 }
 

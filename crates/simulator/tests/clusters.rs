@@ -1,9 +1,11 @@
 //! Whole clusters over many seeds. `cargo run --release -p steadfast-simulator -- run` goes further.
 
+use steadfast_simulator::cluster::FAULT_NAMES;
 use steadfast_simulator::run::{Report, Summary, run, run_swarm};
-use steadfast_simulator::swarm::Swarm;
+use steadfast_simulator::swarm::{Recurring, Swarm};
 use steadfast_simulator::world::TraceMode;
 use steadfast_types::Rng;
+use steadfast_types::time::Duration;
 
 /// Runs seeds and fails with the report of the first violation.
 fn run_all(seeds: std::ops::Range<u64>, nodes: Option<usize>) -> Vec<Report> {
@@ -63,6 +65,35 @@ fn a_calm_world_does_every_request_and_elects_once() {
         // Each client may give up on what it asked before there was a leader, and of the node that one fault lasts for at the end.
         assert!(summary.unknown <= 2 * (6 + nodes) && report.counts.starts == nodes as u64, "{report}");
     }
+}
+
+/// What comes with users, members that change and a restored state meets in one run.
+#[test]
+fn members_rights_and_a_restored_state_go_together() {
+    let everything = |seed| {
+        let mut rng = Rng::with_seed(seed);
+        let drawn = Swarm::draw(&mut rng, Some(3));
+        let member_changes = Some(Recurring { every: Duration::from_millis(500), lasts: Duration::from_millis(1) });
+        let swarm = Swarm {
+            auth: true,
+            restored: true,
+            leases: true,
+            lockers: 3,
+            watchers: 3,
+            member_changes,
+            corruption: None,
+            lost_logs: None,
+            ..drawn
+        };
+        passes(run_swarm(seed, swarm, rng, TraceMode::Hash))
+    };
+    let reports: Vec<Report> = (5_000..5_040).map(everything).collect();
+    let all = |report: &&Report| {
+        let member_changes = FAULT_NAMES.iter().position(|name| *name == "member change").expect("one of them");
+        report.counts.rights_changes > 20 && report.counts.denied > 20 && report.counts.faults[member_changes] > 3
+    };
+    assert!(reports.iter().filter(all).count() > 5, "rights change and members too");
+    assert!(total(&reports, |report| report.counts.snapshots) > 0, "who joins is given the restored state");
 }
 
 #[test]

@@ -17,10 +17,11 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::wire::{Reader, Wire, WireError};
-use steadfast_types::{wire_enum, wire_struct};
+use steadfast_types::{Revision, wire_enum, wire_struct};
 
 use crate::command::{Command, KeySpan};
 
@@ -238,10 +239,24 @@ pub enum AuthEvent {
         /// Whose.
         user: String,
     },
-    /// All tokens end: authentication is disabled, or the state was replaced.
+    /// All tokens end: authentication is disabled.
     AllTokensEnded,
     /// Somebody may do more or less than before.
-    RightsChanged,
+    RightsChanged {
+        /// The store's revision then: whatever has a later one was done with the new rights.
+        revision: Revision,
+        /// The new rights.
+        auth: Arc<Auth>,
+    },
+    /// The state was replaced by another: no token is known, and anybody may do more or less than before.
+    Replaced,
+}
+
+impl AuthEvent {
+    /// Whether somebody may do more or less than before.
+    pub fn changes_rights(&self) -> bool {
+        matches!(self, AuthEvent::RightsChanged { .. } | AuthEvent::Replaced)
+    }
 }
 
 /// Why a request is refused, in etcd's words.

@@ -9,6 +9,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Configuration, Entry, LeaseId, Level, LogIndex, LogPosition, NodeId, Payload, Revision};
@@ -184,7 +185,9 @@ impl<T: Tables> State<T> {
         self.condemned = loaded.condemned;
         self.alarms = loaded.alarms;
         self.auth = loaded.auth;
-        self.visible.set_auth(self.auth.clone());
+        if !is_planted(Bug::RightsSurviveSnapshot) {
+            self.visible.set_auth(self.auth.clone());
+        }
         self.visible.compact(self.summary.compact);
         self.visible.revision(self.summary.revision);
         Ok(())
@@ -248,7 +251,7 @@ impl<T: Tables> State<T> {
             self.tables.insert(META, META_CONDEMNED, entry.index.0, Some(entry.index.to_wire().into()));
         }
         // Before the entry's keys can be seen, so that nobody reads them with rights from before.
-        if auth.contains(&AuthEvent::RightsChanged) {
+        if auth.iter().any(AuthEvent::changes_rights) {
             self.visible.set_auth(self.auth.clone());
         }
         self.finish(entry.position(), summary, is_marked);

@@ -87,8 +87,18 @@ pub enum Bug {
     HistorySplit = 114,
     /// What a watch hub was not told, its watchers do not look up.
     MissedNotLookedUp = 115,
+    /// Rights are checked where a request arrives, and not where it is applied.
+    RightsCheckedOnArrival = 117,
+    /// A role's users keep the rights that it gave them before it changed.
+    RightsSurviveChange = 118,
+    /// A token is good for as long as its user has the rights, whatever has changed since it was given out.
+    OldTokensGood = 119,
+    /// After a snapshot readers go by the rights from before it.
+    RightsSurviveSnapshot = 120,
+    /// What was restored counts on with the revisions that its cluster had, as if nobody had seen later ones.
+    RevisionsComeAgain = 121,
     /// The cluster's level is raised although some members offer less.
-    LevelRaisedEarly = 119,
+    LevelRaisedEarly = 122,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -152,6 +162,11 @@ mod chosen {
         (Bug::LeaseAnsweredEarly, "a lease's time is answered before all is applied"),
         (Bug::HistorySplit, "a revision's events come in two parts"),
         (Bug::MissedNotLookedUp, "watchers do not look up what the hub missed"),
+        (Bug::RightsCheckedOnArrival, "rights are checked where a request arrives"),
+        (Bug::RightsSurviveChange, "a role's users keep what it gave them before"),
+        (Bug::OldTokensGood, "a token outlives the rights that it was given for"),
+        (Bug::RightsSurviveSnapshot, "readers go by the rights from before a snapshot"),
+        (Bug::RevisionsComeAgain, "a restored cluster gives revisions again"),
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
     ];
 

@@ -3,6 +3,7 @@
 #[path = "../fake/mod.rs"]
 mod fake;
 
+mod auth;
 mod gateway;
 mod http;
 mod kv;

@@ -11,14 +11,15 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use steadfast_etcd_api::EtcdService;
 use steadfast_etcd_api::backend::*;
+use steadfast_etcd_api::{ClientName, EtcdService};
 use steadfast_state::alarm::{Alarm, AlarmChange};
-use steadfast_state::auth::{Auth, Caller};
+use steadfast_state::auth::{Auth, AuthError, Caller};
 use steadfast_state::command::*;
 use steadfast_state::watch::CancelReason;
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::{mpsc, watch};
+use tower_service::Service;
 
 pub const CLUSTER: ClusterId = ClusterId(0xC1);
 pub const MEMBER: NodeId = NodeId(7);
@@ -52,7 +53,11 @@ pub struct FakeState {
     pub snapshot: Vec<u8>,
     pub auth: Arc<Auth>,
     pub alarms: Alarms,
+    /// What this node hears of users and roles only by a read round. Commands are judged by it before.
+    pub late_auth: Option<Arc<Auth>>,
     pub tokens: BTreeMap<String, Bearer>,
+    /// Who opened watches.
+    pub askers: Vec<Asker>,
     /// Answer puts without looking or remembering.
     pub blind: bool,
 }
@@ -107,6 +112,11 @@ pub async fn serve(fake: Fake) -> SocketAddr {
 }
 
 pub async fn serve_on(fake: Fake, address: &str) -> SocketAddr {
+    serve_named(fake, address, None).await
+}
+
+/// Serves the fake to clients whose certificate has this name.
+pub async fn serve_named(fake: Fake, address: &str, name: Option<&'static str>) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let http = axum::Router::new().route("/fine", axum::routing::get(|| async { "fine" }));
@@ -116,11 +126,32 @@ pub async fn serve_on(fake: Fake, address: &str) -> SocketAddr {
         builder.http2().initial_stream_window_size(2 << 20).initial_connection_window_size(16 << 20).auto_date_header(false);
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).expect("a TCP socket");
-            let (builder, service) = (builder.clone(), TowerToHyperService::new(service.clone()));
+            let (builder, service) = (builder.clone(), TowerToHyperService::new(Named(service.clone(), name)));
             tokio::spawn(async move { builder.serve_connection(TokioIo::new(stream), service).await });
         }
     });
     address
+}
+
+/// Puts the name of the client's certificate into each request.
+#[derive(Clone)]
+struct Named<S>(S, Option<&'static str>);
+
+impl<S: Service<http::Request<B>>, B> Service<http::Request<B>> for Named<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> S::Future {
+        if let Some(name) = self.1 {
+            request.extensions_mut().insert(ClientName(name.to_owned()));
+        }
+        self.0.call(request)
+    }
 }
 
 impl FakeState {
@@ -173,6 +204,11 @@ impl FakeState {
         if let Some(error) = self.error.clone() {
             return Err(error);
         }
+        let command = match command {
+            Command::Authorized(authorized) => authorized.command,
+            _ if self.late_auth.as_ref().unwrap_or(&self.auth).is_enabled() => return Err(AuthError::UserEmpty.into()),
+            command => command,
+        };
         Ok(match command {
             Command::Put(_) if self.blind => {
                 self.revision += 1;
@@ -263,7 +299,11 @@ impl Backend for Fake {
 
     async fn linearize(&self) -> Result<(), Refusal> {
         self.0.linearized.fetch_add(1, Ordering::Relaxed);
-        self.state().refusal.clone().map_or(Ok(()), Err)
+        let mut state = self.state();
+        if let Some(auth) = state.late_auth.take() {
+            state.auth = auth;
+        }
+        state.refusal.clone().map_or(Ok(()), Err)
     }
 
     async fn await_revision(&self, revision: Revision) -> Result<(), Refusal> {
@@ -386,22 +426,26 @@ impl Backend for Fake {
         static STREAMS: AtomicI64 = AtomicI64::new(0);
         let stream = STREAMS.fetch_add(1, Ordering::Relaxed) as u64;
         let (deliver, deliveries) = mpsc::channel(4);
-        (FakeCommands { hub: self.0.hub.clone(), stream, open: Some(deliver) }, FakeDeliveries(deliveries))
+        (FakeCommands { fake: self.clone(), stream, open: Some(deliver) }, FakeDeliveries(deliveries))
     }
 }
 
 pub struct FakeCommands {
-    hub: mpsc::Sender<HubInput>,
+    fake: Fake,
     stream: u64,
     open: Option<mpsc::Sender<WatchDelivery>>,
 }
 
 impl WatchCommands for FakeCommands {
     async fn send(&mut self, command: WatchCommand) -> Result<(), Refusal> {
+        let hub = &self.fake.0.hub;
         if let Some(deliver) = self.open.take() {
-            self.hub.send(HubInput::Open(self.stream, deliver)).await.map_err(|_| Refusal::Stopped)?;
+            hub.send(HubInput::Open(self.stream, deliver)).await.map_err(|_| Refusal::Stopped)?;
         }
-        self.hub.send(HubInput::Command(self.stream, command)).await.map_err(|_| Refusal::Stopped)
+        if let WatchCommand::Create(create) = &command {
+            self.fake.state().askers.push(create.asker.clone());
+        }
+        hub.send(HubInput::Command(self.stream, command)).await.map_err(|_| Refusal::Stopped)
     }
 }
 

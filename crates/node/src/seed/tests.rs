@@ -37,8 +37,8 @@ fn bootstrap() -> Bootstrap {
     Bootstrap { configuration: Configuration::of_voters([NodeId(1)]), members: vec![member] }
 }
 
-fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
-    let options = Options {
+fn options() -> Options {
+    Options {
         id: NodeId(1),
         incarnation: 1,
         seed: 1,
@@ -57,8 +57,11 @@ fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
         events: false,
         quota_bytes: 0,
         lost_tables: None,
-    };
-    match open(disk, options, bootstrap(), Instant(1)).expect("it starts") {
+    }
+}
+
+fn start(disk: &MemoryDisk) -> Box<Node<(), MemoryDisk>> {
+    match open(disk, options(), bootstrap(), Instant(1)).expect("it starts") {
         Opened::Running(node, _) => node,
         Opened::Repairing(_) => panic!("nothing is lost"),
     }
@@ -90,4 +93,17 @@ fn what_is_not_the_agreed_state_is_refused() {
     let (disk, seeded) = planted();
     assert!(matches!(found(&disk, small(), &bootstrap(), seeded.hash + 1), Err(PlantError::Other)));
     assert!(matches!(found(&MemoryDisk::new(), small(), &bootstrap(), seeded.hash), Err(PlantError::Other)));
+}
+
+/// Whatever of the tables is damaged after the cluster was founded, that does not keep a founder from coming up and asking the others.
+#[test]
+fn a_founder_whose_tables_are_damaged_is_no_other_founder() {
+    let (disk, seeded) = planted();
+    found(&disk, small(), &bootstrap(), seeded.hash).expect("founded");
+    let files = disk.list().expect("a list").into_iter().filter(|name| !name.starts_with("log-"));
+    for name in files {
+        let damaged = disk.fork();
+        damaged.edit(&name, |bytes| bytes.iter_mut().for_each(|byte| *byte ^= 0x5a));
+        found(&damaged, small(), &bootstrap(), seeded.hash).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
 }

@@ -84,8 +84,8 @@ impl SimpleTokens {
                 }
             }
             AuthEvent::TokensEnded { user } => self.known.write().retain(|_, known| *known.user != **user),
-            AuthEvent::AllTokensEnded => self.known.write().clear(),
-            AuthEvent::RightsChanged => {}
+            AuthEvent::AllTokensEnded | AuthEvent::Replaced => self.known.write().clear(),
+            AuthEvent::RightsChanged { .. } => {}
         }
     }
 

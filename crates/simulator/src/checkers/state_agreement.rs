@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use steadfast_types::{LogIndex, NodeId, Revision};
 
 use steadfast_proof::Violation;
+use steadfast_proof::auth::Era;
 use steadfast_proof::history::{Change, Revised};
 use steadfast_proof::time::Time;
 
@@ -17,6 +18,8 @@ const CHECKER: &str = "state agreement";
 pub struct StateAgreement {
     hashes: BTreeMap<LogIndex, (u64, NodeId)>,
     changes: BTreeMap<Revision, (Revised, NodeId)>,
+    /// By auth revision, and whether requests are checked: enabling raises no revision.
+    eras: BTreeMap<(u64, bool), (Era, NodeId)>,
 }
 
 impl StateAgreement {
@@ -49,15 +52,29 @@ impl StateAgreement {
         }
     }
 
-    /// All changes by revision.
-    pub fn into_changes(self) -> BTreeMap<Revision, Revised> {
-        self.changes.into_iter().map(|(revision, (revised, _))| (revision, revised)).collect()
+    /// `node` reports that users and roles are these from now on.
+    ///
+    /// # Errors
+    /// They differ from what was reported before.
+    pub fn rights_changed(&mut self, node: NodeId, era: Era) -> Result<(), Violation> {
+        let (known, by) = self.eras.entry((era.rights.revision, era.rights.enabled)).or_insert_with(|| (era.clone(), node));
+        if known.rights == era.rights && known.revision == era.revision {
+            return Ok(());
+        }
+        Err(Violation::new(CHECKER, format!("users and roles are {known:?} on {by} and {era:?} on {node}")))
+    }
+
+    /// All changes by revision, and all states of users and roles in their order.
+    pub fn into_parts(self) -> (BTreeMap<Revision, Revised>, Vec<Era>) {
+        let changes = self.changes.into_iter().map(|(revision, (revised, _))| (revision, revised)).collect();
+        (changes, self.eras.into_values().map(|(era, _)| era).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use steadfast_proof::auth::Rights;
 
     #[test]
     fn replicas_that_differ_are_found() {
@@ -72,6 +89,12 @@ mod tests {
         agreement.changed(Time(1), a, Revision(2), change("x")).unwrap();
         agreement.changed(Time(2), b, Revision(2), change("x")).unwrap();
         agreement.changed(Time(2), b, Revision(2), change("y")).unwrap_err();
-        assert_eq!(agreement.into_changes(), [(Revision(2), Revised { seen: Time(1), changes: change("x") })].into());
+
+        let era = |revision: i64| Era { rights: Rights::default(), revision: Revision(revision), began: (Time(1), Time(1)) };
+        agreement.rights_changed(a, era(2)).unwrap();
+        agreement.rights_changed(b, Era { began: (Time(2), Time(2)), ..era(2) }).unwrap();
+        agreement.rights_changed(b, era(3)).unwrap_err();
+        let changes = [(Revision(2), Revised { seen: Time(1), changes: change("x") })].into();
+        assert_eq!(agreement.into_parts(), (changes, vec![era(2)]));
     }
 }

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use steadfast_node::{Answer as NodeAnswer, Input, Request, RequestBody};
+use steadfast_node::{Answer as NodeAnswer, Input, Request as NodeRequest, RequestBody};
 use steadfast_state::reader::TxnRead;
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
 use super::Cluster;
+use super::administrator::ADMINISTRATOR;
 use super::event::{Event, Step};
 use super::lockers::{self, Heard};
 use crate::network::between;
 use crate::workload::{OperationNumber, seen};
 use steadfast_proof::Violation;
-use steadfast_proof::history::Answer;
+use steadfast_proof::history::{Answer, Request};
 
 /// What each client waits for, by client.
 pub(super) type Waiting = BTreeMap<usize, OperationNumber>;
@@ -23,7 +24,11 @@ impl Cluster {
         if self.healed {
             return;
         }
-        let number = self.workload.invoke(client, self.queue.now());
+        let now = self.queue.now();
+        let number = match self.swarm.auth && self.callers.wants_token(client, &mut self.clients_rng) {
+            true => self.workload.begin(client, Request::Authenticate, now),
+            false => self.workload.invoke(client, now),
+        };
         let nodes = self.node_ids();
         let node = nodes[self.clients_rng.usize(0..nodes.len())];
         let patience = between(Duration::from_millis(300), Duration::from_millis(3_000), &mut self.clients_rng);
@@ -35,6 +40,7 @@ impl Cluster {
         let now = self.queue.now();
         self.counts.requests += 1;
         self.waiting.insert(self.workload.operation(number).client, number);
+        self.note_caller(number);
         self.trace.note(now, &[6, number.0 as u64, node.0], || {
             format!("request {} to {node}: {:?}", number.0, self.workload.operation(number).request)
         });
@@ -55,7 +61,7 @@ impl Cluster {
             let delay = self.client_delay();
             return self.queue.after(delay, Event::Answer { number, answer: Some(Answer::Refused) });
         }
-        self.ask(node, number, body, patience);
+        self.ask_as(node, number, body, patience);
     }
 
     /// A request comes in at a node, if its process runs.
@@ -64,7 +70,7 @@ impl Cluster {
         let Some(process) = self.machines.get(&node).and_then(|machine| machine.process.as_ref()) else { return };
         let deadline = process.clock.shows(now) + patience;
         self.observer.bounds.asked(now);
-        self.input(node, Input::Request(Request { slot, deadline, body }));
+        self.input(node, Input::Request(NodeRequest { slot, deadline, body }));
     }
 
     /// A node answers. A read that it lets through reads the local state a little later, as another thread would.
@@ -72,6 +78,7 @@ impl Cluster {
         if number == OperationNumber::NOBODY {
             return Ok(());
         }
+        let Some(answer) = self.refused_as(node, number, answer) else { return Ok(()) };
         if answer == NodeAnswer::Readable {
             let delay = between(Duration::ZERO, Duration::from_micros(100), &mut self.machine(node).rng);
             self.step_after(node, delay, Step::Read(number));
@@ -87,6 +94,9 @@ impl Cluster {
 
     pub(super) fn on_read(&mut self, node: NodeId, number: OperationNumber) -> Result<(), Violation> {
         let Some(reader) = self.machines[&node].node().map(|node| node.reader()) else { return Ok(()) };
+        if !self.may_answer_read(node, number, &reader.auth()) {
+            return Ok(());
+        }
         match reader.range(&self.workload.range(number)) {
             Ok(read) => {
                 if let Some(Ok(TxnRead { revision, result })) = self.lockers.look(number).map(|look| reader.read_txn(look)) {
@@ -102,7 +112,7 @@ impl Cluster {
         }
     }
 
-    fn reply(&mut self, number: OperationNumber, answer: Option<Answer>) {
+    pub(super) fn reply(&mut self, number: OperationNumber, answer: Option<Answer>) {
         let delay = self.client_delay();
         self.queue.after(delay, Event::Answer { number, answer });
     }
@@ -134,6 +144,10 @@ impl Cluster {
     fn stop_waiting(&mut self, number: OperationNumber, answer: Option<&Answer>) {
         let client = self.workload.operation(number).client;
         self.waiting.remove(&client);
+        let refused = self.callers.answered(number, client, answer);
+        if client == ADMINISTRATOR {
+            return self.administered(answer, refused);
+        }
         if let Some(locker) = lockers::locker(client) {
             return self.locker_answered(locker, number, answer);
         }

@@ -39,6 +39,8 @@ pub(super) enum Event {
     GiveUp { number: OperationNumber },
     /// A locker does what comes next.
     Locker { locker: usize },
+    /// The administrator changes users or roles.
+    Administer,
     /// A watcher looks after its connection.
     Attend { watcher: usize },
     /// A stream's client takes what comes next.

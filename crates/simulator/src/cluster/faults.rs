@@ -329,7 +329,8 @@ impl Cluster {
     /// Somebody compacts the history, up to a revision that this node knows.
     fn compact(&mut self, node: NodeId) {
         let Some(revision) = self.machines[&node].node().map(|node| node.reader().revision()) else { return };
-        let revision = Revision(self.faults_rng.i64(0..=revision.0));
+        let first = (self.restored.revision().0 - 1).min(revision.0);
+        let revision = Revision(self.faults_rng.i64(first..=revision.0));
         self.watchers.compactions.insert(revision);
         self.ask(node, OperationNumber::NOBODY, RequestBody::Propose(Command::Compact { revision }), Duration::from_secs(1));
     }

@@ -6,6 +6,7 @@ use steadfast_state::command::{KeySpan, Range};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision};
 
+use super::administrator::rights;
 use super::faults::{LASTING, LASTING_FAULTS, LastingFault};
 use super::machine::Machine;
 use super::members::Members;
@@ -14,6 +15,7 @@ use crate::checkers::bounds;
 use crate::workload::{OperationNumber, seen};
 use crate::world::Time;
 use steadfast_consensus::Role;
+use steadfast_proof::auth::{self, Era};
 use steadfast_proof::convergence::{self, AGREEMENT_ELECTION_TIMEOUTS, PROGRESS_ELECTION_TIMEOUTS, Replica};
 use steadfast_proof::history::{Answer, History, Seen};
 use steadfast_proof::store::Store;
@@ -53,7 +55,7 @@ impl Cluster {
         self.come_to_rest()?;
         // Only now can nothing that was given up take effect any more.
         let contents = self.become_equal()?;
-        let history = self.history()?;
+        let (history, eras) = self.history()?;
         durability::check(&history)?;
         linearizability::check(&history)?;
         // Two nodes' clocks may drift apart, each by the most that was drawn.
@@ -61,7 +63,9 @@ impl Cluster {
         leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
         self.check_watches(&history.changes)?;
         locks::check(&self.lockers.turns, &history.changes)?;
+        auth::check(&history, &self.callers.attempts, &eras)?;
         compare_contents(&contents, &history)?;
+        self.compare_rights(&eras)?;
         Ok(history)
     }
 
@@ -207,17 +211,35 @@ impl Cluster {
             .collect()
     }
 
-    /// The history of the run. Every revision must have been reported by some node.
-    fn history(&mut self) -> Result<History, Violation> {
+    /// The history of the run, and all states of users and roles. Every revision must have been reported by some node.
+    fn history(&mut self) -> Result<(History, Vec<Era>), Violation> {
         let newest = self.replicas().values().map(|replica| replica.revision).max().unwrap_or_default();
-        let changes = std::mem::take(&mut self.observer.state).into_changes();
-        if let Some(missing) = (2..=newest.0).map(Revision).find(|revision| !changes.contains_key(revision)) {
+        let (mut changes, eras) = std::mem::take(&mut self.observer.state).into_parts();
+        let first = self.restored.revision();
+        if let Some(again) = changes.keys().find(|revision| **revision <= first) {
+            return Err(Violation::new("restored", format!("revision {again} came again: the cluster began at {first}")));
+        }
+        if let Some(missing) = (first.0 + 1..=newest.0).map(Revision).find(|revision| !changes.contains_key(revision)) {
             return Err(Violation::new("events", format!("no node reported the changes of revision {missing}, of {newest}")));
         }
         if let Some(beyond) = changes.keys().find(|revision| **revision > newest) {
             return Err(Violation::new("durability", format!("revision {beyond} was applied, and the store is at {newest}")));
         }
-        Ok(History { operations: self.workload.operations().to_vec(), changes })
+        changes.extend(self.restored.changes().clone());
+        let eras = std::iter::once(self.restored.era()).chain(eras).collect();
+        Ok((History { operations: self.workload.operations().to_vec(), changes }, eras))
+    }
+
+    /// Each replica must know the last users and roles.
+    fn compare_rights(&self, eras: &[Era]) -> Result<(), Violation> {
+        let expected = eras.last().map(|era| &era.rights);
+        for node in self.machines.values().filter_map(Machine::node) {
+            let found = rights(&node.reader().auth());
+            if Some(&found) != expected {
+                return Err(Violation::new("contents", format!("{} has {found:?} instead of {expected:?}", node.id())));
+            }
+        }
+        Ok(())
     }
 }
 

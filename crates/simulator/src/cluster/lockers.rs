@@ -22,6 +22,9 @@ use crate::workload::OperationNumber;
 /// Lockers are clients of these numbers.
 const FIRST: usize = 10_000;
 
+/// There are fewer than so many.
+const MOST: usize = 10_000;
+
 /// How many lines there are.
 const LINES: usize = 2;
 
@@ -69,7 +72,7 @@ impl Lockers {
     }
 
     pub(super) fn hear(&mut self, client: usize, number: OperationNumber, heard: Heard) {
-        if client >= FIRST {
+        if locker(client).is_some() {
             self.heard.insert(number, heard);
         }
     }
@@ -77,7 +80,7 @@ impl Lockers {
 
 /// The locker that a client is.
 pub(super) fn locker(client: usize) -> Option<usize> {
-    client.checked_sub(FIRST)
+    client.checked_sub(FIRST).filter(|locker| *locker < MOST)
 }
 
 fn name(line: usize) -> String {

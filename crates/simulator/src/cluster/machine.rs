@@ -1,5 +1,6 @@
 //! One simulated machine: its disk and clock, which outlive processes, and the process that runs on it, if one does.
 
+use steadfast_node::seed::{self, PlantError};
 use steadfast_node::start::{self, Bootstrap, OpenError, Opened, Options};
 use steadfast_node::{AutoCompaction, Autopilot, Input, LogCommand, LogDriver, Node, Outputs, Repair};
 use steadfast_storage::log::LogOptions;
@@ -7,6 +8,7 @@ use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
 use steadfast_types::{Instant, Level, NodeId, Rng};
 
+use super::restored::Restored;
 use super::watchers::Hub;
 use crate::clock::Clock;
 use crate::disk::SimulatedDisk;
@@ -52,6 +54,25 @@ pub(super) struct Machine {
     append_bytes: usize,
     recent_entry_bytes: usize,
     lease_reads: bool,
+    /// The hash of the state that was restored onto its disk, if one was.
+    restored: Option<u64>,
+}
+
+/// Why a process does not come up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    /// The node.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The restored state.
+    #[error(transparent)]
+    Found(#[from] PlantError),
+}
+
+impl StartError {
+    pub(super) fn is_log_gone(&self) -> bool {
+        matches!(self, StartError::Open(OpenError::LogGone))
+    }
 }
 
 /// A running process.
@@ -112,14 +133,24 @@ impl Machine {
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
             lease_reads,
+            restored: None,
             rng,
         }
     }
 
+    /// The state is put onto the empty disk, if there is one.
+    pub(super) fn restore(&mut self, state: &Restored) {
+        let tables = self.options().tables;
+        self.restored = state.plant(&self.disk, tables);
+    }
+
     /// Starts a process from what is on the disk.
-    pub(super) fn start(&mut self, now: Time) -> Result<(), OpenError> {
+    pub(super) fn start(&mut self, now: Time) -> Result<(), StartError> {
         let clock = Clock::new(now, Instant(self.rng.u64(0..1 << 40)), self.drift_ppm);
         let options = self.options();
+        if let Some(hash) = self.restored {
+            seed::found(&self.disk, options.tables.clone(), &self.bootstrap, hash)?;
+        }
         let opened = start::open(&self.disk, options, self.bootstrap.clone(), clock.shows(now))?;
         let role = opened.into();
         self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false, hub: None });

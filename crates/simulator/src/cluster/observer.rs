@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use steadfast_node::{LogCommand, LogDone, Notice, PeerMessage};
+use steadfast_proof::auth::Era;
 use steadfast_state::Event;
+use steadfast_state::auth::AuthEvent;
 use steadfast_types::wire::Wire;
 use steadfast_types::{NodeId, Revision};
 
+use super::administrator::rights;
 use super::machine::{Machine, SimulatedOutputs};
 use super::watchers::change;
 use crate::checkers::bounds::Bounds;
@@ -71,6 +74,12 @@ impl Observer {
         }
         for (_, events) in &outputs.events {
             self.changed(now, machine.id, events)?;
+        }
+        for event in &outputs.auth {
+            if let AuthEvent::RightsChanged { revision, auth } = event {
+                let era = Era { rights: rights(auth), revision: *revision, began: (now, now) };
+                self.state.rights_changed(machine.id, era)?;
+            }
         }
         if let Some(node) = machine.node() {
             self.bounds.check(machine.id, node.queued())?;

@@ -1,6 +1,5 @@
 //! The life of processes: they start, turn, write their logs, run jobs, and fail; each of these at a time of its own.
 
-use steadfast_node::start::OpenError;
 use steadfast_node::{Input, Job, JobDone, Node, Notice};
 use steadfast_types::time::Duration;
 use steadfast_types::{Level, LogIndex, NodeId};
@@ -41,7 +40,7 @@ impl Cluster {
                 self.stop(node, Stop::Kill, "disk failed while starting");
                 Ok(())
             }
-            Ok(Err(OpenError::LogGone)) if self.lost == Some(node) => {
+            Ok(Err(error)) if error.is_log_gone() && self.lost == Some(node) => {
                 self.trace.milestone(now, &[], || format!("{node} must not start"));
                 Ok(())
             }
@@ -219,7 +218,7 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, node: NodeId, outputs: SimulatedOutputs) -> Result<(), Violation> {
-        // No simulated client authenticates.
+        // The observer has seen what happened to rights; simulated tokens are signed, so no node keeps any.
         let SimulatedOutputs { log, frames, jobs, answers, events, auth: _, notices } = outputs;
         self.process(node).log_waiting.extend(log);
         self.drive_log(node);

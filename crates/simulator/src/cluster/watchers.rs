@@ -40,6 +40,13 @@ struct Watcher {
     connection: Option<(NodeId, StreamId)>,
 }
 
+impl Watchers {
+    /// Watchers of a cluster whose history begins after `compact`.
+    pub(super) fn after(compact: Revision) -> Self {
+        Watchers { compactions: [compact].into(), ..Watchers::default() }
+    }
+}
+
 impl Watcher {
     fn new(rng: &mut Rng, keys: usize) -> Self {
         let (one, other) = (rng.usize(0..keys), rng.usize(0..keys));

@@ -73,8 +73,8 @@ impl<T: Tables> Transition<'_, T> {
         let summary = Summary { enabled: auth.enabled, revision: auth.revision };
         self.insert_newest(META, META_AUTH, Some(summary.to_wire().into()));
         self.auth_events.extend(done.event);
-        self.auth_events.push(AuthEvent::RightsChanged);
         *self.auth = Arc::new(auth);
+        self.auth_events.push(AuthEvent::RightsChanged { revision: self.revision, auth: self.auth.clone() });
         Ok(Outcome::Done)
     }
 

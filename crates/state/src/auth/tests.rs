@@ -268,9 +268,16 @@ fn tokens_come_and_go_with_what_they_stand_for() {
     assert_eq!(by(&mut state, "", token(revision, "eve")), Err(AuthError::Failed.into()));
     let ended = AuthEvent::TokensEnded { user: "ann".into() };
     let password = AuthChange::UserChangePassword { name: "ann".into(), password: "p".into() };
-    assert_eq!(root(&mut state, password).auth, [ended.clone(), AuthEvent::RightsChanged]);
-    assert_eq!(root(&mut state, AuthChange::UserDelete { name: "ann".into() }).auth, [ended, AuthEvent::RightsChanged]);
-    assert_eq!(root(&mut state, AuthChange::Disable).auth, [AuthEvent::AllTokensEnded, AuthEvent::RightsChanged]);
+    let mut events_of = |change| {
+        let events = root(&mut state, change).auth;
+        (events, AuthEvent::RightsChanged { revision: state.revision(), auth: state.reader().auth() })
+    };
+    let (events, changed) = events_of(password);
+    assert_eq!(events, [ended.clone(), changed]);
+    let (events, changed) = events_of(AuthChange::UserDelete { name: "ann".into() });
+    assert_eq!(events, [ended, changed]);
+    let (events, changed) = events_of(AuthChange::Disable);
+    assert_eq!(events, [AuthEvent::AllTokensEnded, changed]);
     let revision = state.auth().revision();
     assert_eq!(by(&mut state, "", token(revision, "root")), Err(AuthError::NotEnabled.into()));
     assert_eq!(root(&mut state, AuthChange::Disable).auth, [], "nothing changes twice");
