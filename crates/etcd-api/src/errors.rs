@@ -139,11 +139,6 @@ pub(crate) fn unexpected_outcome() -> Status {
     Status::internal("steadfast: the node answered with another command's outcome")
 }
 
-/// A call of etcd's that Steadfast does not have.
-pub(crate) fn not_offered(what: &str) -> Status {
-    Status::unimplemented(format!("steadfast: {what}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,10 @@
-//! The JSON gateway and the plain paths of the client port: beside etcd's, on connections that end early, and through Python's `etcd3gw`.
+//! The JSON gateway and the plain paths of the client port: beside etcd's, and on connections that end early. Python's `etcd3gw` is in `tests/clients`.
 //!
-//! Needs etcd 3.5.1, which `ETCD_3_5` names, and a Python with etcd3gw, which `PYTHON_ETCD3GW` names:
-//! `cargo test -p steadfast --test gateway -- --ignored`; `.ci/run` installs both.
+//! Needs etcd 3.5.1, which `ETCD_3_5` names: `cargo test -p steadfast --test gateway -- --ignored`; `.ci/run` installs it.
 
 mod rows;
 #[path = "../support/mod.rs"]
 mod support;
-
-use std::process::Command;
 
 use rows::{Equal, Row, rows};
 use support::http::{self, Exchange};
@@ -172,18 +169,4 @@ fn a_connection_serves_one_request_after_the_other() {
     exchange.send("GET /readyz?verbose&exclude=non_learner HTTP/1.1\r\nhost: node\r\n\r\n");
     let head = exchange.head();
     assert_eq!((head.status, exchange.body(&head, None).as_str()), (200, "[+]serializable_read ok\n[+]linearizable_read ok\nok\n"));
-}
-
-#[test]
-#[ignore = "needs Python with etcd3gw (PYTHON_ETCD3GW) and starts a node; takes some seconds"]
-fn etcd3gw_does_all_it_can() {
-    let python = support::etcdctl::program("PYTHON_ETCD3GW");
-    let cluster = Cluster::alone();
-    let (host, port) = cluster.nodes[0].etcd.split_once(':').expect("an address");
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/etcd3gw.py");
-    let output = Command::new(python).args([script, host, port]).output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.ends_with("all is as it should be\n"), "{text}");
 }

@@ -68,6 +68,8 @@ pub struct Cluster {
     environment: Environment,
     offset: u16,
     dev: Option<Child>,
+    /// What commands need to speak with it.
+    access: Vec<String>,
 }
 
 impl Cluster {
@@ -94,9 +96,39 @@ impl Cluster {
         cluster
     }
 
+    /// A cluster, started by hand, that speaks TLS alone, with clients too, who must show a certificate: see [`Cluster::certificates`].
+    pub fn secured(size: u16) -> Self {
+        let mut cluster = Self::empty(&[]);
+        let made = steadfast(&["certs", &cluster.certificate(""), "--hosts", "127.0.0.1"]).output().expect("it runs");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let files = |pairs: &[(&str, &str)]| -> Vec<String> {
+            pairs.iter().flat_map(|(flag, file)| [(*flag).to_owned(), cluster.certificate(file)]).collect()
+        };
+        let clients = [("--cert-file", "server.crt"), ("--key-file", "server.key"), ("--trusted-ca-file", "ca.crt")];
+        let peers = [("--peer-cert-file", "peer.crt"), ("--peer-key-file", "peer.key"), ("--peer-trusted-ca-file", "ca.crt")];
+        let founders: Vec<String> = (1..=size).map(|k| format!("n{k}={}", cluster.addresses(k)[1])).collect();
+        let flags = [files(&clients), files(&peers), vec!["--initial-cluster".to_owned(), founders.join(",")]].concat();
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        let mut nodes: Vec<Node> = (1..=size).map(|k| cluster.node_by_hand(k, &flags)).collect();
+        nodes.iter_mut().for_each(Node::start_again);
+        cluster.access = files(&[("--cacert", "ca.crt"), ("--cert", "client.crt"), ("--key", "client.key")]);
+        cluster.nodes = nodes;
+        cluster.leader();
+        cluster
+    }
+
+    /// The directory with the certificates of a [secured](Cluster::secured) cluster and its clients.
+    pub fn certificates(&self) -> PathBuf {
+        self.directory.path().join("certificates")
+    }
+
+    fn certificate(&self, file: &str) -> String {
+        self.certificates().join(file).to_str().expect("UTF-8").to_owned()
+    }
+
     fn empty(environment: Environment) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let cluster = Cluster { directory, nodes: Vec::new(), environment, offset: free_offset(), dev: None };
+        let cluster = Cluster { directory, nodes: Vec::new(), environment, offset: free_offset(), dev: None, access: Vec::new() };
         fs::create_dir_all(cluster.path()).expect("a scratch directory");
         cluster
     }
@@ -216,7 +248,8 @@ impl Cluster {
 
     /// The program's own view of the cluster.
     pub fn status(&self) -> Value {
-        let output = steadfast(&["status", "--json", "--endpoints", &self.endpoints().join(",")]).output().expect("the program starts");
+        let mut command = steadfast(&["status", "--json", "--endpoints", &self.endpoints().join(",")]);
+        let output = command.args(&self.access).output().expect("the program starts");
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
 
