@@ -1,4 +1,4 @@
-//! The Maintenance service: status, alarms, leadership, snapshots and hashes. What is not offered says so.
+//! The Maintenance service: status, alarms, leadership, snapshots and hashes.
 
 use steadfast_types::{NodeId, Revision};
 use tonic::{Code, Request, Response, Status};

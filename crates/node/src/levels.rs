@@ -9,8 +9,8 @@ use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
 use steadfast_types::{Instant, Level, NodeId};
 
-use crate::node::Node;
 use crate::Notice;
+use crate::node::Node;
 
 /// How often a leader looks whether the level can be raised; what it proposed is applied long before it looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
