@@ -213,6 +213,7 @@ impl Workload {
                     Ok(Some(Answer::Alive(Duration::from_secs(u64::try_from(ttl_s).unwrap_or(0)))))
                 }
                 (Ok(Outcome::Done), Request::Revoke { .. }) => Ok(Some(Answer::Revoked { revision: response.revision })),
+                (Err(CommandError::NoSpace), _) => Ok(Some(Answer::Refused)),
                 (Err(CommandError::LeaseNotFound), request) if concerns_lease(request) => Ok(Some(Answer::LeaseNotFound)),
                 (Err(error), _) => Err(Violation::new("answers", format!("{operation:?} was refused: {error}"))),
                 (Ok(_), _) => Err(strange()),

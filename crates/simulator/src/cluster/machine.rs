@@ -45,6 +45,7 @@ pub(super) struct Machine {
     log_segment_bytes: u64,
     log_retention_bytes: u64,
     auto_compaction: AutoCompaction,
+    quota_bytes: u64,
     memtable_bytes: usize,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -83,6 +84,11 @@ impl Machine {
     pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, lease_reads: bool, mut rng: Rng) -> Self {
         // Small, so that runs of seconds roll segments, flush, merge and hand over snapshots; on some machines larger, so that much is in memory.
         let large = if rng.u8(0..3) == 0 { 16 } else { 1 };
+        let auto_compaction = match rng.u8(0..6) {
+            0 => AutoCompaction::Revisions(rng.u64(1..200)),
+            1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
+            _ => AutoCompaction::Off,
+        };
         Machine {
             id,
             disk: SimulatedDisk::new(rng.u64(..)),
@@ -97,16 +103,14 @@ impl Machine {
             earlier_failures: 0,
             log_segment_bytes: large * rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
-            auto_compaction: match rng.u8(0..6) {
-                0 => AutoCompaction::Revisions(rng.u64(1..200)),
-                1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
-                _ => AutoCompaction::Off,
-            },
+            auto_compaction,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
             lease_reads,
+            // Room for the keys, and for some of their history where that can go.
+            quota_bytes: if rng.bool() && auto_compaction != AutoCompaction::Off { rng.u64(1 << 20..2 << 20) } else { 0 },
             rng,
         }
     }
@@ -208,7 +212,7 @@ impl Machine {
                 ..TablesOptions::default()
             },
             events: true,
-            quota_bytes: 0,
+            quota_bytes: self.quota_bytes,
             lost_tables: None,
         }
     }
