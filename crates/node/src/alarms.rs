@@ -87,7 +87,7 @@ impl<S, D: Disk> Node<S, D> {
 
     /// Whether this node refuses the command for lack of space, before it is proposed: so that little more is taken until the alarm is raised.
     pub(crate) fn lacks_space_for(&mut self, command: &Command) -> bool {
-        if !command.takes_space() {
+        if self.space.quota() == 0 || !command.takes_space() {
             return false;
         }
         let was_short = self.space.is_short();
@@ -148,13 +148,16 @@ impl<S, D: Disk> Node<S, D> {
         let alarms = self.state.alarms();
         let Judgement { differ, agree, undecided } = judge(self.raft.configuration(), |member| alarms.is_corrupt(member), &said);
         let alarm = |member: NodeId| Alarm { kind: AlarmKind::Corrupt, member };
-        let found = differ.iter().filter(|member| !alarms.is_corrupt(**member));
-        let raises = found.map(|member| AlarmChange::Raise { alarm: alarm(*member), by_hand: false });
+        let found: Vec<NodeId> = differ.iter().copied().filter(|member| !alarms.is_corrupt(*member)).collect();
+        let raises = found.iter().map(|member| AlarmChange::Raise { alarm: alarm(*member), by_hand: false });
         let repaired = agree.iter().filter_map(|(member, index)| {
             let raised = alarms.get(alarm(*member)).filter(|raised| *index > raised.at)?;
             Some(AlarmChange::Clear { alarm: alarm(*member), raised_at: Some(raised.at) })
         });
         let changes = raises.chain(repaired).collect();
+        for member in found {
+            self.out.notices.push(Notice::Diverged(format!("member {member} has another state than the others")));
+        }
         let is_told = std::mem::replace(&mut self.standings.undecided_told, undecided.is_some());
         if let Some(index) = undecided.filter(|_| !is_told) {
             let what =

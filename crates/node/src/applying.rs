@@ -138,8 +138,7 @@ impl<S, D: Disk> Node<S, D> {
             self.out.notices.push(Notice::Removed);
         }
         if let Some(index) = self.state.condemned().filter(|_| !self.is_faulted) {
-            self.out.notices.push(Notice::Diverged(format!("entry {index} says that this member's state is not that of the others")));
-            self.damaged("their state is not that of the other members".to_owned());
+            self.damaged(format!("entry {index} says that their state is not that of the other members"));
         }
     }
 

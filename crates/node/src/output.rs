@@ -154,7 +154,7 @@ pub enum Notice {
     SnapshotInstalled(LogPosition),
     /// The log no longer holds entries up to this one.
     LogCompacted(LogPosition),
-    /// The replicas differ: how. If it is this node's state that is not to be used, [`Notice::TablesDamaged`] follows.
+    /// The leader found that replicas differ: how. A replica whose state is not to be used says [`Notice::TablesDamaged`] itself.
     Diverged(String),
     /// An alarm was raised (true) or cleared, as of an entry applied now; replayed entries tell again.
     Alarm(Alarm, bool),

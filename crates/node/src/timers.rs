@@ -84,7 +84,8 @@ impl<S, D: Disk> Node<S, D> {
         }
         let (current, compacted) = (self.state.revision(), self.state.compact_revision());
         let keep = self.options.auto_compaction;
-        let lacks_space = self.state.alarms().is_any(AlarmKind::NoSpace);
+        // What a client raised for reasons of its own is no reason to forget anything.
+        let lacks_space = self.state.alarms().all().any(|(alarm, raised)| alarm.kind == AlarmKind::NoSpace && !raised.by_hand);
         let all_of_it = lacks_space.then(|| self.compactor.due_without_space(keep, self.now, current, compacted)).flatten();
         if let Some(revision) = all_of_it.or_else(|| self.compactor.due(keep, self.now, current, compacted)) {
             self.intake.enter_term(self.raft.term());

@@ -416,7 +416,7 @@ impl Surroundings for Process {
                 self.metrics.snapshots_installed.increment(1);
             }
             Notice::LogCompacted(position) => tracing::debug!(%position, "log compacted"),
-            Notice::Diverged(what) => tracing::error!(what, "the replicas differ: data is damaged on one of them"),
+            Notice::Diverged(what) => tracing::error!(what, "the replicas differ"),
             Notice::Alarm(Alarm { kind, member }, true) => tracing::error!(?kind, %member, "alarm raised"),
             Notice::Alarm(Alarm { kind, member }, false) => tracing::info!(?kind, %member, "alarm cleared"),
             Notice::JobFailed(why) => tracing::warn!(why, "a background job failed and is tried again"),
@@ -519,6 +519,8 @@ impl AdminView {
             members: status.members.len(),
             log_bytes: status.log_bytes,
             table_bytes: status.table_bytes,
+            quota_bytes: status.quota_bytes,
+            alarms: status.alarms.len(),
             queued_requests: self.backend.waiting(),
             queued_peer_frames: self.transport.queued().values().sum(),
             watchers: self.watches.watchers(),

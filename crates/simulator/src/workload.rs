@@ -227,6 +227,7 @@ impl Workload {
                 }
                 (Ok(Outcome::Done), Request::Revoke { .. }) => Ok(Some(Answer::Revoked { revision: response.revision })),
                 (Ok(Outcome::Done), Request::Administer(_)) => Ok(Some(Answer::Accepted { revision: response.revision })),
+                (Err(CommandError::NoSpace), _) => Ok(Some(Answer::Refused)),
                 (Err(CommandError::LeaseNotFound), request) if concerns_lease(request) => Ok(Some(Answer::LeaseNotFound)),
                 (Err(error), _) => Err(Violation::new("answers", format!("{operation:?} was refused: {error}"))),
                 (Ok(_), _) => Err(strange()),

@@ -22,8 +22,13 @@ const CALL_WAIT: Duration = Duration::from_secs(10);
 
 /// A connection to one endpoint.
 pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Channel> {
+    connect_patiently(endpoint, CALL_WAIT).await
+}
+
+/// A connection to one endpoint, for calls that may take so long.
+pub(crate) async fn connect_patiently(endpoint: &Endpoint, wait: Duration) -> Result<Channel> {
     let address = tonic::transport::Endpoint::from_shared(endpoint.url()).map_err(|error| anyhow!("{endpoint}: {error}"))?;
-    let address = address.connect_timeout(CONNECT_WAIT).timeout(CALL_WAIT).tcp_nodelay(true);
+    let address = address.connect_timeout(CONNECT_WAIT).timeout(wait).tcp_nodelay(true);
     let channel = match endpoint.tls()? {
         None => address.connect().await,
         Some(config) => {

@@ -5,6 +5,7 @@
 
 mod access;
 mod certs;
+mod check;
 mod client;
 mod dev;
 mod drill;
@@ -56,6 +57,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Show all nodes of a cluster and how they are
     Status(status::StatusArgs),
+    /// Read everything on every member, and compare
+    Check(check::CheckArgs),
     /// Read, write and watch keys
     Kv(kv::KvArgs),
     /// Show and change who belongs to a cluster
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(*args),
         Command::Status(args) => client_command(status::run(&args)),
+        Command::Check(args) => client_command(check::run(&args)),
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),

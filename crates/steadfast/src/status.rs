@@ -86,6 +86,20 @@ pub(crate) async fn leader(endpoints: &[Endpoint]) -> Result<(Endpoint, StatusRe
     }
 }
 
+/// All voters and where each is reached, found from any of the endpoints, with how it is or why it did not say. Fails if nobody answers.
+pub(crate) async fn voters(endpoints: &[Endpoint]) -> Result<Vec<(Endpoint, Result<StatusResponse, String>)>> {
+    let mut answers = ask_all(endpoints).await;
+    let others = unasked_members(&answers);
+    answers.extend(ask_all(&others).await);
+    if answers.iter().all(|answer| answer.status.is_err()) {
+        bail!("no node answers ({}): give the addresses of running nodes with --endpoints", failures(&answers));
+    }
+    let mut known = BTreeSet::new();
+    let counts = |answer: &Answer| answer.status.as_ref().map_or(true, |status| !status.learner && known.insert(status.node_id));
+    answers.retain(counts);
+    Ok(answers.into_iter().map(|answer| (answer.endpoint, answer.status)).collect())
+}
+
 fn failures(answers: &[Answer]) -> String {
     let failures = answers.iter().filter_map(|answer| Some(format!("{}: {}", answer.endpoint, answer.status.as_ref().err()?)));
     failures.collect::<Vec<_>>().join("; ")

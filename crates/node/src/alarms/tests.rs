@@ -309,10 +309,12 @@ fn a_member_that_is_gone_does_not_keep_the_others_from_writing() {
 #[test]
 fn what_a_client_raised_stays_until_a_client_clears_it() {
     let mut cluster = formed(Cluster::with_quota(3, QUOTA));
+    assert_eq!(error(&ask(&mut cluster, ONE, put(1))), None);
     let raise = Command::Alarm(AlarmChange::Raise { alarm: no_space(ONE), by_hand: true });
     assert_eq!(error(&ask(&mut cluster, LAST, raise)), None);
     cluster.run(3000);
     assert_eq!(error(&ask(&mut cluster, ONE, put(1))), Some(CommandError::NoSpace));
+    assert_eq!(cluster.node(ONE).state().compact_revision().0, -1, "no history is forgotten for it");
     let clear = Command::Alarm(AlarmChange::Clear { alarm: no_space(ONE), raised_at: None });
     assert_eq!(error(&ask(&mut cluster, LAST, clear)), None);
     assert_eq!(error(&ask(&mut cluster, ONE, put(1))), None);

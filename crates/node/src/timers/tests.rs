@@ -13,7 +13,7 @@ const LAST: NodeId = NodeId(3);
 const COMPARED_TWICE: usize = 2500;
 
 fn diverged(cluster: &Cluster) -> Vec<NodeId> {
-    cluster.notices.iter().filter(|(_, notice)| matches!(notice, Notice::Diverged(_))).map(|(id, _)| *id).collect()
+    cluster.notices.iter().filter(|(_, notice)| matches!(notice, Notice::TablesDamaged(_))).map(|(id, _)| *id).collect()
 }
 
 /// Another value than the leader's for the last node.

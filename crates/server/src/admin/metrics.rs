@@ -66,6 +66,8 @@ metrics_table! {
     members: Gauge, "steadfast_members", Count, "Members of the cluster, learners included.";
     log_bytes: Gauge, "steadfast_log_bytes", Bytes, "Size of the log on disk.";
     table_bytes: Gauge, "steadfast_table_bytes", Bytes, "Size of the tables on disk.";
+    quota_bytes: Gauge, "steadfast_quota_bytes", Bytes, "What the tables may take on disk before writes are refused; 0 without a quota.";
+    alarms: Gauge, "steadfast_alarms", Count, "Alarms that are raised, of all members.";
     resident_bytes: Gauge, "steadfast_resident_bytes", Bytes, "Memory of the process that is in use.";
     proposals: Counter, "steadfast_proposals_total", Count, "Commands that clients gave this node.";
     proposals_refused: Counter, "steadfast_proposals_refused_total", Count, "Commands refused because too much was waiting, or for lack of a leader.";
@@ -128,6 +130,8 @@ impl Metrics {
         self.members.set(status.members as f64);
         self.log_bytes.set(status.log_bytes as f64);
         self.table_bytes.set(status.table_bytes as f64);
+        self.quota_bytes.set(status.quota_bytes as f64);
+        self.alarms.set(status.alarms as f64);
         self.queued_requests.set(status.queued_requests as f64);
         self.queued_peer_frames.set(status.queued_peer_frames as f64);
         self.watchers.set(status.watchers as f64);

@@ -38,6 +38,10 @@ pub struct AdminStatus {
     pub log_bytes: u64,
     /// Size of the tables on disk, bytes.
     pub table_bytes: u64,
+    /// What the tables may take, bytes; 0: no bound.
+    pub quota_bytes: u64,
+    /// Alarms that are raised, of all members.
+    pub alarms: usize,
     /// Client requests that wait.
     pub queued_requests: usize,
     /// Frames that wait to be sent to all peers together.

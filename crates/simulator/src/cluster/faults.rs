@@ -2,6 +2,7 @@
 
 use steadfast_consensus::Role;
 use steadfast_node::RequestBody;
+use steadfast_state::alarm::{Alarm, AlarmChange, AlarmKind};
 use steadfast_state::command::Command;
 use steadfast_types::time::Duration;
 use steadfast_types::{LogIndex, NodeId, Revision};
@@ -353,6 +354,9 @@ impl Cluster {
             return;
         }
         let node = NodeId(self.faults_rng.u64(1..=self.rotting()));
+        if self.faults_rng.u8(0..4) == 0 {
+            return self.say_corrupt(node);
+        }
         let tables = self.swarm.corruption_of_tables;
         // The log's end is where it matters whether anybody else has the same.
         let at_end = self.faults_rng.u8(0..3) == 0;
@@ -368,6 +372,13 @@ impl Cluster {
                 self.lose_what_two_have(node);
             }
         }
+    }
+
+    /// Somebody says that a node's state is not to be used, though it is as good as any: the node must get it from the others.
+    fn say_corrupt(&mut self, member: NodeId) {
+        let asked = self.victim();
+        let change = AlarmChange::Raise { alarm: Alarm { kind: AlarmKind::Corrupt, member }, by_hand: true };
+        self.ask(asked, OperationNumber::NOBODY, RequestBody::Propose(Command::Alarm(change)), Duration::from_secs(1));
     }
 
     /// A node with a damaged log starts again, and the leader fails together with it: what these two alone had is not with the others.

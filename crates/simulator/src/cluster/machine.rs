@@ -50,6 +50,7 @@ pub(super) struct Machine {
     autopilot: Autopilot,
     /// What the release that is installed there knows.
     pub(super) level: Level,
+    quota_bytes: u64,
     memtable_bytes: usize,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -107,6 +108,11 @@ impl Machine {
     pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, (lease_reads, autopilot): (bool, Autopilot), mut rng: Rng) -> Self {
         // Small, so that runs of seconds roll segments, flush, merge and hand over snapshots; on some machines larger, so that much is in memory.
         let large = if rng.u8(0..3) == 0 { 16 } else { 1 };
+        let auto_compaction = match rng.u8(0..6) {
+            0 => AutoCompaction::Revisions(rng.u64(1..200)),
+            1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
+            _ => AutoCompaction::Off,
+        };
         Machine {
             id,
             disk: SimulatedDisk::new(rng.u64(..)),
@@ -121,11 +127,7 @@ impl Machine {
             earlier_failures: 0,
             log_segment_bytes: large * rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
-            auto_compaction: match rng.u8(0..6) {
-                0 => AutoCompaction::Revisions(rng.u64(1..200)),
-                1 => AutoCompaction::Age(Duration::from_secs(rng.u64(1..20))),
-                _ => AutoCompaction::Off,
-            },
+            auto_compaction,
             autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
@@ -134,6 +136,8 @@ impl Machine {
             recent_entry_bytes: rng.usize(0..20_000),
             lease_reads,
             restored: None,
+            // Room for the keys, and for some of their history where that can go.
+            quota_bytes: if rng.bool() && auto_compaction != AutoCompaction::Off { rng.u64(1 << 20..2 << 20) } else { 0 },
             rng,
         }
     }
@@ -246,7 +250,7 @@ impl Machine {
                 ..TablesOptions::default()
             },
             events: true,
-            quota_bytes: 0,
+            quota_bytes: self.quota_bytes,
             lost_tables: None,
         }
     }
