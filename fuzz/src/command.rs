@@ -1,7 +1,7 @@
 //! Batches of commands, as the state machine finds them in log entries: entry after entry, each with its length before it.
 
 use bytes::Bytes;
-use steadfast_state::command::{Batch, KeySpan, Member, Range};
+use steadfast_state::command::{Batch, KeySpan, KeyValue, Member, Range};
 use steadfast_state::reader::HistoryRequest;
 use steadfast_state::{Answer, Applied, State, StateFault};
 use steadfast_types::tables::memory::MemoryTables;
@@ -58,11 +58,18 @@ fn compare(asked: &State<MemoryTables>, unasked: &State<MemoryTables>, applied: 
     assert!(applied.events.iter().all(|event| event.kv.mod_revision <= applied.revision));
 }
 
-fn read(state: &State<MemoryTables>) {
-    let reader = state.reader();
+/// Everything there is, as it is now.
+pub(super) fn all_keys(state: &State<MemoryTables>) -> Vec<KeyValue> {
     let all = KeySpan { key: Bytes::from_static(&[0]), range_end: Bytes::from_static(&[0]) };
-    let found = reader.range(&Range { keys: all, ..Range::default() }).expect("the newest revision can be read").result;
+    let found = state.reader().range(&Range { keys: all, ..Range::default() }).expect("the newest revision can be read").result;
     assert_eq!(found.count, i64::try_from(found.kvs.len()).expect("fits"));
+    found.kvs
+}
+
+/// Everything in it can be read.
+pub(super) fn read(state: &State<MemoryTables>) {
+    all_keys(state);
+    let reader = state.reader();
     reader.hash_keys(Revision(0)).expect("the newest revision can be read");
     reader.members().expect("members can be read");
     for (lease, _) in reader.leases().expect("leases can be read") {

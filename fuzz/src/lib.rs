@@ -7,9 +7,11 @@
 
 extern crate alloc;
 
+pub mod bbolt;
 pub mod command;
 pub mod formation;
 pub mod identity;
+pub mod import;
 pub mod log;
 pub mod peer_message;
 pub mod peers;
@@ -28,9 +30,11 @@ pub struct Target {
 
 /// All kinds of input.
 pub const TARGETS: &[Target] = &[
+    Target { name: "bbolt", check: bbolt::check },
     Target { name: "command", check: command::check },
     Target { name: "formation", check: formation::check },
     Target { name: "identity", check: identity::check },
+    Target { name: "import", check: import::check },
     Target { name: "log", check: log::check },
     Target { name: "log_sealed", check: log::check_sealed },
     Target { name: "peer_message", check: peer_message::check },

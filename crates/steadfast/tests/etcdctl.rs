@@ -2,67 +2,45 @@
 //!
 //! The rows that one server can answer are carried out against etcd 3.5.1 itself too, so that the table says what etcd does.
 
+#[path = "etcdctl/programs.rs"]
+mod programs;
 mod support;
 
 use std::process::{Child, Command, Stdio};
 
-use support::etcdctl::{Table, program};
-use support::{Cluster, eventually, free_port, steadfast};
+use support::etcdctl::Table;
+use support::oracle::Etcd;
+use support::{Cluster, eventually, steadfast};
 
 const VERSIONS: [&str; 2] = ["3.5", "3.4"];
 
 #[test]
 #[ignore = "needs ETCDCTL_3_5 and ETCDCTL_3_4 (see `.ci/run`); starts a cluster of processes"]
 fn etcdctl_finds_what_etcd_would_give() {
-    let cluster = Cluster::start(3);
+    let (cluster, measured) = (Cluster::start(3), Cluster::start(3));
     let mut tables: Vec<Table> = VERSIONS.iter().map(|version| Table::new(version, &cluster.endpoints())).collect();
+    let measurements: Vec<_> = tables.iter_mut().map(|table| programs::begin_check_perf(table, &measured)).collect();
     for table in &mut tables {
         one_server(table);
         endpoints(table, &cluster);
         leader(table, &cluster);
         members(table, &cluster);
+        programs::whole_cluster(table, &cluster);
+    }
+    for (table, measurement) in tables.iter_mut().zip(measurements) {
+        programs::end_check_perf(table, measurement);
+        table.covers_all_commands();
     }
     tables.into_iter().for_each(Table::finish);
 }
 
 #[test]
-#[ignore = "needs ETCDCTL_3_5 and ETCDCTL_3_4 (see `.ci/run`); starts the etcd that lies beside the former"]
+#[ignore = "needs ETCDCTL_3_5, ETCDCTL_3_4 and ETCD_3_5 (see `.ci/run`)"]
 fn etcd_itself_gives_the_same() {
     let etcd = Etcd::start();
     let mut tables: Vec<Table> = VERSIONS.iter().map(|version| Table::new(version, std::slice::from_ref(&etcd.endpoint))).collect();
     tables.iter_mut().for_each(one_server);
     tables.into_iter().for_each(Table::finish);
-}
-
-/// A single etcd; it ends with the value.
-struct Etcd {
-    endpoint: String,
-    process: Child,
-    _directory: tempfile::TempDir,
-}
-
-impl Etcd {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a scratch directory");
-        let endpoint = format!("127.0.0.1:{}", free_port());
-        let (client, peer) = (format!("http://{endpoint}"), format!("http://127.0.0.1:{}", free_port()));
-        let binary = std::path::Path::new(&program("ETCDCTL_3_5")).with_file_name("etcd");
-        let mut command = Command::new(&binary);
-        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client, "--listen-peer-urls", &peer]);
-        command.args(["--initial-advertise-peer-urls", &peer, "--initial-cluster", &format!("default={peer}"), "--data-dir"]);
-        let process = command.arg(directory.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let process = process.unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let etcd = Etcd { endpoint, process, _directory: directory };
-        eventually("etcd's start", || std::net::TcpStream::connect(&etcd.endpoint).ok());
-        etcd
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 fn one_server(table: &mut Table) {
@@ -75,6 +53,7 @@ fn one_server(table: &mut Table) {
     compactions(table);
     refusals(table);
     users_and_roles(table);
+    programs::one_server(table);
 }
 
 fn puts_and_gets(table: &mut Table) {

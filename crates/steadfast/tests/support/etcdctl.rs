@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -43,6 +43,7 @@ impl Table {
         let program = program(&format!("ETCDCTL_{}", version.replace('.', "_")));
         let mut table = Table { program, version, endpoints: endpoints.join(","), words: BTreeMap::new(), rows: Vec::new() };
         table.set("p", &format!("v{version}"));
+        table.set("server", &endpoints[0]);
         table
     }
 
@@ -105,14 +106,7 @@ impl Table {
         });
         let output = child.wait_with_output().expect("etcdctl ends");
         writer.join().expect("the input is written");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ran {
-            table: self,
-            command: line,
-            stdout: text(&output.stdout),
-            stderr: text(&output.stderr),
-            code: output.status.code().unwrap_or(-1),
-        }
+        Ran::new(self, line, &output)
     }
 
     /// Starts a watch, which runs until [`Table::events`] has seen what it must.
@@ -152,27 +146,83 @@ impl Table {
         self.record(Row { command: watch.command, expected: parts.join(" and "), got, ok });
     }
 
+    /// Starts a command that takes its time; [`Table::end`] waits for it.
+    pub fn begin(&mut self, line: &str) -> Running {
+        let command = self.fill(line);
+        let child = self.command(&command).stdin(Stdio::null()).spawn().expect("etcdctl starts");
+        Running { command, output: std::thread::spawn(|| child.wait_with_output().expect("etcdctl ends")) }
+    }
+
+    pub fn end(&mut self, running: Running) -> Ran<'_> {
+        let output = running.output.join().expect("no panic");
+        Ran::new(self, running.command, &output)
+    }
+
+    /// A command that runs until it is stopped does so.
+    pub fn stop(&mut self, mut watch: Watch) {
+        let got = match watch.child.try_wait().expect("a child") {
+            None => "runs until it is stopped".to_owned(),
+            Some(status) => format!("ended by itself: {status}"),
+        };
+        read_and_end(watch.child, &watch.output, 0);
+        self.note(&watch.command, "runs until it is stopped", &got);
+    }
+
+    /// The commands that this `etcdctl` has, by its own help, such as `member list`.
+    pub fn commands(&mut self) -> Vec<String> {
+        let help = self.run("help").stdout;
+        let (_, list) = help.split_once("\nCOMMANDS:\n").expect("a list of commands");
+        let (list, _) = list.split_once("\nOPTIONS:").expect("its end");
+        let name = |line: &str| line.trim().split('\t').next().map(str::to_owned);
+        list.lines().filter_map(name).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// A row that says whether each of its commands has a row.
+    pub fn covers_all_commands(&mut self) {
+        let commands = self.commands();
+        let missing: Vec<&str> = commands.iter().map(String::as_str).filter(|command| !self.has_row_of(command)).collect();
+        let (all, got) = (format!("all {} commands", commands.len()), missing.join(", "));
+        let got = if missing.is_empty() && commands.len() > 40 { all.clone() } else { format!("none of: {got}") };
+        self.note("(the rows of this table)", &all, &got);
+    }
+
+    fn has_row_of(&self, command: &str) -> bool {
+        self.rows.iter().any(|row| row.command.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' ')))
+    }
+
     /// A row that is no command of `etcdctl`.
     pub fn note(&mut self, what: &str, expected: &str, got: &str) {
         self.record(Row { command: what.to_owned(), expected: expected.to_owned(), got: got.to_owned(), ok: expected == got });
     }
 
-    /// Shows a row as soon as it is known, for whoever waits.
     fn record(&mut self, row: Row) {
-        if self.rows.is_empty() {
-            println!("\netcdctl {}: ok | command | expected | got", self.version);
-        }
-        let mark = if row.ok { "ok  " } else { "FAIL" };
-        let got = if row.got == row.expected { "the same".to_owned() } else { shown(&row.got) };
-        println!("{mark} | {} | {} | {got}", shown(&row.command), shown(&row.expected));
         self.rows.push(row);
     }
 
     /// Ends the table; fails if a row did.
     pub fn finish(self) {
         let failed: Vec<&str> = self.rows.iter().filter(|row| !row.ok).map(|row| row.command.as_str()).collect();
-        println!("etcdctl {}: {} rows, {} failed", self.version, self.rows.len(), failed.len());
         assert!(failed.is_empty(), "etcdctl {} gets other answers than it must from: {failed:#?}", self.version);
+    }
+
+    /// The rows as people read them.
+    fn shown(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING).set_content_arrangement(comfy_table::ContentArrangement::Dynamic).set_width(160);
+        table.set_header(["", &format!("etcdctl {} …", self.version), "expected", "got"]);
+        for row in &self.rows {
+            let got = if row.got == row.expected { "the same".to_owned() } else { shown(&row.got) };
+            table.add_row([if row.ok { "✓" } else { "✗" }, &shown(&row.command), &shown(&row.expected), &got]);
+        }
+        let failed = self.rows.iter().filter(|row| !row.ok).count();
+        format!("{}\netcdctl {}: {} rows, {failed} failed\n", table.trim_fmt(), self.version, self.rows.len())
+    }
+}
+
+impl Drop for Table {
+    /// Whatever became of the test.
+    fn drop(&mut self) {
+        println!("\n{}", self.shown());
     }
 }
 
@@ -193,7 +243,7 @@ fn read_and_end(mut process: Child, output: &Receiver<Vec<u8>>, length: usize) -
 
 fn shown(text: &str) -> String {
     let line = text.trim_end_matches('\n').replace('\n', "⏎");
-    let cut = line.char_indices().nth(400).map_or(line.len(), |(at, _)| at);
+    let cut = line.char_indices().nth(160).map_or(line.len(), |(at, _)| at);
     if cut < line.len() { format!("{}… ({} bytes)", &line[..cut], line.len()) } else { line }
 }
 
@@ -203,6 +253,20 @@ pub struct Watch {
     child: Child,
     output: Receiver<Vec<u8>>,
     _stdin: std::process::ChildStdin,
+}
+
+impl Watch {
+    /// Whether it has printed nothing since it began. What it has printed is lost.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.output.try_recv(), Err(TryRecvError::Empty))
+    }
+}
+
+/// A command that takes its time.
+#[must_use = "a command that nobody waits for is no row"]
+pub struct Running {
+    command: String,
+    output: std::thread::JoinHandle<Output>,
 }
 
 /// What a command did; one of its checks makes a row of it.
@@ -215,7 +279,13 @@ pub struct Ran<'a> {
     code: i32,
 }
 
-impl Ran<'_> {
+impl<'a> Ran<'a> {
+    fn new(table: &'a mut Table, command: String, output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        Ran { table, command, stdout: text(&output.stdout), stderr: text(&output.stderr), code }
+    }
+
     fn row(self, expected: String, ok: bool) {
         let code = if self.code == 0 { String::new() } else { format!("[exit {}] ", self.code) };
         // The client's own warnings, one a line, are none of the cluster's.
@@ -241,6 +311,12 @@ impl Ran<'_> {
     /// It succeeds and tells each of these, on standard output or (as 3.4 does with health) on standard error.
     pub fn says(mut self, parts: &[&str]) {
         self.stdout += &std::mem::take(&mut self.stderr);
+        self.has(parts);
+    }
+
+    /// It prints each of these, and may find fault with how fast that was.
+    pub fn reports(mut self, parts: &[&str]) {
+        self.code = 0;
         self.has(parts);
     }
 

@@ -329,19 +329,17 @@ impl Node {
 
     pub fn is_running(&self) -> bool {
         // A process that has ended but was not waited for has no memory.
-        self.memory_line("VmRSS:").is_some()
+        self.pid.and_then(resident_bytes).is_some()
     }
 
     /// The most memory that it ever had resident.
     pub fn peak_memory_bytes(&self) -> u64 {
-        let line = self.memory_line("VmHWM:").unwrap_or_else(|| panic!("{} does not run", self.name));
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") * 1024
+        self.pid.and_then(|pid| memory_bytes(pid, "VmHWM:")).unwrap_or_else(|| panic!("{} does not run", self.name))
     }
 
-    /// What the system says of its memory (Linux, proc(5)).
-    fn memory_line(&self, field: &str) -> Option<String> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
-        status.lines().find(|line| line.starts_with(field)).map(str::to_owned)
+    /// The memory that it has resident now.
+    pub fn resident_bytes(&self) -> u64 {
+        self.pid.and_then(resident_bytes).unwrap_or_else(|| panic!("{} does not run", self.name))
     }
 
     /// Ends it at once.
@@ -387,6 +385,18 @@ impl Node {
         self.pid = Some(process.id());
         self.process = Some(process);
     }
+}
+
+/// The memory that a process has resident, bytes.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    memory_bytes(pid, "VmRSS:")
+}
+
+/// What the system says of a process's memory (Linux, proc(5)).
+fn memory_bytes(pid: u32, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(field))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
 /// A port that was free a moment ago.

@@ -19,6 +19,25 @@ impl Etcd {
         Self::start_in(tempfile::tempdir().expect("a scratch directory"))
     }
 
+    /// Starts a cluster of three, as they are by default.
+    pub fn three() -> [Self; 3] {
+        let places: Vec<[String; 2]> = (0..3).map(|_| [0; 2].map(|_| free_address())).collect();
+        let cluster: Vec<String> = places.iter().map(|[_, peer]| format!("{peer}=http://{peer}")).collect();
+        let member = |at: usize| {
+            let [client, peer] = &places[at];
+            let directory = tempfile::tempdir().expect("a scratch directory");
+            Self::run(directory, client, peer, &["--name", peer, "--initial-cluster", &cluster.join(",")])
+        };
+        let members = [0, 1, 2].map(member);
+        members.iter().for_each(|member| member.await_listening());
+        members
+    }
+
+    /// The memory that it has resident, bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        super::resident_bytes(self.process.id()).expect("it runs")
+    }
+
     /// Restores a snapshot, and starts an etcd from it.
     pub fn restored(snapshot: &Path) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
@@ -30,21 +49,31 @@ impl Etcd {
 
     /// Starts it on the data in this directory, if there is any.
     fn start_in(directory: tempfile::TempDir) -> Self {
-        let program = super::etcdctl::program("ETCD_3_5");
-        let address = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string();
-        let (client, peer) = (address(), address());
-        let [client_url, peer_url] = [&client, &peer].map(|address| format!("http://{address}"));
-        let data_dir = directory.path().join("data");
-        let data_dir = text(&data_dir);
-        let mut command = Command::new(program);
-        command.args(["--data-dir", data_dir, "--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
-        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-        command.arg("--unsafe-no-fsync");
-        command.args(["--initial-cluster", &format!("default={peer_url}")]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
-        eventually("etcd listens", || std::net::TcpStream::connect(&client).ok());
-        Etcd { process, endpoint: client, _directory: directory }
+        let (client, peer) = (free_address(), free_address());
+        let cluster = format!("default=http://{peer}");
+        let etcd = Self::run(directory, &client, &peer, &["--unsafe-no-fsync", "--initial-cluster", &cluster]);
+        etcd.await_listening();
+        etcd
     }
+
+    /// Starts one with its data in this directory.
+    fn run(directory: tempfile::TempDir, client: &str, peer: &str, flags: &[&str]) -> Self {
+        let [client_url, peer_url] = [client, peer].map(|address| format!("http://{address}"));
+        let mut command = Command::new(super::etcdctl::program("ETCD_3_5"));
+        command.arg("--data-dir").arg(directory.path().join("data")).args(flags);
+        command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
+        Etcd { process, endpoint: client.to_owned(), _directory: directory }
+    }
+
+    fn await_listening(&self) {
+        eventually("etcd listens", || std::net::TcpStream::connect(&self.endpoint).ok());
+    }
+}
+
+fn free_address() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
 }
 
 /// Runs the `etcdutl` that lies beside the etcd.
