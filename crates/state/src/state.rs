@@ -9,7 +9,6 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::tables::{Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Configuration, Entry, LeaseId, Level, LogIndex, LogPosition, NodeId, Payload, Revision};
@@ -185,9 +184,7 @@ impl<T: Tables> State<T> {
         self.condemned = loaded.condemned;
         self.alarms = loaded.alarms;
         self.auth = loaded.auth;
-        if !is_planted(Bug::RightsSurviveSnapshot) {
-            self.visible.set_auth(self.auth.clone());
-        }
+        self.visible.set_auth(self.auth.clone());
         self.visible.compact(self.summary.compact);
         self.visible.revision(self.summary.revision);
         Ok(())

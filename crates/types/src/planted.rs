@@ -93,12 +93,10 @@ pub enum Bug {
     RightsSurviveChange = 118,
     /// A token is good for as long as its user has the rights, whatever has changed since it was given out.
     OldTokensGood = 119,
-    /// After a snapshot readers go by the rights from before it.
-    RightsSurviveSnapshot = 120,
     /// What was restored counts on with the revisions that its cluster had, as if nobody had seen later ones.
-    RevisionsComeAgain = 121,
+    RevisionsComeAgain = 120,
     /// The cluster's level is raised although some members offer less.
-    LevelRaisedEarly = 122,
+    LevelRaisedEarly = 121,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -165,7 +163,6 @@ mod chosen {
         (Bug::RightsCheckedOnArrival, "rights are checked where a request arrives"),
         (Bug::RightsSurviveChange, "a role's users keep what it gave them before"),
         (Bug::OldTokensGood, "a token outlives the rights that it was given for"),
-        (Bug::RightsSurviveSnapshot, "readers go by the rights from before a snapshot"),
         (Bug::RevisionsComeAgain, "a restored cluster gives revisions again"),
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
     ];
