@@ -399,6 +399,7 @@ impl Backend for Fake {
             resident_bytes: 3,
             members: self.state().members.clone(),
             followers: vec![FollowerStatus { id: NodeId(9), matched: LogIndex(8), lag_entries: 2, active: true }],
+            alarms: self.state().alarms.all.clone(),
             ..NodeStatus::default()
         }
     }
