@@ -173,6 +173,8 @@ impl Cluster {
 
     fn note_turn(&mut self, node: NodeId, outputs: &SimulatedOutputs) {
         let now = self.queue.now();
+        // Leaders compact by themselves, too.
+        self.watchers.compactions.extend(self.machines[&node].node().map(|node| node.state().compact_revision()));
         let applied = self.machines[&node].node().map_or(0, |node| node.state().applied().index.0);
         let facts = [2, node.0, applied, outputs.log.len() as u64, outputs.answers.len() as u64, outputs.jobs.len() as u64];
         self.trace.note(now, &facts, || format!("{node} turns: applied {applied}"));
