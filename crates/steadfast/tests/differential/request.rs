@@ -3,6 +3,8 @@
 //! Revisions in a request count from the beginning of its episode, so that an episode means the same whatever was before it.
 
 use fastrand::Rng;
+
+use crate::auth::{AuthRequest, Who};
 use steadfast_etcd_api::proto::etcdserverpb as pb;
 
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
@@ -29,6 +31,11 @@ pub(crate) enum Request {
     Leases(pb::LeaseLeasesRequest),
     Watch(pb::WatchCreateRequest),
     Unwatch(pb::WatchCancelRequest),
+    /// A watch on a stream of its own, which ends as soon as it is known whether it was admitted.
+    TryWatch(pb::WatchCreateRequest),
+    Auth(AuthRequest),
+    /// Any of these, in somebody's name.
+    By(Who, Box<Request>),
 }
 
 impl Request {
@@ -47,6 +54,9 @@ impl Request {
             Request::Leases(_) => "LeaseLeases",
             Request::Watch(_) => "Watch",
             Request::Unwatch(_) => "Watch: cancel",
+            Request::TryWatch(_) => "Watch: admitted",
+            Request::Auth(request) => request.name(),
+            Request::By(_, request) => request.name(),
         }
     }
 
@@ -166,12 +176,12 @@ impl Generator {
         self.rng.u32(..n) == 0
     }
 
-    fn key(&mut self) -> bytes::Bytes {
+    pub(crate) fn key(&mut self) -> bytes::Bytes {
         if self.one_in(100) { bytes::Bytes::new() } else { KEYS[self.rng.usize(..KEYS.len())].into() }
     }
 
     /// A key and the end of a range, which may be empty, open, of a prefix, or the wrong way round.
-    fn span(&mut self, single: u32) -> (bytes::Bytes, bytes::Bytes) {
+    pub(crate) fn span(&mut self, single: u32) -> (bytes::Bytes, bytes::Bytes) {
         let key = self.key();
         let end: bytes::Bytes = match self.rng.u32(..10) {
             n if n < single => "".into(),
@@ -293,6 +303,17 @@ impl Generator {
         };
         let target_union = if self.one_in(30) { None } else { Some(union) };
         pb::Compare { result: results[self.rng.usize(..4)] as i32, target: target as i32, key, range_end, target_union }
+    }
+
+    /// A step of a transaction that reads.
+    pub(crate) fn range_op(&mut self) -> Inner {
+        Inner::RequestRange(self.range())
+    }
+
+    /// A watch of what comes.
+    pub(crate) fn watch_now(&mut self) -> pb::WatchCreateRequest {
+        let (key, range_end) = self.span(4);
+        pb::WatchCreateRequest { key, range_end, ..pb::WatchCreateRequest::default() }
     }
 
     fn watch(&mut self) -> pb::WatchCreateRequest {

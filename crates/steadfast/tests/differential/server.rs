@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
+use crate::auth::{self, Named, Tokens, Who};
 use crate::request::Request;
 
 /// An answer without what each server chooses by itself: ids, terms, times.
@@ -73,6 +74,7 @@ pub(crate) struct Server {
     pub(crate) base: i64,
     /// The newest revision that an answer told.
     pub(crate) revision: i64,
+    pub(crate) tokens: Tokens,
 }
 
 fn everything() -> (bytes::Bytes, bytes::Bytes) {
@@ -115,7 +117,7 @@ impl Server {
         let mut client = pb::watch_client::WatchClient::new(channel.clone());
         let stream = client.watch(ReceiverStream::new(requests));
         let heard = Arc::new(Heard::default());
-        let mut server = Server { channel, watch, heard, base, revision: base };
+        let mut server = Server { channel, watch, heard, base, revision: base, tokens: Tokens::new() };
         let (key, range_end) = everything();
         let witness =
             pb::WatchCreateRequest { key, range_end, start_revision: base + 1, watch_id: WITNESS, ..pb::WatchCreateRequest::default() };
@@ -127,8 +129,15 @@ impl Server {
     }
 
     pub(crate) async fn ask(&mut self, request: Request) -> Answer {
-        let channel = self.channel.clone();
+        let (who, request) = match request {
+            Request::By(who, request) => (who, *request),
+            request => (Who::Nobody, request),
+        };
+        let channel = auth::named(&self.channel, &who, &self.tokens);
         match request.from(self.base) {
+            Request::By(..) => unreachable!("nobody asks in the name of two"),
+            Request::Auth(request) => self.ask_auth(channel, request).await,
+            Request::TryWatch(create) => try_watch(channel, create).await,
             Request::Range(range) => {
                 let mut answer = pb::kv_client::KvClient::new(channel).range(range.clone()).await;
                 answer.iter_mut().for_each(|answer| order_ties(&range, answer.get_mut()));
@@ -228,7 +237,7 @@ impl Server {
         tokio::time::timeout(Duration::from_secs(10), wait).await.map_err(|_| "nothing more was heard")
     }
 
-    fn told<T: std::fmt::Debug>(
+    pub(crate) fn told<T: std::fmt::Debug>(
         &mut self,
         answer: Result<tonic::Response<T>, Status>,
         header: fn(&mut T) -> &mut Option<pb::ResponseHeader>,
@@ -247,6 +256,27 @@ impl Server {
             Err(status) => Answer { text: format!("{:?}: {}", status.code(), status.message()), kind: Kind::Error },
         }
     }
+}
+
+/// Opens a watch and ends it again.
+async fn try_watch(channel: Named, create: pb::WatchCreateRequest) -> Answer {
+    let request = pb::watch_request::RequestUnion::CreateRequest(create);
+    let (requests, sent) = mpsc::channel(1);
+    requests.send(pb::WatchRequest { request_union: Some(request) }).await.expect("there is room");
+    let told = async {
+        let mut stream = pb::watch_client::WatchClient::new(channel).watch(ReceiverStream::new(sent)).await?.into_inner();
+        let first = stream.message().await?;
+        // One that is refused may be created first, and then cancelled.
+        Ok::<_, Status>(first.map(|first| (first.created, first.canceled, first.cancel_reason)))
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(10), told).await.map_err(|_| "nothing was heard");
+    drop(requests);
+    let kind = if matches!(answer, Ok(Ok(Some((true, false, _))))) { Kind::Data } else { Kind::Error };
+    let text = match answer {
+        Ok(Err(status)) => format!("{:?}: {}", status.code(), status.message()),
+        answer => format!("{answer:?}"),
+    };
+    Answer { text, kind }
 }
 
 async fn listen(mut stream: Streaming<pb::WatchResponse>, heard: Arc<Heard>) {
