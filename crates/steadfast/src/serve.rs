@@ -60,6 +60,9 @@ pub(crate) struct ServeArgs {
 
 /// Runs the node until it is told to stop.
 pub(crate) fn run(args: ServeArgs) -> Result<()> {
+    // The allocator asks for pages of 2 MiB, of which a node that has little to do uses a little each; docs/benchmarks.md has the figures. A system
+    // that has no such pages refuses, and nothing is lost.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let from_file = args.config.as_deref().map(file::read).transpose()?;
     let settings = args.settings.over(from_file.unwrap_or_default())?;
     logging::start(settings.log_format())?;
