@@ -51,24 +51,11 @@ impl Etcd {
     fn start_in(directory: tempfile::TempDir) -> Self {
         let (client, peer) = (free_address(), free_address());
         let cluster = format!("default=http://{peer}");
-        let etcd = Self::run(directory, &client, &peer, &["--unsafe-no-fsync", "--initial-cluster", &cluster]);
+        // Its own choice of ten makes each password take a twentieth of a second.
+        let flags = ["--unsafe-no-fsync", "--bcrypt-cost", "4", "--initial-cluster", &cluster];
+        let etcd = Self::run(directory, &client, &peer, &flags);
         etcd.await_listening();
         etcd
-        let program = super::etcdctl::program("ETCD_3_5");
-        let address = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string();
-        let (client, peer) = (address(), address());
-        let [client_url, peer_url] = [&client, &peer].map(|address| format!("http://{address}"));
-        let data_dir = directory.path().join("data");
-        let data_dir = text(&data_dir);
-        let mut command = Command::new(program);
-        command.args(["--data-dir", data_dir, "--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
-        command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
-        // Its own choice of ten makes each password take a twentieth of a second.
-        command.args(["--unsafe-no-fsync", "--bcrypt-cost", "4"]);
-        command.args(["--initial-cluster", &format!("default={peer_url}")]);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
-        eventually("etcd listens", || std::net::TcpStream::connect(&client).ok());
-        Etcd { process, endpoint: client, _directory: directory }
     }
 
     /// Starts one with its data in this directory.
