@@ -25,7 +25,7 @@ const CHANGES: usize = 10;
 /// Three nodes of one kind.
 enum Three {
     Steadfast(Box<Cluster>),
-    Etcd([Etcd; 3]),
+    Etcd(Box<[Etcd; 3]>),
 }
 
 impl Three {
@@ -97,8 +97,8 @@ async fn watchers(three: &Three, per_stream: usize) -> [u64; 3] {
     for _ in 0..streams {
         all_ready.recv().await.expect("a stream");
     }
-    for number in 0..CHANGES {
-        KvClient::new(channels[number].clone()).put(change(number)).await.expect("a write");
+    for (number, channel) in channels.into_iter().take(CHANGES).enumerate() {
+        KvClient::new(channel).put(change(number)).await.expect("a write");
     }
     let open = tasks.join_all().await;
     assert_eq!(open.len(), streams);
@@ -143,7 +143,7 @@ async fn watchers_and_leases_take_less_memory_than_etcds() {
     for (at, what) in ["nothing to do", &one, &many, &granted].into_iter().enumerate() {
         let mut mib = [0.0; 2];
         for (side, mib) in mib.iter_mut().enumerate() {
-            let three = if side == 0 { Three::Steadfast(Box::new(Cluster::start(3))) } else { Three::Etcd(Etcd::three()) };
+            let three = if side == 0 { Three::Steadfast(Box::new(Cluster::start(3))) } else { Three::Etcd(Box::new(Etcd::three())) };
             *mib = most_mib(match at {
                 0 => nothing(&three).await,
                 1 => watchers(&three, 1).await,
