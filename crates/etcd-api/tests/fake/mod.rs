@@ -383,6 +383,10 @@ impl Backend for Fake {
     }
 
     fn status(&self) -> NodeStatus {
+        let (members, alarms) = {
+            let state = self.state();
+            (state.members.clone(), state.alarms.all.clone())
+        };
         NodeStatus {
             name: "n1".into(),
             version: "0.1.0".into(),
@@ -397,9 +401,9 @@ impl Backend for Fake {
             table_bytes: 200,
             table_used_bytes: 100,
             resident_bytes: 3,
-            members: self.state().members.clone(),
+            members,
             followers: vec![FollowerStatus { id: NodeId(9), matched: LogIndex(8), lag_entries: 2, active: true }],
-            alarms: self.state().alarms.all.clone(),
+            alarms,
             ..NodeStatus::default()
         }
     }

@@ -97,7 +97,9 @@ mod tests {
             log-retention-bytes = 67108864
             auto-compaction-mode = "revision"
             auto-compaction-retention = "10000"
+            promote-learners-after = "30s"
             quota-backend-bytes = 8589934592
+            replace-dead-voters-after = "10m"
             auth-token = "simple"
             bcrypt-cost = 10
             cert-file = "file.pem"
