@@ -116,6 +116,7 @@ fn a_dead_voter_is_replaced_by_a_learner_if_the_policy_says_so() {
     load.await_progress(500);
     let acknowledged = load.stop();
     cluster.nodes[other].start_again();
+    cluster.await_catch_up(other);
     let live: Vec<String> = (0..4).filter(|at| *at != follower).map(|at| cluster.nodes[at].etcd.clone()).collect();
     acknowledged.verify(&live);
 }
