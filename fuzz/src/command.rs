@@ -6,7 +6,7 @@ use steadfast_state::reader::HistoryRequest;
 use steadfast_state::{Answer, Applied, State, StateFault};
 use steadfast_types::tables::memory::MemoryTables;
 use steadfast_types::wire::{Reader, Wire};
-use steadfast_types::{Configuration, Entry, NodeId, Payload, Revision, Term};
+use steadfast_types::{Configuration, Entry, Level, NodeId, Payload, Revision, Term};
 
 use super::wire::decode;
 
@@ -24,7 +24,7 @@ pub fn check(input: &[u8]) {
     let tables = MemoryTables::default();
     let (mut asked, mut unasked) = (replica(tables.clone()), replica(MemoryTables::default()));
     for state in [&mut asked, &mut unasked] {
-        state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![Member { id: NodeId(1), ..Member::default() }]);
+        state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![Member { id: NodeId(1), ..Member::default() }], Level::NEWEST);
     }
     let mut reader = Reader::new(Bytes::copy_from_slice(input));
     while let Ok(batch) = Bytes::decode(&mut reader) {

@@ -10,8 +10,8 @@ use steadfast_server::identity::Membership;
 use steadfast_server::options::{Start, peer_address, peer_url};
 use steadfast_server::peers::{Reception, Topic};
 use steadfast_state::command::Member;
-use steadfast_types::NodeId;
 use steadfast_types::wire::Wire;
+use steadfast_types::{Level, NodeId};
 
 use super::wire::decode;
 
@@ -40,7 +40,7 @@ pub fn check(input: &[u8]) {
 fn check_question(topic: Topic, question: &[u8]) {
     const GRANTED: u8 = 1;
     const REFUSED: u8 = 2;
-    let genesis = Genesis::new("token", [Founder { name: "n".into(), address: "a:1".into(), node: NodeId(1) }]);
+    let genesis = Genesis::new("token", [Founder { name: "n".into(), address: "a:1".into(), node: NodeId(1) }], Level::NEWEST);
     let desk = FrontDesk::new(Membership::of_founder(genesis.clone()), Generous);
     let Poll::Ready(answer) = pin!(desk.answer(topic, Bytes::copy_from_slice(question))).poll(&mut Context::from_waker(Waker::noop()))
     else {
@@ -56,8 +56,8 @@ fn check_question(topic: Topic, question: &[u8]) {
 /// Whatever a genesis holds, its order does not matter to the cluster's id, and the first state follows from it.
 fn check_genesis(bytes: &[u8]) {
     let Some(genesis) = decode::<Genesis>(Bytes::copy_from_slice(bytes)) else { return };
-    let sorted = Genesis::new(genesis.token(), genesis.founders().iter().cloned()).with_seed(genesis.seed());
-    let reversed = Genesis::new(genesis.token(), genesis.founders().iter().rev().cloned()).with_seed(genesis.seed());
+    let sorted = Genesis::new(genesis.token(), genesis.founders().iter().cloned(), genesis.level()).with_seed(genesis.seed());
+    let reversed = Genesis::new(genesis.token(), genesis.founders().iter().rev().cloned(), genesis.level()).with_seed(genesis.seed());
     assert_eq!((sorted.cluster(), &sorted), (reversed.cluster(), &reversed));
     assert_ne!(genesis.cluster().0, 0);
     assert_eq!(genesis.members().len(), genesis.founders().len());

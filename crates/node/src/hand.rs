@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     lives: u64,
     next: u64,
     size: u64,
+    /// The level that it began at.
+    founded: Level,
     memtable_bytes: usize,
     autopilot: Autopilot,
     /// Of the nodes that are started from now on; 0: none.
@@ -89,10 +91,10 @@ fn options(id: NodeId, life: u64, memtable_bytes: usize, (autopilot, level): (Au
     }
 }
 
-fn bootstrap(size: u64) -> Bootstrap {
+fn bootstrap(size: u64, level: Level) -> Bootstrap {
     let ids = || (1..=size).map(NodeId);
     let member = |id: NodeId| Member { id, peer_urls: vec![format!("http://{id}")], ..Member::default() };
-    Bootstrap { configuration: Configuration::of_voters(ids()), members: ids().map(member).collect() }
+    Bootstrap { configuration: Configuration::of_voters(ids()), members: ids().map(member).collect(), level }
 }
 
 impl Cluster {
@@ -102,18 +104,23 @@ impl Cluster {
     }
 
     pub(crate) fn with_memtable(size: u64, memtable_bytes: usize) -> Self {
-        Self::with(size, memtable_bytes, 0, Autopilot::default())
+        Self::with(size, memtable_bytes, 0, Autopilot::default(), Level::NEWEST)
     }
 
     pub(crate) fn with_autopilot(size: u64, autopilot: Autopilot) -> Self {
-        Self::with(size, 2048, 0, autopilot)
+        Self::with(size, 2048, 0, autopilot, Level::NEWEST)
     }
 
     pub(crate) fn with_quota(size: u64, quota_bytes: u64) -> Self {
-        Self::with(size, 64 << 10, quota_bytes, Autopilot::default())
+        Self::with(size, 64 << 10, quota_bytes, Autopilot::default(), Level::NEWEST)
     }
 
-    fn with(size: u64, memtable_bytes: usize, quota_bytes: u64, autopilot: Autopilot) -> Self {
+    /// Of nodes that were upgraded since they founded it.
+    pub(crate) fn founded_at(founded: Level, size: u64) -> Self {
+        Self::with(size, 2048, 0, Autopilot::default(), founded)
+    }
+
+    fn with(size: u64, memtable_bytes: usize, quota_bytes: u64, autopilot: Autopilot, founded: Level) -> Self {
         let (machines, now) = (BTreeMap::new(), Instant(1));
         let mut cluster = Cluster {
             machines,
@@ -123,6 +130,7 @@ impl Cluster {
             lives: 0,
             next: 0,
             size,
+            founded,
             memtable_bytes,
             autopilot,
             quota_bytes,
@@ -145,7 +153,7 @@ impl Cluster {
         self.lives += 1;
         let policies = (self.autopilot, level);
         let options = Options { quota_bytes: self.quota_bytes, ..options(id, self.lives, self.memtable_bytes, policies) };
-        let up = match open(&disk, options, bootstrap(self.size), self.now) {
+        let up = match open(&disk, options, bootstrap(self.size, self.founded), self.now) {
             Ok(opened) => Up::from(opened),
             Err(error) => Up::Down(error.to_string()),
         };
@@ -157,8 +165,13 @@ impl Cluster {
     pub(crate) fn join(&mut self, id: NodeId) {
         self.lives += 1;
         let (disk, level) = (MemoryDisk::new(), Level::NEWEST);
-        let opened = open(&disk, options(id, self.lives, self.memtable_bytes, (self.autopilot, level)), bootstrap(self.size), self.now)
-            .expect("an empty disk");
+        let opened = open(
+            &disk,
+            options(id, self.lives, self.memtable_bytes, (self.autopilot, level)),
+            bootstrap(self.size, self.founded),
+            self.now,
+        )
+        .expect("an empty disk");
         self.enter(id, level, Machine::new(disk, Up::from(opened)));
     }
 

@@ -86,7 +86,7 @@ pub fn found<D: Disk>(disk: &D, options: TablesOptions, bootstrap: &Bootstrap, h
         if state.hash() != hash {
             return Err(PlantError::Other);
         }
-        state.bootstrap(bootstrap.configuration.clone(), bootstrap.members.clone());
+        bootstrap.write(&mut state);
         make_durable(state.tables_mut())?;
     }
     Ok(())

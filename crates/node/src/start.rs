@@ -13,6 +13,7 @@ use steadfast_storage::log::{self, LogContents, LogError, LogOptions, LogReader,
 use steadfast_storage::tables::{self, LsmTables, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
+use steadfast_types::tables::Tables;
 use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Entry, Instant, Level, LogIndex, LogPosition, NodeId, Term, limits};
 
@@ -71,12 +72,20 @@ pub struct LostTables {
 }
 
 /// The very first state of a cluster, before its log's first entry; the same on all its members, those that join later too.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Bootstrap {
     /// The initial voters.
     pub configuration: Configuration,
     /// The same, with names and addresses.
     pub members: Vec<Member>,
+    /// What all of them knew.
+    pub level: Level,
+}
+
+impl Bootstrap {
+    pub(crate) fn write<T: Tables>(&self, state: &mut State<T>) {
+        state.bootstrap(self.configuration.clone(), self.members.clone(), self.level);
+    }
 }
 
 /// A node that has come up.
@@ -210,7 +219,7 @@ fn open_state<D: Disk>(disk: &D, options: &Options, bootstrap: &Bootstrap) -> Re
     // Tables flushed before the first entry hold it already.
     let is_empty = state.applied().index == LogIndex(0) && state.configuration().members().is_empty();
     if is_empty && !bootstrap.configuration.voters.is_empty() {
-        state.bootstrap(bootstrap.configuration.clone(), bootstrap.members.clone());
+        bootstrap.write(&mut state);
     }
     Ok(Some(state))
 }

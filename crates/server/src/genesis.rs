@@ -5,7 +5,7 @@
 
 use steadfast_state::command::Member;
 use steadfast_types::wire::Wire;
-use steadfast_types::{ClusterId, Configuration, NodeId, wire_struct};
+use steadfast_types::{ClusterId, Configuration, Level, NodeId, wire_struct};
 
 use crate::options::peer_url;
 
@@ -30,15 +30,17 @@ pub struct Genesis {
     founders: Vec<Founder>,
     /// The hash of the state that all of them had restored; `None`: the state was empty.
     seed: Option<u64>,
+    /// What all founders knew.
+    level: Level,
 }
-wire_struct!(Genesis { token, founders, seed });
+wire_struct!(Genesis { token, founders, seed, level });
 
 impl Genesis {
-    /// The beginning of a cluster of these founders, in any order.
-    pub fn new(token: &str, founders: impl IntoIterator<Item = Founder>) -> Self {
+    /// The beginning of a cluster of these founders, in any order, which all know `level`.
+    pub fn new(token: &str, founders: impl IntoIterator<Item = Founder>, level: Level) -> Self {
         let mut founders: Vec<Founder> = founders.into_iter().collect();
         founders.sort();
-        Genesis { token: token.to_owned(), founders, seed: None }
+        Genesis { token: token.to_owned(), founders, seed: None, level }
     }
 
     /// The same, of founders that have all restored the state with this hash.
@@ -50,6 +52,11 @@ impl Genesis {
     /// The hash of the state that the founders had restored, if they had.
     pub fn seed(&self) -> Option<u64> {
         self.seed
+    }
+
+    /// The level that the cluster began at.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// The token.
@@ -67,9 +74,12 @@ impl Genesis {
         let mut bytes = Vec::new();
         self.token.encode(&mut bytes);
         self.founders.encode(&mut bytes);
-        // Clusters that began empty keep the id that they had before there were seeds.
+        // Clusters keep the ids that they had before there were seeds, and levels.
         if let Some(seed) = self.seed {
             seed.encode(&mut bytes);
+        }
+        if self.level > Level::FIRST {
+            self.level.encode(&mut bytes);
         }
         ClusterId(xxhash_rust::xxh3::xxh3_64(&bytes).max(1))
     }

@@ -267,10 +267,11 @@ fn open_store(
     std::fs::create_dir_all(store).map_err(|error| failed(&error))?;
     let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
     // Joiners too: a log replayed from its first entry must begin with the state that it began with.
-    let bootstrap = start::Bootstrap { configuration: membership.genesis.configuration(), members: membership.genesis.members() };
+    let genesis = &membership.genesis;
+    let bootstrap = start::Bootstrap { configuration: genesis.configuration(), members: genesis.members(), level: genesis.level() };
     let tables =
         TablesOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.block_cache_bytes, ..TablesOptions::default() };
-    if let Some(seed) = membership.genesis.seed().filter(|_| bootstrap.configuration.is_voter(id)) {
+    if let Some(seed) = genesis.seed().filter(|_| bootstrap.configuration.is_voter(id)) {
         steadfast_node::seed::found(&disk, tables.clone(), &bootstrap, seed).map_err(|error| failed(&error))?;
     }
     let node_options = start::Options {

@@ -121,8 +121,11 @@ impl Cluster {
             peer_urls: vec![format!("http://node-{id}:2380")],
             ..Member::default()
         };
-        let bootstrap =
-            Bootstrap { configuration: Configuration::of_voters(ids.iter().copied()), members: ids.iter().map(member).collect() };
+        let bootstrap = Bootstrap {
+            configuration: Configuration::of_voters(ids.iter().copied()),
+            members: ids.iter().map(member).collect(),
+            level: if swarm.mixed { Level::FIRST } else { Level::NEWEST },
+        };
         let policies = (swarm.lease_reads, swarm.autopilot);
         let restored = Restored::draw(&swarm, &mut rng.fork());
         let mut machine = |id: &NodeId| {

@@ -195,13 +195,14 @@ impl<T: Tables> State<T> {
     ///
     /// # Panics
     /// If an entry was applied before, or anything but a seed written.
-    pub fn bootstrap(&mut self, configuration: Configuration, members: Vec<Member>) {
+    pub fn bootstrap(&mut self, configuration: Configuration, members: Vec<Member>, level: Level) {
         let is_empty = self.applied() == LogPosition::default() && self.summary == EMPTY;
         assert!(is_empty || self.is_unfounded_seed(), "only an empty or a seeded state can be bootstrapped");
         let position = if is_empty { LogPosition::default() } else { FOUNDED };
         let mut transition = self.transition(position.index, false);
         members.iter().for_each(|member| transition.write_member(member));
         transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
+        transition.raise_level(level);
         let summary = transition.summary();
         self.configuration = configuration;
         self.finish(position, summary, false);

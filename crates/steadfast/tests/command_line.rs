@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use steadfast_server::genesis::{Founder, Genesis};
 use steadfast_server::identity::{Directory, Membership};
-use steadfast_types::NodeId;
+use steadfast_types::{Level, NodeId};
 
 /// Runs the program without the environment's settings.
 fn steadfast(arguments: &[&str]) -> Output {
@@ -174,7 +174,7 @@ fn dev_directory(offset: u16, nodes: [(&str, &str); 3]) -> tempfile::TempDir {
         let address = format!("127.0.0.1:{}", offset + 2370 + 10 * k);
         let path = scratch.path().join(format!("n{k}"));
         let mut directory = Directory::open(&path, name, &address).expect("a new directory");
-        let membership = Membership::of_founder(Genesis::new(token, [founder.clone()]));
+        let membership = Membership::of_founder(Genesis::new(token, [founder.clone()], Level::NEWEST));
         directory.settle(NodeId(u64::from(k)), membership).expect("writes");
     }
     scratch

@@ -1,8 +1,8 @@
 //! What releases know, as one number: so that nothing is used before all members know it.
 //!
 //! A node offers the highest level it knows ([`Level::NEWEST`]) to its peers with the first bytes of each connection. The cluster is at a level that
-//! the replicated state holds; its leader raises it once all members offer more. What came with a level is proposed, and changes what is
-//! applied, only from then on. A level is never lowered: what it brought may be in the log.
+//! the replicated state holds: it begins at what its founders know, and its leader raises it once all members offer more. What came with a level
+//! is proposed, and changes what is applied, only from then on. A level is never lowered: what it brought may be in the log.
 
 use alloc::vec::Vec;
 
@@ -23,7 +23,7 @@ impl Wire for Level {
 }
 
 impl Level {
-    /// What every release knows, and every cluster begins with.
+    /// What every release knows.
     pub const FIRST: Level = Level(1);
     /// Which members were removed is remembered by the state.
     pub const REMEMBERED_REMOVALS: Level = Level(2);

@@ -6,9 +6,9 @@ use crate::{MembershipChange, RequestBody};
 
 const OLD: NodeId = NodeId(3);
 
-/// Three nodes of which the last knows the first level alone.
+/// Three nodes that began at the first level, of which the last knows no other.
 fn mixed() -> Cluster {
-    let mut cluster = Cluster::new(3);
+    let mut cluster = Cluster::founded_at(Level::FIRST, 3);
     let disk = cluster.stop(OLD);
     cluster.start_at(Level::FIRST, OLD, disk);
     assert!(cluster.converges(500, &mut |_, _, _| 1));

@@ -5,7 +5,7 @@ use steadfast_state::reader::{Change, Write};
 use steadfast_state::seed::{FOUNDED, Seed, SeedError, SeedOptions, Seeded};
 use steadfast_storage::disk::MemoryDisk;
 use steadfast_types::time::Duration;
-use steadfast_types::{Configuration, Instant, LogIndex, NodeId, Revision};
+use steadfast_types::{Configuration, Instant, Level, LogIndex, NodeId, Revision};
 
 use super::*;
 use crate::start::{Opened, Options, open};
@@ -34,7 +34,7 @@ fn small() -> TablesOptions {
 
 fn bootstrap() -> Bootstrap {
     let member = Member { id: NodeId(1), name: "n1".into(), ..Member::default() };
-    Bootstrap { configuration: Configuration::of_voters([NodeId(1)]), members: vec![member] }
+    Bootstrap { configuration: Configuration::of_voters([NodeId(1)]), members: vec![member], level: Level::NEWEST }
 }
 
 fn options() -> Options {
@@ -51,7 +51,7 @@ fn options() -> Options {
         log_retention_bytes: 4096,
         auto_compaction: AutoCompaction::Off,
         autopilot: crate::Autopilot::default(),
-        level: steadfast_types::Level::NEWEST,
+        level: Level::NEWEST,
         log: LogOptions::default(),
         tables: small(),
         events: false,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_types::wire::Wire;
-use steadfast_types::{NodeId, wire_enum, wire_struct};
+use steadfast_types::{Level, NodeId, wire_enum, wire_struct};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -38,8 +38,10 @@ pub(super) struct Intent {
     node: NodeId,
     /// The hash of the state that was restored into its directory, if one was.
     seed: Option<u64>,
+    /// What its release knows.
+    level: Level,
 }
-wire_struct!(Intent { token, list, name, node, seed });
+wire_struct!(Intent { token, list, name, node, seed, level });
 
 /// The answer to an [`Intent`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +58,7 @@ impl Intent {
         let mut list = members.to_vec();
         list.sort();
         let seed = identity.restored.as_ref().map(|restored| restored.hash);
-        Intent { token: token.to_owned(), list, name: identity.name.clone(), node: identity.node, seed }
+        Intent { token: token.to_owned(), list, name: identity.name.clone(), node: identity.node, seed, level: Level::NEWEST }
     }
 
     fn address(&self) -> &str {
@@ -78,6 +80,8 @@ impl Intent {
             format!("its name is `{}`", other.name)
         } else if other.seed != self.seed {
             format!("it {}, this node {}", begins(other.seed), begins(self.seed))
+        } else if other.level != self.level {
+            format!("its release knows level {}, this one {} (start the same release on every node)", other.level, self.level)
         } else if other.node == self.node {
             "it has the same id as this node, so one's directory is a copy of the other's: empty one".to_owned()
         } else {
@@ -167,7 +171,7 @@ async fn agree_with_all(intent: &Arc<Intent>, link: &Link) -> Result<Genesis, Fo
         };
     }
     let founder = |(name, address): &(String, String)| Founder { name: name.clone(), address: address.clone(), node: heard[name] };
-    Ok(Genesis::new(&intent.token, intent.list.iter().map(founder)).with_seed(intent.seed))
+    Ok(Genesis::new(&intent.token, intent.list.iter().map(founder), intent.level).with_seed(intent.seed))
 }
 
 enum Heard {
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_form_only_with_such_as_begin_with_the_same_state() {
+    fn nodes_form_only_with_such_as_begin_with_the_same_state_at_the_same_level() {
         for (own, other) in [(Some(1), Some(2)), (Some(1), None), (None, Some(1))] {
             let refusal = intent("n1", 1, own).agree("n2", "h:2", &intent("n2", 2, other)).expect_err("another state").to_string();
             assert!(refusal.contains("restored state"), "{refusal}");
@@ -230,9 +234,12 @@ mod tests {
                 address: address.to_owned(),
                 node: NodeId(node),
             };
-            let genesis = Genesis::new("token", founders.map(founder)).with_seed(other);
+            let genesis = Genesis::new("token", founders.map(founder), Level::NEWEST).with_seed(other);
             assert!(intent("n1", 1, own).find_place("h:2", genesis).is_err());
         }
+        let older = Intent { level: Level::FIRST, ..intent("n2", 2, None) };
+        let refusal = intent("n1", 1, None).agree("n2", "h:2", &older).expect_err("another release").to_string();
+        assert!(refusal.contains("its release knows level 1, this one 2"), "{refusal}");
         assert_eq!(intent("n1", 1, Some(1)).agree("n2", "h:2", &intent("n2", 2, Some(1))).ok(), Some(NodeId(2)));
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use steadfast_types::{ClusterId, NodeId};
+use steadfast_types::{ClusterId, Level, NodeId};
 
 use super::{FORMAT, Identity, IdentityError, Membership, Restored, unusable};
 use crate::genesis::{Founder, Genesis};
@@ -96,6 +96,9 @@ struct MembershipBody {
     founders: Vec<PlaceBody>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seed: Option<String>,
+    /// Absent: the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    level: Option<u8>,
     contacts: Vec<PlaceBody>,
 }
 
@@ -137,6 +140,7 @@ impl From<&Membership> for MembershipBody {
             token: membership.genesis.token().to_owned(),
             founders: membership.genesis.founders().iter().map(|f| place(&f.node, &f.name, &f.address)).collect(),
             seed: membership.genesis.seed().map(|seed| format!("{seed:x}")),
+            level: Some(membership.genesis.level()).filter(|level| *level > Level::FIRST).map(|level| level.0),
             contacts: membership.contacts.iter().map(|(node, address)| place(node, "", address)).collect(),
         }
     }
@@ -178,7 +182,8 @@ impl TryFrom<MembershipBody> for Membership {
         let contact = |place: PlaceBody| Ok((NodeId(number(&place.node)?), place.address));
         let contacts = body.contacts.into_iter().map(contact).collect::<Result<_, &'static str>>()?;
         let seed = body.seed.as_deref().map(number).transpose()?;
-        let genesis = Genesis::new(&body.token, founders).with_seed(seed);
+        let level = body.level.map_or(Level::FIRST, Level);
+        let genesis = Genesis::new(&body.token, founders, level).with_seed(seed);
         match ClusterId(number(&body.cluster)?) {
             cluster if cluster == genesis.cluster() => Ok(Membership { cluster, genesis, contacts }),
             _ => Err("its cluster id is not that of its founders"),

@@ -1,12 +1,14 @@
 //! A directory keeps its identity, and one that is not ours is refused in words that help.
 
+use steadfast_types::Level;
+
 use super::*;
 use crate::genesis::Founder;
 
 fn settled(path: &Path) -> Identity {
     let mut directory = Directory::open(path, "n1", "h:1").unwrap();
     let node = directory.identity().node;
-    let genesis = Genesis::new("token", [Founder { name: "n1".into(), address: "h:1".into(), node }]);
+    let genesis = Genesis::new("token", [Founder { name: "n1".into(), address: "h:1".into(), node }], Level::NEWEST);
     directory.settle(node, Membership::of_founder(genesis)).unwrap();
     directory.identity().clone()
 }
@@ -101,9 +103,10 @@ fn what_was_restored_is_remembered_and_part_of_what_the_cluster_is() {
     let mut directory = Directory::open(home.path(), "n1", "h:1").unwrap();
     assert_eq!(*directory.identity(), identity);
     let founder = Founder { name: "n1".into(), address: "h:1".into(), node: identity.node };
-    let empty = Genesis::new("token", [founder]);
+    let empty = Genesis::new("token", [founder.clone()], Level::NEWEST);
     let seeded = empty.clone().with_seed(Some(0xab));
     assert_ne!(empty.cluster(), seeded.cluster());
+    assert_ne!(empty.cluster(), Genesis::new("token", [founder], Level::FIRST).cluster());
     assert_ne!(seeded.cluster(), empty.with_seed(Some(0xac)).cluster());
     directory.settle(identity.node, Membership::of_founder(seeded.clone())).unwrap();
     drop(directory);

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 use steadfast_types::tables::memory::MemoryTables;
-use steadfast_types::{Configuration, LeaseId, NodeId, Revision};
+use steadfast_types::{Configuration, LeaseId, Level, NodeId, Revision};
 
 use super::*;
 use crate::auth::{AuthChange, AuthError, Authorized, ROOT};
@@ -28,7 +28,7 @@ fn member(id: NodeId) -> Member {
 fn open() -> TestState {
     let mut state = State::open(MemoryTables::default()).unwrap();
     let configuration = Configuration { learners: [NodeId(4)].into(), ..Configuration::of_voters([ONE, TWO, THREE]) };
-    state.bootstrap(configuration, [1, 2, 3, 4].map(|id| member(NodeId(id))).into());
+    state.bootstrap(configuration, [1, 2, 3, 4].map(|id| member(NodeId(id))).into(), Level::NEWEST);
     state
 }
 

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
 use steadfast_types::tables::memory::MemoryTables;
-use steadfast_types::{Configuration, Entry, NodeId, Payload};
+use steadfast_types::{Configuration, Entry, Level, NodeId, Payload};
 
 use super::*;
 use crate::command::{Command, CommandError, KeySpan, Member, Put, Range};
@@ -104,7 +104,7 @@ fn a_cluster_is_founded_on_a_seed_and_goes_on() {
     let (mut state, seeded) = seed(&state_after(vec![vec![put(), put()]]).reader().pin().unwrap(), 0);
     assert!(state.is_unfounded_seed());
     let founder = Member { id: NodeId(1), name: "n1".into(), ..Member::default() };
-    state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![founder.clone()]);
+    state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![founder.clone()], Level::NEWEST);
     assert!(!state.is_unfounded_seed());
     assert_eq!((state.applied(), state.revision()), (FOUNDED, seeded.revision));
     let next = Entry { term: Term(2), index: FOUNDED.index.next(), payload: Payload::Empty };

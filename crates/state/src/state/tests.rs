@@ -251,7 +251,7 @@ fn members_are_added_claimed_promoted_and_removed() {
     let mut state = open();
     let member = |id, url: &str| Member { id: NodeId(id), peer_urls: vec![url.into()], learner: true, ..Member::default() };
     let founder = Member { name: "one".into(), learner: false, ..member(1, "http://one") };
-    state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![founder.clone()]);
+    state.bootstrap(Configuration::of_voters([NodeId(1)]), vec![founder.clone()], Level::NEWEST);
     let mut apply = |command| apply(&mut state, command).result;
     let url = |url: &str| String::from(url);
     assert_eq!(apply(Command::MemberAdd(member(1, "http://x"))), Err(CommandError::MemberExists));
@@ -288,7 +288,7 @@ fn members_are_added_claimed_promoted_and_removed() {
 #[test]
 fn a_state_is_opened_again_where_it_was() {
     let mut state = open();
-    state.bootstrap(Configuration::of_voters([NodeId(1), NodeId(2)]), vec![]);
+    state.bootstrap(Configuration::of_voters([NodeId(1), NodeId(2)]), vec![], Level::NEWEST);
     for _ in 0..HASH_INTERVAL {
         apply_all(&mut state, vec![Command::Put(put("k", "v"))], BYSTANDER);
     }

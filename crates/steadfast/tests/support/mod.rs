@@ -351,9 +351,9 @@ impl Node {
     /// Waits until its ports are free again.
     pub fn await_end(&mut self) {
         if let Some(mut process) = self.process.take() {
-            process.wait().expect("a child");
+            eventually("the end of a process", || process.try_wait().expect("a child"));
         }
-        eventually("the end of a process", || TcpListener::bind(&self.etcd).is_ok().then_some(()));
+        eventually("its ports becoming free", || TcpListener::bind(&self.etcd).is_ok().then_some(()));
         self.pid = None;
     }
 
