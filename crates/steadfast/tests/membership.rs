@@ -95,10 +95,10 @@ fn a_dead_voter_is_replaced_by_a_learner_if_the_policy_says_so() {
     let mut cluster = Cluster::start_with(3, &[("STEADFAST_REPLACE_DEAD_VOTERS_AFTER", "3s")]);
     let load = Load::start("replace", &cluster.endpoints(), WRITERS, VALUE_BYTES);
     load.await_progress(500);
+    let follower = cluster.follower();
     cluster.add_learner(4);
     cluster.join(4);
     cluster.await_catch_up(3);
-    let follower = cluster.follower();
     cluster.nodes[follower].kill();
     cluster.await_vote(3);
     load.await_progress(500);
