@@ -10,6 +10,7 @@ use bytes::Bytes;
 use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
+use steadfast_state::kv::pieces::{RangePiece, RangePieces};
 pub use steadfast_state::{Event, EventKind, Response};
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::watch;
@@ -48,6 +49,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the revision asked for is compacted or yet to come, or the tables are damaged.
     fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError>;
+
+    /// Reads the next piece of a range from the local state. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`Backend::range`].
+    fn range_piece(&self, pieces: &RangePieces) -> Result<RangePiece, CommandError>;
 
     /// Runs a transaction that writes nothing on the local state as it is now. Called on a thread that may block.
     ///

@@ -60,6 +60,7 @@ mod minimum_revision;
 mod node_status;
 mod probes;
 pub mod proto;
+mod range_stream;
 mod service;
 mod snapshot;
 mod turns;

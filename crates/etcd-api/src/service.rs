@@ -24,6 +24,7 @@ use crate::body::ResponseBody;
 use crate::gateway;
 use crate::probes;
 use crate::proto;
+use crate::range_stream;
 use crate::unary::unary;
 use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
@@ -94,11 +95,12 @@ async fn unknown_service(request: axum::extract::Request) -> Response<tonic::bod
 #[derive(Clone, Copy)]
 enum KvCall {
     Range,
+    RangeStream,
     Put,
     DeleteRange,
     Txn,
     Compact,
-    /// A method that etcd's KV service does not have, or not yet.
+    /// A method that etcd's KV service does not have.
     Unknown,
 }
 
@@ -106,6 +108,7 @@ enum KvCall {
 fn kv_call(path: &str) -> Option<KvCall> {
     Some(match path.strip_prefix("/etcdserverpb.KV/")? {
         "Range" => KvCall::Range,
+        "RangeStream" => KvCall::RangeStream,
         "Put" => KvCall::Put,
         "DeleteRange" => KvCall::DeleteRange,
         "Txn" => KvCall::Txn,
@@ -124,13 +127,15 @@ impl<B: Backend> Api<B> {
         if let Err(status) = self.admit(&parts.headers, Learners::Serve) {
             return status.into_http();
         }
-        if let (KvCall::Range | KvCall::Txn, Err(status)) = (call, self.await_minimum_revision(&parts.headers).await) {
+        if let (KvCall::Range | KvCall::RangeStream | KvCall::Txn, Err(status)) = (call, self.await_minimum_revision(&parts.headers).await)
+        {
             return status.into_http();
         }
         let who = &Credentials::from_parts(&parts.headers, &parts.extensions);
         drop(parts);
         match call {
             KvCall::Range => unary(body, |request, _| self.range(who, request)).await,
+            KvCall::RangeStream => range_stream::serve(self.clone(), who.clone(), body).await,
             KvCall::Put => unary(body, |request, size| self.put(who, request, size)).await,
             KvCall::DeleteRange => unary(body, |request, size| self.delete_range(who, request, size)).await,
             KvCall::Txn => unary(body, |request, size| self.txn(who, request, size)).await,

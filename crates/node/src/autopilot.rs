@@ -16,7 +16,7 @@ use steadfast_types::time::Duration;
 use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, Instant, NodeId};
 
-use crate::membership::{is_caught_up, survives};
+use crate::membership::{is_caught_up, survives, with_vote};
 use crate::node::Node;
 use crate::{Notice, membership};
 
@@ -108,8 +108,7 @@ fn replaced(
     let seconds = time.as_secs();
     let why = match learners.find(|id| watchman.time_as(*id, Standing::InSync, now).is_some()) {
         Some(learner) => {
-            target.learners.remove(&learner);
-            target.voters.insert(learner);
+            target = with_vote(&target, learner);
             commands.push(Command::MemberPromote { id: learner });
             format!("learner {learner} takes the place of voter {dead}, which was silent for {seconds} s")
         }
@@ -130,9 +129,7 @@ fn promoted(
 ) -> Option<Change> {
     let after = policy.promote_after?;
     let learner = learners.find(|id| watchman.time_as(*id, Standing::InSync, now).is_some_and(|time| time >= after))?;
-    let mut target = configuration.clone();
-    target.learners.remove(&learner);
-    target.voters.insert(learner);
+    let target = with_vote(configuration, learner);
     let why = format!("learner {learner} becomes a voter: it was in sync for {} s", after.as_secs());
     Some(Change { target, commands: vec![Command::MemberPromote { id: learner }], why })
 }

@@ -76,10 +76,16 @@ pub(crate) fn awaited(members: &[Member], status: &Status, me: NodeId) -> Option
         return None;
     }
     let id = *status.configuration.learners.iter().filter(will_vote).find(|id| caught_up(**id))?;
-    let mut target = status.configuration.clone();
-    target.learners.remove(&id);
-    target.voters.insert(id);
+    let target = with_vote(&status.configuration, id);
     survives(&target, status, me).then_some(target)
+}
+
+/// The same members, and this learner votes.
+pub(crate) fn with_vote(configuration: &Configuration, learner: NodeId) -> Configuration {
+    let mut target = configuration.clone();
+    target.learners.remove(&learner);
+    target.voters.insert(learner);
+    target
 }
 
 /// Whether this follower misses next to nothing.

@@ -4,7 +4,8 @@
 //! the line was created before it. So no two hold one line at one revision, tokens grow from turn to turn, and a lease that has ended gives
 //! no turn: its key is gone.
 //!
-//! Left out: a holder that goes on after it has lost its turn, which no store can prevent; that is what the token is for.
+//! A holder that goes on after it has lost its turn no store can prevent. That is what the token is for: the resource that the lock guards
+//! admits nobody after it has admitted a later holder, and everybody else.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,31 @@ pub struct Turn {
     pub token: Revision,
     /// The revision at which it was seen.
     pub seen: Revision,
+}
+
+/// What a holder, or one that took itself for it, tried on the resource that the line guards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The token it showed.
+    pub token: Revision,
+    /// Whether the resource let it.
+    pub admitted: bool,
+}
+
+/// Checks all uses of one resource, in the order in which they reached it.
+///
+/// # Errors
+/// One was admitted after a later holder, or refused without one.
+pub fn check_uses(uses: &[Use]) -> Result<(), Violation> {
+    let mut newest = Revision(0);
+    for (at, Use { token, admitted }) in uses.iter().enumerate() {
+        if *admitted != (*token >= newest) {
+            let how = if *admitted { "admitted" } else { "refused" };
+            return Err(Violation::new("locks", format!("use {at}, with token {token}, was {how}; the newest before it was {newest}")));
+        }
+        newest = newest.max(*token);
+    }
+    Ok(())
 }
 
 /// Checks all turns.
@@ -61,6 +87,16 @@ mod tests {
         let line = Span { first: "l/".into(), end: Some("l0".into()) };
         let turn = Turn { line, key: key.into(), token: Revision(token), seen: Revision(seen) };
         check(&[turn], &changes.collect()).is_ok()
+    }
+
+    #[test]
+    fn a_resource_admits_nobody_after_a_later_holder() {
+        let uses = |uses: &[(i64, bool)]| {
+            let uses: Vec<Use> = uses.iter().map(|(token, admitted)| Use { token: Revision(*token), admitted: *admitted }).collect();
+            check_uses(&uses).is_ok()
+        };
+        assert!(uses(&[(2, true), (2, true), (5, true), (2, false), (5, true)]));
+        assert!(!uses(&[(2, true), (5, true), (2, true)]) && !uses(&[(2, true), (2, false)]));
     }
 
     #[test]

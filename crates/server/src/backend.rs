@@ -7,6 +7,7 @@ use steadfast_etcd_api::backend as api;
 use steadfast_node::{Answer, Input, LeaseTtl, MembershipChange, Refusal, Request, RequestBody};
 use steadfast_state::auth::{Auth, Caller};
 use steadfast_state::command::{Command, CommandError, Member, Outcome, Range, RangeResult, Txn, TxnResult};
+use steadfast_state::kv::pieces::{RangePiece, RangePieces};
 use steadfast_types::tables::TablesError;
 use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Term};
 use tokio::sync::{oneshot, watch};
@@ -215,6 +216,10 @@ impl api::Backend for NodeBackend {
     fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError> {
         let read = self.reader()?.range(range)?;
         Ok((read.revision, read.result))
+    }
+
+    fn range_piece(&self, pieces: &RangePieces) -> Result<RangePiece, CommandError> {
+        self.reader()?.range_piece(pieces)
     }
 
     fn read_txn(&self, txn: &Txn) -> Result<(Revision, TxnResult), CommandError> {

@@ -8,6 +8,7 @@
 
 pub mod check;
 pub(crate) mod order;
+pub mod pieces;
 pub(crate) mod txn;
 pub(crate) mod view;
 pub(crate) mod write;

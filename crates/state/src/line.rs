@@ -12,6 +12,10 @@
 //!
 //! Left out: the client's patience, and its lease's renewal.
 
+mod fence;
+
+pub use fence::{Fence, TurnIsOver};
+
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -16,6 +16,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::alarm::{self, Alarms};
 use crate::auth::Auth;
 use crate::command::{CommandError, KeySpan, Member, Range, RangeResult, Txn, TxnResult};
+use crate::kv::pieces::{RangePiece, RangePieces};
 use crate::kv::view::View;
 use crate::rows::{self, LEASES, META, META_LEVEL, NEWEST, decode_meta};
 use crate::{lease, members};
@@ -79,7 +80,7 @@ pub struct StateReader<R> {
 
 /// The oldest revision that a read looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Oldest {
+pub(crate) enum Oldest {
     /// The current one.
     Current,
     /// The one that the request names.
@@ -89,7 +90,7 @@ enum Oldest {
 }
 
 impl Oldest {
-    fn named(revision: Revision) -> Self {
+    pub(crate) fn named(revision: Revision) -> Self {
         if revision.0 <= 0 { Oldest::Current } else { Oldest::Named(revision) }
     }
 }
@@ -159,6 +160,14 @@ impl<R: TablesReader> StateReader<R> {
         self.read(Oldest::named(range.revision), |view| Ok(RangeRead { revision: view.revision, result: view.range(range)? }))
     }
 
+    /// The next piece of a range.
+    ///
+    /// # Errors
+    /// As [`StateReader::range`].
+    pub fn range_piece(&self, pieces: &RangePieces) -> Result<RangePiece, CommandError> {
+        self.read(Oldest::named(pieces.revision()), |view| view.next_piece(pieces))
+    }
+
     /// Answers a transaction that only reads (see [`Txn::is_read_only`]), all of it as of one state.
     ///
     /// # Errors
@@ -194,7 +203,7 @@ impl<R: TablesReader> StateReader<R> {
 
     /// Reads, and makes sure that no compaction has passed the oldest revision read meanwhile. If one has, reads anew: from a newer state, or
     /// to find that what the request names is compacted.
-    fn read<V>(&self, oldest: Oldest, read: impl Fn(&View<'_, R>) -> Result<V, CommandError>) -> Result<V, CommandError> {
+    pub(crate) fn read<V>(&self, oldest: Oldest, read: impl Fn(&View<'_, R>) -> Result<V, CommandError>) -> Result<V, CommandError> {
         for _ in 0..READ_ATTEMPTS {
             let compact = self.compact_revision();
             // The compact revision may be published before the revision of its entry; all rows up to it are in place.

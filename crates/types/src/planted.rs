@@ -55,6 +55,8 @@ pub enum Bug {
     CompactedPassedOver = 22,
     /// A turn is given without looking whether the waiter's own key, and so its lease, is still there.
     TurnWithoutLease = 23,
+    /// A resource admits a holder whose turn is over.
+    StaleTokenAdmitted = 24,
     /// A new leader counts on with leases as if they had been given half their time already.
     LeaseTimeRunsOn = 25,
     /// A follower commits what its leader has committed, whether or not their logs meet there.
@@ -144,6 +146,7 @@ mod chosen {
         (Bug::ProgressOvertakes, "a progress notice overtakes events"),
         (Bug::CompactedPassedOver, "a watcher that lags loses compacted events untold"),
         (Bug::TurnWithoutLease, "a lock for one whose lease has ended"),
+        (Bug::StaleTokenAdmitted, "a resource that admits holders of the past"),
         (Bug::LeaseTimeRunsOn, "a lease's time runs on over a change of leaders"),
         (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
         (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),

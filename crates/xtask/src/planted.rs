@@ -8,9 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use xtask::root;
 
-/// Bugs of the list of those that others shipped which have no switch: numbers, and why.
-const NOT_HERE: &[(&str, &str)] = &[("24", "a resource that does not check fencing tokens: with the lock command and its resources")];
-
 /// A bug and how the hunt for it ended.
 struct Hunt {
     what: String,
@@ -95,8 +92,5 @@ fn print(hunts: &BTreeMap<u32, Hunt>) {
         if let Some([verdict, checker, seeds]) = &hunt.result {
             println!("{number:>5}  {:<58}  {verdict:<7}  {checker:<22}  {seeds:>6}", hunt.what);
         }
-    }
-    for (number, why) in NOT_HERE {
-        println!("{number:>5}  {why}");
     }
 }

@@ -26,7 +26,7 @@ async fn unknown_services_and_methods_are_unimplemented() {
     let (_, channel) = connect().await;
     for (path, text) in [
         ("/etcdserverpb.Magic/Wish", "unknown service etcdserverpb.Magic"),
-        ("/etcdserverpb.KV/RangeStream", "unknown method for service etcdserverpb.KV"),
+        ("/etcdserverpb.KV/Wish", "unknown method for service etcdserverpb.KV"),
     ] {
         let mut client = tonic::client::Grpc::new(channel.clone());
         client.ready().await.unwrap();

@@ -203,3 +203,26 @@ async fn requests_are_bounded_in_size() {
     assert_eq!(refused(&huge), (Code::ResourceExhausted, text.as_str()));
     assert_eq!(fake.state().commands.len(), 1);
 }
+
+#[tokio::test]
+async fn a_range_streams() {
+    let (fake, channel) = connect().await;
+    let mut kv = KvClient::new(channel);
+    kv.put(put("a", "1")).await.unwrap();
+    let mut pieces = kv.range_stream(get("a")).await.unwrap().into_inner();
+    let message = pieces.message().await.unwrap().unwrap().range_response.unwrap();
+    assert_eq!((message.header, message.count, message.kvs.len(), fake.linearized()), (header(2), 1, 1, 1));
+    assert!(pieces.message().await.unwrap().is_none());
+    kv.range_stream(RangeRequest { serializable: true, ..get("a") }).await.unwrap();
+    assert_eq!(fake.linearized(), 1, "a serializable range asks nobody");
+
+    let backwards = RangeRequest { sort_order: range_request::SortOrder::Descend as i32, ..get("a") };
+    let error = kv.range_stream(backwards).await.unwrap_err();
+    let (code, text) = refused(&error);
+    assert!(code == Code::InvalidArgument && text.contains("or use Range"), "{text}");
+    assert_eq!(refused(&kv.range_stream(get("")).await.unwrap_err()), (Code::InvalidArgument, "etcdserver: key is not provided"));
+    fake.state().error = Some(CommandError::Compacted);
+    let mut pieces = kv.range_stream(get("a")).await.unwrap().into_inner();
+    let error = pieces.message().await.unwrap_err();
+    assert_eq!(refused(&error), (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"));
+}

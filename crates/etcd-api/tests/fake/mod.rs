@@ -16,6 +16,7 @@ use steadfast_etcd_api::{ClientName, EtcdService};
 use steadfast_state::alarm::{Alarm, AlarmChange};
 use steadfast_state::auth::{Auth, AuthError, Caller};
 use steadfast_state::command::*;
+use steadfast_state::kv::pieces::{RangePiece, RangePieces, Rest};
 use steadfast_state::watch::CancelReason;
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::{mpsc, watch};
@@ -313,6 +314,13 @@ impl Backend for Fake {
     fn range(&self, range: &Range) -> Result<(Revision, RangeResult), CommandError> {
         let state = self.state();
         state.error.clone().map_or_else(|| Ok((Revision(state.revision), state.range(range))), Err)
+    }
+
+    fn range_piece(&self, _: &RangePieces) -> Result<RangePiece, CommandError> {
+        let state = self.state();
+        let kvs = state.keys.values().cloned().collect::<Vec<_>>();
+        let rest = Rest::End { more: false, count: kvs.len() as i64 };
+        state.error.clone().map_or_else(|| Ok(RangePiece { revision: Revision(state.revision), kvs, rest }), Err)
     }
 
     fn read_txn(&self, txn: &Txn) -> Result<(Revision, TxnResult), CommandError> {

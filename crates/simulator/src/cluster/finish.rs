@@ -63,6 +63,7 @@ impl Cluster {
         leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
         self.check_watches(&history.changes)?;
         locks::check(&self.lockers.turns, &history.changes)?;
+        self.lockers.uses.iter().try_for_each(|uses| locks::check_uses(uses))?;
         auth::check(&history, &self.callers.attempts, &eras)?;
         compare_contents(&contents, &history)?;
         self.compare_rights(&eras)?;

@@ -2,15 +2,18 @@
 //!
 //! Each step that a [`Waiter`] wants is carried out as the server would, at any node; a step without an answer is tried again elsewhere, or the
 //! locker begins anew under another lease. Nobody renews leases here: many end while their holder waits.
+//!
+//! Each line guards a resource, which a holder uses at the beginning and at the end of what it takes for its turn. By then its lease may have
+//! ended long ago, as if it had been paused; the resource's fence must notice.
 
 use std::collections::BTreeMap;
 
 use steadfast_node::RequestBody;
 use steadfast_proof::history::{Answer, Lease, Request, Span, Step as HistoryStep, Transaction};
-use steadfast_proof::locks::Turn;
+use steadfast_proof::locks::{Turn, Use};
 use steadfast_state::Response;
 use steadfast_state::command::{Command, Txn, TxnResult};
-use steadfast_state::line::{self, Step, Turn as Ended, Waiter};
+use steadfast_state::line::{self, Fence, Step, Turn as Ended, Waiter};
 use steadfast_types::time::Duration;
 use steadfast_types::{LeaseId, NodeId, Revision};
 
@@ -39,6 +42,9 @@ const HOLD: Duration = Duration::from_secs(3);
 pub(super) struct Lockers {
     all: Vec<Locker>,
     pub(super) turns: Vec<Turn>,
+    resources: [Fence; LINES],
+    /// What holders tried on each.
+    pub(super) uses: [Vec<Use>; LINES],
     /// What is asked, where that is not just what the history says.
     bodies: BTreeMap<OperationNumber, RequestBody>,
     /// What was answered, in full.
@@ -51,7 +57,7 @@ enum Locker {
     Idle,
     Granting(Lease),
     Waiting(usize, Box<Waiter>),
-    Holding(Box<Waiter>, Revision),
+    Holding(usize, Box<Waiter>, Revision),
     Leaving,
 }
 
@@ -109,7 +115,8 @@ impl Cluster {
                 self.send_locker(number);
             }
             Locker::Waiting(line, waiter) => self.wait_on(locker, line, waiter),
-            Locker::Holding(waiter, token) => {
+            Locker::Holding(line, waiter, token) => {
+                self.use_resource(locker, line, token);
                 let own = Span::one(waiter.key().clone());
                 let request = Transaction {
                     conditions: vec![(waiter.key().clone(), token)],
@@ -150,12 +157,22 @@ impl Cluster {
                 self.lockers.turns.push(Turn { line: span(line), key: waiter.key().clone(), token, seen });
                 let delay = between(Duration::ZERO, HOLD, &mut self.clients_rng);
                 self.queue.after(delay, Event::Locker { locker });
-                self.lockers.all[locker] = Locker::Holding(waiter, token);
+                self.use_resource(locker, line, token);
+                self.lockers.all[locker] = Locker::Holding(line, waiter, token);
                 return;
             }
             Step::Ended(Ended::Lost) => return self.queue.after(self.swarm.think, Event::Locker { locker }),
         }
         self.lockers.all[locker] = Locker::Waiting(line, waiter);
+    }
+
+    fn use_resource(&mut self, locker: usize, line: usize, token: Revision) {
+        let admitted = self.lockers.resources[line].admit(token).is_ok();
+        let how = if admitted { "is admitted" } else { "is refused, as its turn is over" };
+        self.trace.milestone(self.queue.now(), &[27, locker as u64, token.0 as u64, u64::from(admitted)], || {
+            format!("locker {locker} shows token {token} to what line {line} guards and {how}")
+        });
+        self.lockers.uses[line].push(Use { token, admitted });
     }
 
     fn propose_locker(&mut self, locker: usize, request: Transaction, command: Command) {

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use auth::AuthGenerator;
 use request::{Generator, Request};
 use server::{Answer, Kind, Server, WITNESS, concerns};
-use steadfast_etcd_api::proto::etcdserverpb::{WatchCancelRequest, WatchCreateRequest};
+use steadfast_etcd_api::proto::etcdserverpb::{self as pb, WatchCancelRequest, WatchCreateRequest};
 use steadfast_etcd_api::proto::mvccpb::Event;
 use support::Cluster;
 use support::oracle::Etcd;
@@ -65,7 +65,7 @@ impl Pair {
         auth::level(&ours, &theirs).await;
         let (a, b) = tokio::join!(Server::revision(&ours, 0), Server::revision(&theirs, 0));
         tokio::join!(Server::revision(&ours, a.max(b)), Server::revision(&theirs, a.max(b)));
-        let (ours, theirs) = tokio::join!(Server::begin(ours), Server::begin(theirs));
+        let (ours, theirs) = tokio::join!(Server::begin(ours, true), Server::begin(theirs, false));
         Pair { ours, theirs, watchers: BTreeMap::new(), compacted: 0 }
     }
 
@@ -263,4 +263,20 @@ async fn random_requests_are_answered_as_etcd_answers_them() {
     let (data, all) = (of(Kind::Data), mix.values().sum::<usize>());
     println!("{all} requests from seed {first} on; {data} answers changed or returned data");
     assert!(2 * data >= all, "too few requests do anything");
+}
+
+#[tokio::test]
+#[ignore = "starts a node; takes some seconds"]
+async fn a_large_range_streams_in_pieces() {
+    let cluster = Cluster::alone();
+    let channel = Server::connect(&cluster.nodes[0].etcd).await;
+    let mut kv = pb::kv_client::KvClient::new(auth::named(&channel, &auth::Who::Nobody, &auth::Tokens::new()));
+    for key in ["a", "b", "c", "d", "e"] {
+        kv.put(pb::PutRequest { key: key.into(), value: vec![b'v'; 700_000].into(), ..pb::PutRequest::default() }).await.expect("written");
+    }
+    let range = pb::RangeRequest { key: "a".into(), range_end: "z".into(), limit: 4, ..pb::RangeRequest::default() };
+    let whole = kv.range(range.clone()).await.expect("read").into_inner();
+    let (merged, pieces) = server::streamed(&mut kv, range).await.expect("read");
+    assert_eq!((merged.kvs.len(), merged.more, merged.count, pieces), (4, true, 5, 5));
+    assert_eq!(merged, whole);
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pb::kv_client::KvClient;
 use pb::range_request::SortTarget;
 use pb::request_op::Request as RequestOp;
 use pb::response_op::Response as ResponseOp;
+use prost::Message as _;
 use steadfast_etcd_api::proto::etcdserverpb as pb;
 use steadfast_etcd_api::proto::mvccpb::{Event, KeyValue, event::EventType};
 use tokio::sync::{Notify, mpsc};
@@ -70,6 +72,8 @@ pub(crate) struct Server {
     channel: Channel,
     watch: mpsc::Sender<pb::WatchRequest>,
     heard: Arc<Heard>,
+    /// Whether it has RangeStream, which must say what Range says.
+    has_streams: bool,
     /// The revision before the episode.
     pub(crate) base: i64,
     /// The newest revision that an answer told.
@@ -79,6 +83,18 @@ pub(crate) struct Server {
 
 fn everything() -> (bytes::Bytes, bytes::Bytes) {
     (vec![0].into(), vec![0].into())
+}
+
+/// The answers of RangeStream merged, and how many there were.
+pub(crate) async fn streamed(client: &mut KvClient<Named>, range: pb::RangeRequest) -> Result<(pb::RangeResponse, usize), Status> {
+    let mut pieces = client.range_stream(range).await?.into_inner();
+    let (mut merged, mut count) = (pb::RangeResponse::default(), 0);
+    while let Some(piece) = pieces.message().await? {
+        let piece = piece.range_response.expect("a range's answer");
+        merged.merge(&piece.encode_to_vec()[..]).expect("its own encoding");
+        count += 1;
+    }
+    Ok((merged, count))
 }
 
 impl Server {
@@ -102,7 +118,7 @@ impl Server {
     }
 
     /// A server without keys and leases.
-    pub(crate) async fn begin(channel: Channel) -> Self {
+    pub(crate) async fn begin(channel: Channel, has_streams: bool) -> Self {
         let (key, range_end) = everything();
         let mut leases = pb::lease_client::LeaseClient::new(channel.clone());
         for lease in leases.lease_leases(pb::LeaseLeasesRequest {}).await.expect("leases").into_inner().leases {
@@ -117,7 +133,7 @@ impl Server {
         let mut client = pb::watch_client::WatchClient::new(channel.clone());
         let stream = client.watch(ReceiverStream::new(requests));
         let heard = Arc::new(Heard::default());
-        let mut server = Server { channel, watch, heard, base, revision: base, tokens: Tokens::new() };
+        let mut server = Server { channel, watch, heard, has_streams, base, revision: base, tokens: Tokens::new() };
         let (key, range_end) = everything();
         let witness =
             pb::WatchCreateRequest { key, range_end, start_revision: base + 1, watch_id: WITNESS, ..pb::WatchCreateRequest::default() };
@@ -126,6 +142,15 @@ impl Server {
         tokio::spawn(listen(stream.expect("a watch stream").into_inner(), server.heard.clone()));
         server.until(|stream| stream.created == 1).await.expect("a witness");
         server
+    }
+
+    /// A range; as a stream, if the server has that, every other time.
+    async fn range(&mut self, mut client: KvClient<Named>, range: pb::RangeRequest) -> Result<tonic::Response<pb::RangeResponse>, Status> {
+        let is_in_order = range.sort_order != pb::range_request::SortOrder::Descend as i32 && range.sort_target == SortTarget::Key as i32;
+        if !self.has_streams || !is_in_order || self.revision % 2 == 0 {
+            return client.range(range).await;
+        }
+        streamed(&mut client, range).await.map(|(merged, _)| tonic::Response::new(merged))
     }
 
     pub(crate) async fn ask(&mut self, request: Request) -> Answer {
@@ -139,7 +164,7 @@ impl Server {
             Request::Auth(request) => self.ask_auth(channel, request).await,
             Request::TryWatch(create) => try_watch(channel, create).await,
             Request::Range(range) => {
-                let mut answer = pb::kv_client::KvClient::new(channel).range(range.clone()).await;
+                let mut answer = self.range(pb::kv_client::KvClient::new(channel), range.clone()).await;
                 answer.iter_mut().for_each(|answer| order_ties(&range, answer.get_mut()));
                 self.told(answer, |r| &mut r.header, |r| r.count > 0)
             }

@@ -15,7 +15,8 @@ const WRITES: usize = 200;
 /// Whether the cluster has no leader just now, or the connection is gone: a program tries again.
 fn passes(error: &Error) -> bool {
     match error {
-        Error::GRpcStatus(status) => format!("{:?}", status.code()) == "Unavailable",
+        // A connection that is reset in the midst of a request is `Unknown` to tonic.
+        Error::GRpcStatus(status) => format!("{:?}", status.code()) == "Unavailable" || status.message() == "transport error",
         Error::TransportError(_) => true,
         _ => false,
     }
