@@ -59,12 +59,17 @@ pub async fn keys(client: &mut Client) -> Result<()> {
     let future = client.get("k", Some(GetOptions::new().with_revision(1_000_000_000))).await;
     let text = "etcdserver: mvcc: required revision is a future revision";
     refused("a revision to come is refused", future, "OutOfRange", text)?;
-    let stream = async {
-        let mut kv = client.kv_client();
-        kv.get_stream("k", None).await?.message().await
-    };
-    let Err(etcd_client::Error::GRpcStatus(status)) = stream.await else { anyhow::bail!("a call that etcd 3.5 does not know") };
-    equal("a call that etcd 3.5 does not know is refused", format!("{:?}", status.code()).as_str(), "Unimplemented")
+    for key in ["s/a", "s/b", "s/c"] {
+        client.put(key, vec![b'v'; 700_000], None).await?;
+    }
+    let whole = client.get("s/", Some(prefix())).await?;
+    let (mut pieces, mut kvs, mut last) = (client.kv_client().get_stream("s/", Some(prefix())).await?, Vec::new(), None);
+    while let Some(mut piece) = pieces.message().await? {
+        kvs.extend(piece.take_kvs());
+        last = Some((piece.count(), kvs.len()));
+    }
+    equal("a stream gets what get gets", format!("{kvs:?}") == format!("{:?}", whole.kvs()), true)?;
+    equal("and counts it", last, Some((3, 3)))
 }
 
 pub async fn transactions(client: &mut Client) -> Result<()> {
