@@ -2,7 +2,8 @@
 //!
 //! Events happen in order of (time, the order they were scheduled in), so that a run depends on its seed alone.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use steadfast_types::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
@@ -20,12 +21,16 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 pub struct Queue<E> {
     now: Time,
     scheduled: u64,
-    events: BTreeMap<(Time, u64), E>,
+    /// When, as how manieth scheduled, and where the event lies: events are not moved while others are put in order.
+    order: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    events: Vec<Option<E>>,
+    /// Places in `events` where nothing lies.
+    free: Vec<usize>,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Queue { now: Time::default(), scheduled: 0, events: BTreeMap::new() }
+        Queue { now: Time::default(), scheduled: 0, order: BinaryHeap::new(), events: Vec::new(), free: Vec::new() }
     }
 }
 
@@ -37,7 +42,12 @@ impl<E> Queue<E> {
 
     /// Schedules an event at `time`, or at once if that is past.
     pub fn at(&mut self, time: Time, event: E) {
-        self.events.insert((time.max(self.now), self.scheduled), event);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.order.push(Reverse((time.max(self.now), self.scheduled, place)));
         self.scheduled += 1;
     }
 
@@ -48,16 +58,14 @@ impl<E> Queue<E> {
 
     /// Takes the next event if it happens no later than `until`, and moves time to it; else moves time to `until`.
     pub fn next(&mut self, until: Time) -> Option<E> {
-        match self.events.first_entry() {
-            Some(first) if first.key().0 <= until => {
-                self.now = first.key().0;
-                Some(first.remove())
-            }
-            _ => {
-                self.now = self.now.max(until);
-                None
-            }
-        }
+        let Some(Reverse((time, _, place))) = self.order.peek().copied().filter(|Reverse((time, ..))| *time <= until) else {
+            self.now = self.now.max(until);
+            return None;
+        };
+        self.order.pop();
+        self.now = time;
+        self.free.push(place);
+        self.events[place].take()
     }
 }
 
