@@ -238,7 +238,10 @@ impl Cluster {
         }
         self.feed_hub(node, events);
         for notice in &notices {
-            self.on_notice(node, notice)?;
+            // An earlier one may have been that it is no member any more, and its machine has gone.
+            if self.machines.contains_key(&node) {
+                self.on_notice(node, notice)?;
+            }
         }
         Ok(())
     }
