@@ -115,7 +115,7 @@ impl<S, D: Disk> Node<S, D> {
                 self.out.answers.push((slot, Answer::Applied(response)));
             }
         }
-        if !applied.events.is_empty() {
+        if !applied.events.is_empty() || applied.are_events_too_many {
             self.out.events.push((applied.revision, applied.events));
         }
         self.out.auth.extend(applied.auth);

@@ -22,7 +22,8 @@ pub struct Outputs<S, D: Disk> {
     pub jobs: Vec<Job<D>>,
     /// For the clients.
     pub answers: Vec<(S, Answer)>,
-    /// For the watch hub, one item per applied entry that changed keys: the revision after it, and its events.
+    /// For the watch hub, one item per applied entry that changed keys: the revision after it, and its events; none if they were too
+    /// many, and are to be looked up in history.
     pub events: Vec<(Revision, Vec<Event>)>,
     /// For whoever keeps tokens and watchers, in order; to be heeded before the answers go out.
     pub auth: Vec<AuthEvent>,

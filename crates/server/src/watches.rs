@@ -13,12 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use steadfast_etcd_api::backend as api;
+use steadfast_state::Event;
 use steadfast_state::auth::Auth;
+use steadfast_state::command::KeySpan;
 use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
-use steadfast_state::{
-    Event,
-    command::{KeySpan, KeyValue},
-};
 use steadfast_types::{Instant, Revision, Rng, limits};
 use tokio::sync::{Notify, mpsc};
 
@@ -105,7 +103,7 @@ impl Watches {
 
     /// Hands over what an entry changed. Never waits.
     pub(crate) fn publish(&self, revision: Revision, events: Vec<Event>) {
-        let bytes = events.iter().map(event_bytes).sum();
+        let bytes = events.iter().map(Event::bytes).sum();
         if self.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > BACKLOG_BYTES {
             self.backlog.fetch_sub(bytes, Ordering::Relaxed);
             return self.inbox.push(HubItem::Missed(revision));
@@ -203,13 +201,8 @@ fn answer(delivery: WatchDelivery) -> api::WatchDelivery {
     }
 }
 
-fn event_bytes(event: &Event) -> usize {
-    let kv = |kv: &KeyValue| kv.key.len() + kv.value.len() + 32;
-    kv(&event.kv) + event.prev_kv.as_ref().map_or(0, kv)
-}
-
 fn delivery_bytes(delivery: &WatchDelivery) -> usize {
-    DELIVERY_BYTES + delivery.events.iter().map(event_bytes).sum::<usize>()
+    DELIVERY_BYTES + delivery.events.iter().map(Event::bytes).sum::<usize>()
 }
 
 /// The streams as the hub sees them.

@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use slab::Slab;
 use steadfast_types::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -23,14 +24,12 @@ pub struct Queue<E> {
     scheduled: u64,
     /// When, as how manieth scheduled, and where the event lies: events are not moved while others are put in order.
     order: BinaryHeap<Reverse<(Time, u64, usize)>>,
-    events: Vec<Option<E>>,
-    /// Places in `events` where nothing lies.
-    free: Vec<usize>,
+    events: Slab<E>,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Queue { now: Time::default(), scheduled: 0, order: BinaryHeap::new(), events: Vec::new(), free: Vec::new() }
+        Queue { now: Time::default(), scheduled: 0, order: BinaryHeap::new(), events: Slab::new() }
     }
 }
 
@@ -42,11 +41,7 @@ impl<E> Queue<E> {
 
     /// Schedules an event at `time`, or at once if that is past.
     pub fn at(&mut self, time: Time, event: E) {
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.events.push(None);
-            self.events.len() - 1
-        });
-        self.events[place] = Some(event);
+        let place = self.events.insert(event);
         self.order.push(Reverse((time.max(self.now), self.scheduled, place)));
         self.scheduled += 1;
     }
@@ -64,8 +59,7 @@ impl<E> Queue<E> {
         };
         self.order.pop();
         self.now = time;
-        self.free.push(place);
-        self.events[place].take()
+        Some(self.events.remove(place))
     }
 }
 

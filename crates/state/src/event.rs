@@ -22,3 +22,11 @@ pub struct Event {
     /// put that made the key, be it that the same revision deleted one of its name before.
     pub prev_kv: Option<KeyValue>,
 }
+
+impl Event {
+    /// The memory it takes, bytes: about.
+    pub fn bytes(&self) -> usize {
+        let kv = |kv: &KeyValue| kv.key.len() + kv.value.len() + 32;
+        kv(&self.kv) + self.prev_kv.as_ref().map_or(0, kv)
+    }
+}

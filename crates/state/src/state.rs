@@ -66,8 +66,10 @@ pub struct Answer {
 pub struct Applied {
     /// The answers to this node's requests, by their number, in order.
     pub outcomes: Vec<(u64, Response)>,
-    /// What changed, in order: whole revisions. Empty unless asked for.
+    /// What changed, in order: whole revisions. Empty unless asked for, and if it is too much.
     pub events: Vec<Event>,
+    /// Whether the events were more than [`steadfast_types::limits::ENTRY_EVENT_BYTES`]: they are in the history.
+    pub are_events_too_many: bool,
     /// The revision after the entry.
     pub revision: Revision,
     /// Leases that began or ended, in order.
@@ -235,7 +237,7 @@ impl<T: Tables> State<T> {
             transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
         }
         let summary = transition.summary();
-        let events = transition.events.take().unwrap_or_default();
+        let (events, are_events_too_many) = (transition.events.take().unwrap_or_default(), transition.are_events_too_many());
         let leases = core::mem::take(&mut transition.leases);
         let (members_changed, condemned) = (transition.members_changed, transition.condemned);
         let alarms = core::mem::take(&mut transition.alarm_events);
@@ -253,7 +255,7 @@ impl<T: Tables> State<T> {
             self.visible.set_auth(self.auth.clone());
         }
         self.finish(entry.position(), summary, is_marked);
-        Ok(Applied { outcomes, events, revision: summary.revision, leases, members_changed, auth, alarms })
+        Ok(Applied { outcomes, events, are_events_too_many, revision: summary.revision, leases, members_changed, auth, alarms })
     }
 
     /// The tables.
@@ -337,6 +339,7 @@ impl<T: Tables> State<T> {
             compact: self.summary.compact,
             writes: 0,
             events: events.then(Vec::new),
+            event_bytes: 0,
             leases: Vec::new(),
             members_changed: false,
             level: &mut self.level,

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_types::tables::{TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
-use steadfast_types::{Configuration, LeaseId, Level, LogIndex, NodeId, Revision};
+use steadfast_types::{Configuration, LeaseId, Level, LogIndex, NodeId, Revision, limits};
 
 use crate::alarm::{Alarm, Alarms};
 use crate::auth::{Auth, AuthEvent};
@@ -39,6 +39,7 @@ pub(crate) struct Transition<'a, T: Tables> {
     pub(crate) writes: u32,
     /// What watchers must hear, if anyone wants to know.
     pub(crate) events: Option<Vec<Event>>,
+    pub(crate) event_bytes: usize,
     pub(crate) leases: Vec<LeaseChange>,
     /// Whether a member was added, removed or changed.
     pub(crate) members_changed: bool,
@@ -133,9 +134,19 @@ impl<T: Tables> Transition<'_, T> {
         let history = HistoryKey { revision: kv.mod_revision, sub: self.writes, kind: history_kind };
         self.tables.insert(HISTORY, history.encode(), version_of(kv.mod_revision), Some(kv.key.clone()));
         if let Some(events) = &mut self.events {
-            events.push(Event { kind, kv, prev_kv });
+            let event = Event { kind, kv, prev_kv };
+            self.event_bytes += event.bytes();
+            events.push(event);
+            if self.are_events_too_many() {
+                self.events = None;
+            }
         }
         self.writes = self.writes.checked_add(1).expect("a command writes fewer keys than fit in memory");
+    }
+
+    /// Whether watchers must look up in history what the entry did.
+    pub(crate) fn are_events_too_many(&self) -> bool {
+        self.event_bytes > limits::ENTRY_EVENT_BYTES
     }
 
     /// The key at the revision before, for the event: not as a write of the same command left it.

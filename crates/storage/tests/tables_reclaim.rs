@@ -6,7 +6,7 @@ use bytes::Bytes;
 use core::ops::Bound;
 use fastrand::Rng;
 use steadfast_storage::disk::MemoryDisk;
-use steadfast_storage::tables::LsmTables;
+use steadfast_storage::tables::{LsmTables, TablesOptions};
 use steadfast_types::tables::{Tables, TablesReader};
 use tables_common::{KEYS, position, settle, small};
 
@@ -53,4 +53,33 @@ fn what_nobody_can_read_any_more_takes_no_space_once_it_is_reclaimed() {
         was_larger += usize::from(before > after + after / 4);
     }
     assert!(was_larger > 20, "otherwise there was nothing to reclaim: {was_larger}");
+}
+
+/// Merges go slice by slice. What the oldest run held may be used up, and nothing written in its place, slices before the end: the rest has a place all the same.
+#[test]
+fn a_merge_goes_on_after_nothing_is_left_of_its_oldest_run() {
+    let mut tables = LsmTables::open(&MemoryDisk::default(), TablesOptions { fan_in: 100, ..small() }).expect("empty");
+    tables.set_horizon(KEYS, 0);
+    let mut version = 0;
+    let mut write = |tables: &mut LsmTables<MemoryDisk>, key: String, value: Option<&'static [u8]>| {
+        version += 1;
+        tables.insert(KEYS, Bytes::from(key), version, value.map(Bytes::from_static));
+        tables.commit(position(version));
+        settle(tables);
+    };
+    (0..50).for_each(|key| write(&mut tables, format!("a{key:03}"), Some(&[1; 40])));
+    tables.flush_now();
+    settle(&mut tables);
+    for value in [Some(&[2; 40][..]), None] {
+        (0..500).for_each(|key| write(&mut tables, format!("a{key:03}"), value));
+    }
+    (0..50).for_each(|key| write(&mut tables, format!("b{key:03}"), Some(&[3; 40])));
+    tables.set_horizon(KEYS, 2000);
+    tables.commit(position(2000));
+    tables.reclaim();
+    settle(&mut tables);
+    let left = tables.reader().scan(KEYS, (Bound::Unbounded, Bound::Unbounded), u64::MAX);
+    let left: Vec<_> = left.map(|row| row.expect("intact").key).collect();
+    assert_eq!(left, (0..50).map(|key| Bytes::from(format!("b{key:03}"))).collect::<Vec<_>>());
+    assert_eq!(tables.statistics().rows, 50);
 }

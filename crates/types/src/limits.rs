@@ -51,6 +51,10 @@ pub const PEER_FRAME_BYTES: usize = 8 * 1024 * 1024;
 /// Frames waiting for one peer's connection. When it is full, further ones are dropped: the protocols resend.
 pub const PEER_QUEUE_FRAMES: usize = 1024;
 
+/// Bytes of the events of one entry that are handed out as it is applied, previous values included. Beyond it watchers look them up in history: a
+/// request may delete more than fits in memory.
+pub const ENTRY_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
 /// Event bytes waiting for one watch stream. Beyond it the stream's watchers are caught up from history instead.
 pub const WATCH_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 

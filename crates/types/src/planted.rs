@@ -99,6 +99,8 @@ pub enum Bug {
     RevisionsComeAgain = 120,
     /// The cluster's level is raised although some members offer less.
     LevelRaisedEarly = 121,
+    /// A merge goes on into a run of which nothing is left.
+    MergeIntoNothing = 122,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -168,6 +170,7 @@ mod chosen {
         (Bug::OldTokensGood, "a token outlives the rights that it was given for"),
         (Bug::RevisionsComeAgain, "a restored cluster gives revisions again"),
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
+        (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 cargo xtask planted [--seeds N] [BUG…]
 
-Builds the simulator with its planted bugs (into target/planted, apart from everything else), plants one after the other, and runs seeds until a checker
-catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.";
+Builds the simulator and `steadfast` with bugs to be planted (into target/planted, apart from everything else), plants one after the other in the simulator,
+and runs seeds until a checker catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

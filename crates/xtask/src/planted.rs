@@ -45,9 +45,9 @@ fn key(number: &str) -> u32 {
 fn build() -> Result<PathBuf, String> {
     let target = root().join("target/planted");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--package", "steadfast-simulator", "--target-dir"]).arg(&target);
+    cargo.args(["build", "--release", "--package", "steadfast-simulator", "--package", "steadfast", "--target-dir"]).arg(&target);
     let built = cargo.current_dir(root()).env("RUSTFLAGS", "--cfg planted").status().map_err(|error| format!("cargo: {error}"))?;
-    if built.success() { Ok(target.join("release/steadfast-simulator")) } else { Err("the simulator was not built".into()) }
+    if built.success() { Ok(target.join("release/steadfast-simulator")) } else { Err("the programs were not built".into()) }
 }
 
 fn bugs(simulator: &PathBuf) -> Result<BTreeMap<u32, Hunt>, String> {

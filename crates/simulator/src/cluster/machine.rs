@@ -52,6 +52,8 @@ pub(super) struct Machine {
     pub(super) level: Level,
     quota_bytes: u64,
     memtable_bytes: usize,
+    /// What one step of a merge writes: little, so that merges take many steps.
+    slice_bytes: u64,
     append_bytes: usize,
     recent_entry_bytes: usize,
     lease_reads: bool,
@@ -131,6 +133,7 @@ impl Machine {
             autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
+            slice_bytes: rng.u64(500..32_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
@@ -246,7 +249,7 @@ impl Machine {
                 block_bytes: 1 << 10,
                 group_bytes: 8 << 10,
                 file_bytes: 16 << 10,
-                slice_bytes: 32 << 10,
+                slice_bytes: self.slice_bytes,
                 ..TablesOptions::default()
             },
             events: true,

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use steadfast_types::tables::memory::MemoryTables;
 use steadfast_types::tables::{Tables, TablesReader};
 use steadfast_types::wire::{Wire, WireError};
-use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, NodeId, Payload, Revision, Term};
+use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, NodeId, Payload, Revision, Term, limits};
 
 use super::model::Model;
 use super::*;
@@ -283,6 +283,25 @@ fn members_are_added_claimed_promoted_and_removed() {
     };
     assert_eq!(state.reader().members().unwrap(), vec![two]);
     assert!(state.tables().reader().get(MEMBERS, &[0; 8], u64::MAX).unwrap().is_none());
+}
+
+#[test]
+fn events_that_would_fill_the_memory_are_left_to_history() {
+    let mut state = open();
+    let value = Bytes::from(vec![0; limits::ENTRY_EVENT_BYTES / 4]);
+    for key in ["a", "b", "c", "d", "e"] {
+        apply(&mut state, Command::Put(Put { value: value.clone(), ..put(key, "") }));
+    }
+    let delete = |end: &'static str| Command::DeleteRange(DeleteRange { keys: span("a", end), prev_kv: false });
+    let few = apply_all(&mut state, vec![delete("c")], ANSWER);
+    assert_eq!((few.events.len(), few.are_events_too_many), (2, false));
+    let puts = ["a", "b"].map(|key| Command::Put(Put { value: value.clone(), ..put(key, "") }));
+    apply_all(&mut state, puts.into(), ANSWER);
+    let many = apply_all(&mut state, vec![delete("z"), Command::Put(put("f", "g"))], ANSWER);
+    assert_eq!((many.events.len(), many.are_events_too_many), (0, true));
+    let request =
+        HistoryRequest { from: Revision(many.revision.0 - 1), to: many.revision, max_events: 9, max_bytes: usize::MAX, prev_kv: false };
+    assert_eq!(state.reader().history(&request, &mut |_| true).unwrap().events.len(), 6);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! nobody needs any more, in this order. Until the manifest is in place nothing has changed; a job that fails before removes what it wrote.
 
 use bytes::Bytes;
+use core::iter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use steadfast_types::LogPosition;
@@ -18,7 +19,7 @@ use super::manifest::FileMeta;
 use super::memtable::Memtable;
 use super::merging::{Merging, Retention, RowSource};
 use super::options::TablesOptions;
-use super::policy::Slice;
+use super::policy::{Move, Slice, Step};
 use super::shared::Shared;
 use super::store::Store;
 use super::version::{Part, Run, RunCursor, Version};
@@ -32,7 +33,7 @@ pub struct Job<D: Disk> {
 /// What there is to do.
 pub(super) enum Work {
     Flush(Flush),
-    Merge(Slice),
+    Merge(Step),
     /// Let go of these files.
     Drop(BTreeSet<u64>),
     /// Remove files that have become unused.
@@ -74,7 +75,8 @@ impl<D: Disk> Job<D> {
         let shared = self.shared;
         let outcome = match self.work {
             Work::Flush(work) => Outcome::Flushed(flush(&shared, work)),
-            Work::Merge(slice) => Outcome::Merged(merge(&shared, &slice)),
+            Work::Merge(Step::Merge(slice)) => Outcome::Merged(merge(&shared, &slice)),
+            Work::Merge(Step::Move(moves)) => Outcome::Merged(shared.install(|version| version.moved(&moves), None).map(|()| moves.files)),
             Work::Drop(files) => Outcome::Merged(shared.install(|version| version.without(&files).tidied(), None).map(|()| files)),
             Work::Sweep => Outcome::Merged(Ok(BTreeSet::new())),
         };
@@ -117,6 +119,7 @@ fn merge<D: Disk>(shared: &Shared<D>, slice: &Slice) -> Result<BTreeSet<u64>, Jo
     let mut rows = Merging::new(slice.inputs.iter().map(open).collect::<Result<_, _>>()?);
     let mut retention = Retention::new(slice.horizon, slice.trim.clone(), slice.is_oldest);
     let mut series = Series::new(&shared.store, &shared.options);
+    let mut others = slice.others.iter().peekable();
     let mut read_bytes = 0;
     let mut cut = None;
     while let Some(row) = rows.row() {
@@ -128,6 +131,9 @@ fn merge<D: Disk>(shared: &Shared<D>, slice: &Slice) -> Result<BTreeSet<u64>, Jo
         }
         read_bytes += (row.key.len() + row.value.map_or(0, <[u8]>::len)) as u64;
         if retention.keeps(row) {
+            if iter::from_fn(|| others.next_if(|other| &other[..] <= row.key)).count() > 0 {
+                series.close()?;
+            }
             series.add(row)?;
         }
         rows.advance()?;
@@ -178,6 +184,17 @@ impl Version {
             }
         }
         version
+    }
+
+    fn moved(&self, moves: &Move) -> Version {
+        let mut version = self.clone();
+        let runs = version.tables.entry(moves.table).or_default();
+        let taken = |run: &mut Run| run.parts.extract_if(.., |part| moves.files.contains(&part.file.meta.id)).collect::<Vec<_>>();
+        let parts: Vec<Part> = runs.iter_mut().flat_map(taken).collect();
+        let target = runs.iter_mut().find(|run| run.id == moves.target).expect("it takes part, and nothing but merges ends a run");
+        target.parts.extend(parts);
+        target.sort();
+        version.tidied()
     }
 
     fn merged(mut self, slice: &Slice, shortened: &BTreeSet<u64>, cut: Option<&Bytes>, files: &[Arc<TableFile>]) -> Version {

@@ -93,7 +93,10 @@ struct Frozen {
 #[derive(Default)]
 struct Merge {
     is_out: bool,
-    campaign: Option<Campaign>,
+    /// What is under way: each is smaller than the one before it, which waits for it.
+    campaigns: Vec<Campaign>,
+    /// Slices that come before the next flush.
+    owed: usize,
     /// The version that was found to need no merge.
     settled: Option<Arc<Version>>,
     /// Once this commit is durable, everything that can be dropped is, see [`LsmTables::reclaim`].
@@ -174,7 +177,14 @@ impl<D: Disk> LsmTables<D> {
     ///
     /// After [`JobError::Full`] ask again after a while.
     pub fn next_job(&mut self) -> Option<Job<D>> {
-        let work = self.next_flush().or_else(|| self.next_merge())?;
+        let work = match (self.merge.owed, self.merge.is_out) {
+            (0, _) => self.next_flush().or_else(|| self.next_merge()),
+            (_, true) => None,
+            (_, false) => self.next_merge().or_else(|| {
+                self.merge.owed = 0;
+                self.next_flush()
+            }),
+        }?;
         Some(Job::new(self.shared.clone(), work))
     }
 
@@ -210,12 +220,17 @@ impl<D: Disk> LsmTables<D> {
         if !trimmed.is_empty() {
             return Some(Work::Drop(trimmed));
         }
-        if let Some(slice) = self.merge.campaign.as_ref().and_then(|campaign| policy::slice(version, campaign)) {
-            return Some(Work::Merge(slice));
-        }
+        let campaigns = &mut self.merge.campaigns;
         let reclaims = self.merge.reclaim.is_some_and(|from| from <= self.durable);
-        self.merge.campaign = policy::choose(version, &self.shared.options).or_else(|| policy::reclaim(version).filter(|_| reclaims));
-        self.merge.campaign.as_ref().and_then(|campaign| policy::slice(version, campaign)).map(Work::Merge)
+        loop {
+            let reclaim = || policy::reclaim(version).filter(|_| reclaims && campaigns.is_empty());
+            let chosen = policy::choose(version, &self.shared.options, campaigns).or_else(reclaim);
+            campaigns.extend(chosen);
+            match policy::step(version, campaigns.last_mut()?) {
+                Some(step) => return Some(Work::Merge(step)),
+                None => drop(campaigns.pop()),
+            }
+        }
     }
 
     /// Takes a job back. Never touches the disk. A job of tables that these have replaced is of no interest any more.
@@ -230,13 +245,15 @@ impl<D: Disk> LsmTables<D> {
             Outcome::Flushed(result) => {
                 self.frozen.as_mut().expect("a flush was out").is_out = false;
                 self.durable = result?;
+                self.merge.owed = policy::slices_before_flush(&self.shared.view().version);
                 self.frozen = None;
                 self.freeze_if_due();
             }
             Outcome::Merged(result) => {
                 self.merge.is_out = false;
+                self.merge.owed = self.merge.owed.saturating_sub(1);
                 let used_up = result?;
-                if let Some(campaign) = &mut self.merge.campaign {
+                for campaign in &mut self.merge.campaigns {
                     campaign.files.retain(|file| !used_up.contains(file));
                 }
             }

@@ -10,7 +10,7 @@ use super::manifest;
 use super::memtable::Memtable;
 use super::options::TablesOptions;
 use super::store::Store;
-use super::version::Version;
+use super::version::{Run, Version};
 
 pub(super) struct Shared<D: Disk> {
     pub(super) store: Arc<Store<D>>,
@@ -61,6 +61,7 @@ impl<D: Disk> Shared<D> {
         }
         let old = self.view().version.clone();
         let version = Arc::new(change(&old));
+        debug_assert!(version.tables.values().flatten().all(Run::is_in_order), "files of a run overlap");
         let bytes = version.to_manifest(self.store.peek_id()).to_bytes();
         if let Err(error) = manifest::replace(&self.store.disk, &bytes).map_err(JobError::from) {
             if !error.left_the_manifest() {

@@ -103,6 +103,11 @@ impl Run {
         self.parts.iter().map(|part| part.file.meta.length).sum()
     }
 
+    /// Whether no key is between rows of two parts, but where one ends and the next begins.
+    pub(super) fn is_in_order(&self) -> bool {
+        self.parts.windows(2).all(|pair| pair[0].file.meta.last_key[..] <= *pair[1].first_key())
+    }
+
     /// The parts that may hold rows from the target on, up to the end of a range.
     pub(super) fn overlap(&self, target: (&[u8], u64), end: &Bound<Bytes>) -> &[Part] {
         let rest = &self.parts[self.search(target)..];
