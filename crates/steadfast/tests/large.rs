@@ -194,5 +194,5 @@ async fn fill_and_use(order: &str, place: fn(u64, u64) -> u64) {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     row("compacted and defragmented: a third of the disk is free again", format!("{:.0} s", began.elapsed().as_secs_f64()));
-    row("peak resident memory", format!("{} MiB", cluster.nodes[0].peak_memory_bytes() >> 20));
+    row("peak resident memory after the restart", format!("{} MiB", cluster.nodes[0].peak_memory_bytes() >> 20));
 }
