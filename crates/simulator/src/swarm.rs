@@ -32,6 +32,8 @@ pub struct Swarm {
     pub keys: usize,
     /// Whether clients read, write and delete several keys at once too.
     pub wide: bool,
+    /// Whether they share a queue.
+    pub queue: bool,
     /// Whether clients use leases.
     pub leases: bool,
     /// How many clients watch keys.
@@ -98,6 +100,7 @@ impl Swarm {
             clients: 6,
             keys: 3,
             wide: true,
+            queue: true,
             leases: true,
             watchers: 3,
             lockers: 2,
@@ -138,6 +141,7 @@ impl Swarm {
             clients: rng.usize(2..=8),
             keys: rng.usize(1..=6),
             wide: rng.bool(),
+            queue: rng.bool(),
             leases: rng.u8(0..3) == 0,
             watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
             lockers: if rng.u8(0..3) == 0 { rng.usize(2..=5) } else { 0 },
@@ -239,6 +243,7 @@ impl fmt::Display for Swarm {
         }
         let flags = [
             ("wide", self.wide),
+            ("queue", self.queue),
             ("leases", self.leases),
             ("mixed-releases", self.mixed),
             ("auth", self.auth),

@@ -89,6 +89,28 @@ fn what_was_not_proven_durable_is_durable_after_a_restart() {
     assert_eq!((contents.last, contents.hard_state), (position(1, 4), voted(4, 2)));
 }
 
+/// Of a batch that is nothing but a hard state its header is on the disk twice, so that damage to one sector can't take it. A crash may leave the second alone.
+#[test]
+fn a_hard_state_of_which_a_crash_left_the_copy_alone_is_made_whole() {
+    let disk = MemoryDisk::new();
+    let mut log = log_of(&disk, ONE_SEGMENT, 2);
+    log.writer.append(Some(&voted(4, 2)), None, &[]).unwrap();
+    let mut sectors = 0;
+    let torn = disk.crashed(|| {
+        sectors += 1;
+        sectors == 2
+    });
+    assert_eq!(open(&torn, ONE_SEGMENT).unwrap().contents.hard_state, voted(4, 2), "the copy says all");
+    let name = "log-00000001";
+    let first = torn.bytes(name).windows(8).rposition(|bytes| bytes == [4, 0, 0, 0, 0, 0, 0, 0]).expect("the copy's term");
+    for sector in [first / 512 - 1, first / 512] {
+        let torn = torn.fork();
+        torn.edit(name, |bytes| bytes[sector * 512 + 100] ^= 1);
+        let contents = open(&torn, ONE_SEGMENT).unwrap().contents;
+        assert_eq!(contents.hard_state.term, Term(4), "sector {sector}");
+    }
+}
+
 #[test]
 fn a_full_disk_changes_nothing() {
     let disk = MemoryDisk::new();

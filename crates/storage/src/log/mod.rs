@@ -243,7 +243,8 @@ fn reopen<D: Disk>(
 }
 
 /// Makes durable what was recovered. A former life may have ended before its last sync or after a failed one; so what no header proves
-/// to be durable is written once more, the same bytes to the same place, and synced. Torn, that does no harm.
+/// to be durable is written once more, the same bytes to the same place, and synced. Torn, that does no harm. A header and its copy, one of which may
+/// be missing, are made anew from the other: only with both is the hard state in them safe from damage to one sector.
 ///
 /// Returns where to go on in the newest segment, `None` if it can't be used further.
 fn prove_durable<D: Disk>(disk: &D, recovered: &Recovered<D::File>) -> Result<Option<Place<D::File>>, LogError> {
@@ -251,10 +252,13 @@ fn prove_durable<D: Disk>(disk: &D, recovered: &Recovered<D::File>) -> Result<Op
     let (segment, _) = newest.expect("the last batch stands in a live segment");
     for header in &recovered.unproven {
         let mut bytes = vec![0; usize::try_from(header.extent()).expect("a batch fits memory")];
-        // The copy is no part of what makes a batch intact: it may be missing, so it is made anew.
         let copy_at = bytes.len() - if header.copied { format::SECTOR as usize } else { 0 };
         let count = segment.file.read_at(u64::from(header.offset), &mut bytes[..copy_at])?;
         assert!(count == copy_at, "an intact batch is all there");
+        if header.records == 0 {
+            bytes[..copy_at].fill(0);
+            header.clone().seal(&mut bytes);
+        }
         if header.copied {
             header.seal_copy(&mut bytes[copy_at..]);
         }
