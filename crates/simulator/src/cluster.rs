@@ -133,6 +133,10 @@ impl Cluster {
             if swarm.mixed && rng.u8(0..4) > 0 {
                 machine.level = Level::FIRST;
             }
+            if swarm.ambushes {
+                // A leader of earlier entries that fails before its own are sent: figure 8 of the Raft paper.
+                machine.append_bytes = 1;
+            }
             machine.restore(&restored);
             machine
         };

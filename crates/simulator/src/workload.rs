@@ -36,14 +36,14 @@ impl OperationNumber {
 }
 
 /// What clients do in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Habits {
     /// How many keys they share.
     pub keys: usize,
     /// Whether they read, write and delete several keys at once too.
     pub wide: bool,
-    /// Whether they share a queue: keys that are written in ascending order and deleted in it.
-    pub queue: bool,
+    /// The share of their requests that is about a queue: keys that are written in ascending order and deleted in it.
+    pub queue: f64,
     /// Whether they use leases.
     pub leases: bool,
 }
@@ -90,12 +90,12 @@ impl Workload {
     /// A client asks something at random.
     pub fn invoke(&mut self, client: usize, now: Time) -> OperationNumber {
         let fresh = self.fresh.remove(&client).filter(|_| self.rng.bool());
-        let request = match self.rng.u8(0..5) {
+        let request = match self.rng.u8(0..4) {
             // Where the grant is not known yet, what comes next shows it.
             _ if let Some(lease) = fresh => Request::KeepAlive { lease },
+            _ if self.rng.f64() < self.habits.queue => Request::Transaction(self.queue(client)),
             0 if self.habits.leases => self.about_leases(client),
             1 if self.habits.wide => Request::Transaction(self.wide(client)),
-            2 if self.habits.queue => Request::Transaction(self.queue(client)),
             _ => Request::Transaction(self.narrow(client)),
         };
         self.begin(client, request, now)

@@ -54,7 +54,7 @@ pub(super) struct Machine {
     memtable_bytes: usize,
     /// What one step of a merge writes: little, so that merges take many steps.
     slice_bytes: u64,
-    append_bytes: usize,
+    pub(super) append_bytes: usize,
     recent_entry_bytes: usize,
     lease_reads: bool,
     /// The hash of the state that was restored onto its disk, if one was.
