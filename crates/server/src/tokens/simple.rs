@@ -121,6 +121,12 @@ mod tests {
         Bearer::User(name.into())
     }
 
+    fn jump(faults: Faults, by: Duration) {
+        let clock_jump_ms = u64::try_from(by.as_millis()).expect("minutes");
+        let request = FaultRequest { clock_jump_ms, ..FaultRequest::default() };
+        faults.table().expect("enabled").set(request, &|_| None).expect("a jump is a fault");
+    }
+
     #[test]
     fn a_token_is_its_users_until_it_ends() {
         let tokens = SimpleTokens::new(Clock::new(Faults::default()));
@@ -140,21 +146,18 @@ mod tests {
         let faults = Faults::enabled();
         let tokens = SimpleTokens::new(Clock::new(faults));
         let (used, unused) = (issued(&tokens, "ann"), issued(&tokens, "bob"));
-        let jump = |by: Duration| {
-            let clock_jump_ms = u64::try_from(by.as_millis()).expect("minutes");
-            let request = FaultRequest { clock_jump_ms, ..FaultRequest::default() };
-            faults.table().expect("enabled").set(request, &|_| None).expect("a jump is a fault");
-        };
-        jump(TTL - Duration::from_secs(60));
+        jump(faults, TTL - Duration::from_secs(60));
         assert_eq!(tokens.bearer(&used), user("ann"));
-        jump(Duration::from_secs(120));
+        jump(faults, Duration::from_secs(120));
         assert_eq!((tokens.bearer(&used), tokens.bearer(&unused)), (user("ann"), Bearer::Nobody));
     }
 
     #[test]
     fn memory_is_bounded_and_what_was_not_used_goes_first() {
-        let tokens = SimpleTokens::new(Clock::new(Faults::default()));
+        let faults = Faults::enabled();
+        let tokens = SimpleTokens::new(Clock::new(faults));
         let (first, second) = (issued(&tokens, "ann"), issued(&tokens, "bob"));
+        jump(faults, Duration::from_millis(1));
         for n in 2..limits::TOKENS {
             tokens.heed(&AuthEvent::TokenIssued { user: "eve".into(), digest: Bytes::copy_from_slice(&digest_of(&n.to_string())) });
         }
