@@ -133,10 +133,6 @@ impl Cluster {
             if swarm.mixed && rng.u8(0..4) > 0 {
                 machine.level = Level::FIRST;
             }
-            if swarm.ambushes {
-                // A leader of earlier entries that fails before its own are sent: figure 8 of the Raft paper.
-                machine.append_bytes = 1;
-            }
             machine.restore(&restored);
             machine
         };
@@ -149,7 +145,7 @@ impl Cluster {
             faults_rng: rng.fork(),
             clients_rng: rng.fork(),
             machines,
-            workload: restored.told(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, queue: swarm.queue, leases: swarm.leases }),
+            workload: restored.told(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
             waiting: Waiting::default(),
             observer: Observer::default(),
             watchers: Watchers::after(restored.compact()),

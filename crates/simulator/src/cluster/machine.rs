@@ -54,7 +54,7 @@ pub(super) struct Machine {
     memtable_bytes: usize,
     /// What one step of a merge writes: little, so that merges take many steps.
     slice_bytes: u64,
-    pub(super) append_bytes: usize,
+    append_bytes: usize,
     recent_entry_bytes: usize,
     lease_reads: bool,
     /// The hash of the state that was restored onto its disk, if one was.
@@ -133,7 +133,7 @@ impl Machine {
             autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
-            slice_bytes: 500 << rng.u64(0..7),
+            slice_bytes: rng.u64(500..32_000),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
