@@ -529,7 +529,7 @@ impl<S, D: Disk> Node<S, D> {
             self.out.jobs.extend(receiving.job(&self.disk, &self.options.tables, may_install, retire));
         }
         for sending in self.sending.values_mut() {
-            self.out.jobs.extend(sending.jobs(self.now));
+            self.out.jobs.extend(sending.job(self.now));
         }
     }
 }

@@ -223,18 +223,11 @@ impl<D: Disk> Repair<D> {
             let done = PeerMessage::SnapshotProgress { transfer, received: u64::MAX, done: true };
             return out.frames.push((from, done.to_wire().into()));
         }
-        match &self.receiving {
-            Some(receiving) if receiving.transfer == chunk.transfer && receiving.from == from => {}
-            Some(receiving) if !receiving.may_be_displaced(now) => return,
-            Some(_) | None if chunk.offset > 0 => {
-                return out.frames.push((from, PeerMessage::SnapshotUnknown { transfer }.to_wire().into()));
-            }
-            Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, now)),
+        let Some(answer) = Receiving::on_chunk(&mut self.receiving, from, chunk, now) else { return };
+        out.frames.push((from, answer.to_wire().into()));
+        if self.receiving.as_ref().is_some_and(|receiving| receiving.transfer == transfer) {
+            self.last_progress = now;
         }
-        let Some(receiving) = &mut self.receiving else { return };
-        receiving.take(chunk, now);
-        out.frames.push((from, receiving.progress().to_wire().into()));
-        self.last_progress = now;
         while let Some(job) =
             self.receiving.as_mut().and_then(|receiving| receiving.job(&self.parts.disk, &self.parts.options.tables, true, || None))
         {

@@ -47,7 +47,22 @@ pub(crate) struct Chunk {
 }
 
 impl<D: Disk> Receiving<D> {
-    pub(crate) fn new(from: NodeId, chunk: &Chunk, now: Instant) -> Self {
+    /// Takes a chunk, if it belongs to the hand-over that is received or begins one that may. Gives what the sender is told; nothing, if it is to
+    /// wait.
+    pub(crate) fn on_chunk(receiving: &mut Option<Self>, from: NodeId, chunk: Chunk, now: Instant) -> Option<PeerMessage> {
+        let transfer = chunk.transfer;
+        match receiving {
+            Some(current) if current.transfer == transfer && current.from == from => {}
+            Some(current) if !current.may_be_displaced(from, now) => return None,
+            Some(_) | None if chunk.offset > 0 => return Some(PeerMessage::SnapshotUnknown { transfer }),
+            Some(_) | None => *receiving = Some(Receiving::new(from, &chunk, now)),
+        }
+        let current = receiving.as_mut()?;
+        current.take(chunk, now);
+        Some(PeerMessage::SnapshotProgress { transfer, received: current.taken, done: false })
+    }
+
+    fn new(from: NodeId, chunk: &Chunk, now: Instant) -> Self {
         Receiving {
             from,
             transfer: chunk.transfer,
@@ -60,13 +75,13 @@ impl<D: Disk> Receiving<D> {
         }
     }
 
-    /// Whether another hand-over may take this one's place.
-    pub(crate) fn may_be_displaced(&self, now: Instant) -> bool {
-        matches!(self.stage, Stage::Idle(_)) && now.since(self.last_chunk) > IDLE
+    /// Whether another hand-over from `sender` may take this one's place. A sender has one at a time: if it begins another, this one is over.
+    fn may_be_displaced(&self, sender: NodeId, now: Instant) -> bool {
+        self.is_between_jobs() && (sender == self.from || now.since(self.last_chunk) > IDLE)
     }
 
     /// Takes the chunk if it is the next one and there is room.
-    pub(crate) fn take(&mut self, chunk: Chunk, now: Instant) {
+    fn take(&mut self, chunk: Chunk, now: Instant) {
         self.last_chunk = now;
         let end = chunk.offset.checked_add(chunk.bytes.len() as u64);
         let has_room = self.queue.len() < 2 * limits::SNAPSHOT_INFLIGHT_CHUNKS;
@@ -74,11 +89,6 @@ impl<D: Disk> Receiving<D> {
             self.taken += chunk.bytes.len() as u64;
             self.queue.push((chunk.offset, chunk.bytes));
         }
-    }
-
-    /// How much has arrived, for the sender.
-    pub(crate) fn progress(&self) -> PeerMessage {
-        PeerMessage::SnapshotProgress { transfer: self.transfer, received: self.taken, done: false }
     }
 
     /// Tells the sender why this hand-over ends.

@@ -21,6 +21,9 @@ const RESEND: Duration = Duration::from_secs(2);
 /// Each chunk but the last has so many bytes.
 const CHUNK: u64 = limits::SNAPSHOT_CHUNK_BYTES as u64;
 
+/// So many bytes may be under way.
+const WINDOW: u64 = limits::SNAPSHOT_INFLIGHT_CHUNKS as u64 * CHUNK;
+
 /// One hand-over.
 pub(crate) struct Sending<D: Disk> {
     pub(crate) to: NodeId,
@@ -32,6 +35,8 @@ pub(crate) struct Sending<D: Disk> {
     received: u64,
     /// Where the next chunk to read begins.
     next: u64,
+    /// Whether a read is out: one at a time, for jobs may end in any order, and chunks go out in theirs.
+    is_reading: bool,
     last_heard: Instant,
     last_sent: Instant,
 }
@@ -39,7 +44,18 @@ pub(crate) struct Sending<D: Disk> {
 impl<D: Disk> Sending<D> {
     pub(crate) fn new(to: NodeId, transfer: u64, checkpoint: Checkpoint<D>, now: Instant) -> Self {
         let (position, total) = (checkpoint.applied(), checkpoint.total_bytes());
-        Sending { to, transfer, position, checkpoint: Arc::new(checkpoint), total, received: 0, next: 0, last_heard: now, last_sent: now }
+        Sending {
+            to,
+            transfer,
+            position,
+            checkpoint: Arc::new(checkpoint),
+            total,
+            received: 0,
+            next: 0,
+            is_reading: false,
+            last_heard: now,
+            last_sent: now,
+        }
     }
 
     /// Looks whether it is whole.
@@ -51,28 +67,28 @@ impl<D: Disk> Sending<D> {
         self.total
     }
 
-    /// Reads of further chunks, as far as the window allows.
-    pub(crate) fn jobs(&mut self, now: Instant) -> Vec<Job<D>> {
-        let window = limits::SNAPSHOT_INFLIGHT_CHUNKS as u64 * CHUNK;
+    /// Reads the next chunk, if the window allows.
+    pub(crate) fn job(&mut self, now: Instant) -> Option<Job<D>> {
+        if self.is_reading {
+            return None;
+        }
         if now.since(self.last_sent) >= RESEND {
             let last = self.total.saturating_sub(1) / CHUNK * CHUNK;
             self.next = self.received.min(last);
         }
-        let mut jobs = Vec::new();
-        while self.next < self.total && self.next < self.received + window {
-            jobs.push(Job(Kind::ReadSnapshot {
-                to: self.to,
-                transfer: self.transfer,
-                checkpoint: self.checkpoint.clone(),
-                offset: self.next,
-            }));
-            self.next += CHUNK;
-            self.last_sent = now;
+        if self.next >= self.total || self.next >= self.received + WINDOW {
+            return None;
         }
-        jobs
+        let job = Kind::ReadSnapshot { to: self.to, transfer: self.transfer, checkpoint: self.checkpoint.clone(), offset: self.next };
+        self.next += CHUNK;
+        self.is_reading = true;
+        self.last_sent = now;
+        Some(Job(job))
     }
 
-    pub(crate) fn frame(&self, offset: u64, bytes: Bytes) -> PeerMessage {
+    /// What was read.
+    pub(crate) fn frame(&mut self, offset: u64, bytes: Bytes) -> PeerMessage {
+        self.is_reading = false;
         PeerMessage::SnapshotChunk { transfer: self.transfer, position: self.position, total: self.total, offset, bytes }
     }
 

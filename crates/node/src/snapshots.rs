@@ -50,7 +50,7 @@ impl<S, D: Disk> Node<S, D> {
     }
 
     pub(crate) fn on_snapshot_read(&mut self, to: NodeId, transfer: u64, offset: u64, bytes: Result<Bytes, String>) {
-        let Some(sending) = self.sending.get(&to).filter(|sending| sending.transfer == transfer) else { return };
+        let Some(sending) = self.sending.get_mut(&to).filter(|sending| sending.transfer == transfer) else { return };
         match bytes {
             Ok(bytes) => {
                 let frame = sending.frame(offset, bytes);
@@ -101,16 +101,9 @@ impl<S, D: Disk> Node<S, D> {
         if self.now < self.tables_retry {
             return;
         }
-        match &self.receiving {
-            Some(receiving) if receiving.transfer == transfer && receiving.from == from => {}
-            Some(receiving) if !receiving.may_be_displaced(self.now) => return,
-            Some(_) | None if chunk.offset > 0 => return self.send(from, &PeerMessage::SnapshotUnknown { transfer }),
-            Some(_) | None => self.receiving = Some(Receiving::new(from, &chunk, self.now)),
+        if let Some(answer) = Receiving::on_chunk(&mut self.receiving, from, chunk, self.now) {
+            self.send(from, &answer);
         }
-        let Some(receiving) = &mut self.receiving else { return };
-        receiving.take(chunk, self.now);
-        let progress = receiving.progress();
-        self.send(from, &progress);
     }
 
     /// A snapshot that the log has overtaken must not take the state back.

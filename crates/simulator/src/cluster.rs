@@ -145,7 +145,7 @@ impl Cluster {
             faults_rng: rng.fork(),
             clients_rng: rng.fork(),
             machines,
-            workload: restored.told(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, leases: swarm.leases }),
+            workload: restored.told(rng.fork(), Habits { keys: swarm.keys, wide: swarm.wide, queue: swarm.queue, leases: swarm.leases }),
             waiting: Waiting::default(),
             observer: Observer::default(),
             watchers: Watchers::after(restored.compact()),

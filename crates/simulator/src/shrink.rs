@@ -27,7 +27,7 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 25] = [
+const CLASSES: [(&str, Without); 26] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
     ("ambushes", |swarm| swarm.ambushes = false),
@@ -48,6 +48,7 @@ const CLASSES: [(&str, Without); 25] = [
     ("reordering", |swarm| swarm.network.ordered = true),
     ("lease-reads", |swarm| swarm.lease_reads = false),
     ("wide", |swarm| swarm.wide = false),
+    ("queue", |swarm| swarm.queue = 0.0),
     ("leases", |swarm| swarm.leases = false),
     ("watchers", |swarm| swarm.watchers = 0),
     ("lockers", |swarm| swarm.lockers = 0),

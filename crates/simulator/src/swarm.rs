@@ -32,6 +32,8 @@ pub struct Swarm {
     pub keys: usize,
     /// Whether clients read, write and delete several keys at once too.
     pub wide: bool,
+    /// The share of requests that is about a queue.
+    pub queue: f64,
     /// Whether clients use leases.
     pub leases: bool,
     /// How many clients watch keys.
@@ -98,6 +100,7 @@ impl Swarm {
             clients: 6,
             keys: 3,
             wide: true,
+            queue: 0.2,
             leases: true,
             watchers: 3,
             lockers: 2,
@@ -138,6 +141,7 @@ impl Swarm {
             clients: rng.usize(2..=8),
             keys: rng.usize(1..=6),
             wide: rng.bool(),
+            queue: [0.0, 0.0, 0.2, 1.0][rng.usize(0..4)],
             leases: rng.u8(0..3) == 0,
             watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
             lockers: if rng.u8(0..3) == 0 { rng.usize(2..=5) } else { 0 },
@@ -209,7 +213,7 @@ fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recu
 impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = &self.network;
-        write!(f, "nodes={} clients={} keys={}", self.nodes, self.clients, self.keys)?;
+        write!(f, "nodes={} clients={} keys={} queue={}", self.nodes, self.clients, self.keys, self.queue)?;
         write!(f, " watchers={} lockers={}", self.watchers, self.lockers)?;
         write!(f, " think={:?} duration={:?}", self.think, self.duration)?;
         write!(f, " delay={:?}..{:?}", network.delay_min, network.delay_max)?;

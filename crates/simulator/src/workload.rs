@@ -36,12 +36,14 @@ impl OperationNumber {
 }
 
 /// What clients do in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Habits {
     /// How many keys they share.
     pub keys: usize,
     /// Whether they read, write and delete several keys at once too.
     pub wide: bool,
+    /// The share of their requests that is about a queue: keys that are written in ascending order and deleted in it.
+    pub queue: f64,
     /// Whether they use leases.
     pub leases: bool,
 }
@@ -60,12 +62,23 @@ pub struct Workload {
     fresh: BTreeMap<usize, Lease>,
     /// Counts the values.
     values: usize,
+    /// The queue's keys: from which on they may be there, and the next to be written.
+    queue: (usize, usize),
 }
 
 impl Workload {
     /// Clients with these habits.
     pub fn new(rng: Rng, habits: Habits) -> Self {
-        Workload { rng, habits, operations: Vec::new(), known: BTreeMap::new(), leases: Vec::new(), fresh: BTreeMap::new(), values: 0 }
+        Workload {
+            rng,
+            habits,
+            operations: Vec::new(),
+            known: BTreeMap::new(),
+            leases: Vec::new(),
+            fresh: BTreeMap::new(),
+            values: 0,
+            queue: (0, 0),
+        }
     }
 
     /// Such clients in a cluster that begins with a state: what these requests have left, and these leases.
@@ -80,6 +93,7 @@ impl Workload {
         let request = match self.rng.u8(0..4) {
             // Where the grant is not known yet, what comes next shows it.
             _ if let Some(lease) = fresh => Request::KeepAlive { lease },
+            _ if self.rng.f64() < self.habits.queue => Request::Transaction(self.queue(client)),
             0 if self.habits.leases => self.about_leases(client),
             1 if self.habits.wide => Request::Transaction(self.wide(client)),
             _ => Request::Transaction(self.narrow(client)),
@@ -130,6 +144,24 @@ impl Workload {
                 }
                 then.push(Step::Read(some.clone()));
                 Transaction { conditions, then, otherwise: vec![Step::Read(some)] }
+            }
+        }
+    }
+
+    /// About the queue: somebody puts more in, or takes some out, or looks.
+    fn queue(&mut self, client: usize) -> Transaction {
+        let (front, end) = self.queue;
+        let queued = |from, to| Span { first: queue_key(from), end: Some(queue_key(to)) };
+        match self.rng.u8(0..8) {
+            0 => Transaction::of(Step::Read(queued(front, end + 1))),
+            1..3 if front < end => {
+                self.queue.0 = self.rng.usize(front..end) + 1;
+                Transaction::of(Step::Delete(queued(front, self.queue.0)))
+            }
+            _ => {
+                self.queue.1 += self.rng.usize(1..5);
+                let puts = (end..self.queue.1).map(|number| self.put(client, queue_key(number), 0)).collect();
+                Transaction { conditions: Vec::new(), then: puts, otherwise: Vec::new() }
             }
         }
     }
@@ -282,6 +314,11 @@ impl Workload {
 /// The key of this number.
 pub fn key(number: usize) -> Bytes {
     format!("key-{number}").into()
+}
+
+/// The key of this number in the queue.
+fn queue_key(number: usize) -> Bytes {
+    format!("queue-{number:06}").into()
 }
 
 /// The key of this number under a lease.

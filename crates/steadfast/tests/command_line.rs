@@ -10,6 +10,9 @@ use steadfast_server::genesis::{Founder, Genesis};
 use steadfast_server::identity::{Directory, Membership};
 use steadfast_types::{Level, NodeId};
 
+#[path = "support/ports.rs"]
+mod ports;
+
 /// Runs the program without the environment's settings.
 fn steadfast(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
@@ -44,11 +47,6 @@ fn help(arguments: &[&str]) -> String {
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
     assert!(widest <= 100, "a line of {widest} characters in {arguments:?}:\n{text}");
     text
-}
-
-/// An address of this machine where nothing listens.
-fn dead_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
 }
 
 fn scratch() -> tempfile::TempDir {
@@ -98,7 +96,7 @@ fn wrong_usage_ends_with_status_2() {
 
 #[test]
 fn a_cluster_that_is_not_there_is_an_error_with_its_address() {
-    let address = dead_address();
+    let address = ports::free_address();
     let commands: [&[&str]; 6] =
         [&["status"], &["kv", "get", "k"], &["kv", "put", "k", "v"], &["kv", "watch", "k"], &["member", "list"], &["move-leader"]];
     for command in commands {

@@ -12,6 +12,11 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+#[path = "support/ports.rs"]
+mod ports;
+
+use ports::Offset;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
 /// Nothing here takes so long unless it is broken, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
@@ -131,21 +136,12 @@ fn send(pid: u32, signal: Signal) {
     kill_process(pid, signal).expect("it runs");
 }
 
-/// An offset whose ports were free a moment ago.
-fn free_offset() -> u16 {
-    let bases = (0..3).flat_map(|k| [2379, 2380, 7070].map(|port| port + 10 * k));
-    let bases: Vec<u16> = bases.collect();
-    let first = u16::try_from(std::process::id() % 100).expect("below 100") * 100 + 11_000;
-    let mut offsets = (first..first + 5_000).step_by(100);
-    offsets.find(|offset| bases.iter().all(|base| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())).expect("a free range of ports")
-}
-
 #[test]
 fn a_cluster_lives_through_a_dead_leader_and_a_restart() {
     let scratch = tempfile::tempdir().expect("a scratch directory");
     let directory = scratch.path().join("data");
-    let offset = free_offset();
-    let dev = Dev::start(&directory, offset);
+    let offset = Offset::free();
+    let dev = Dev::start(&directory, offset.value);
     assert_eq!(dev.nodes.len(), 3);
 
     keys_are_kept(&dev);
@@ -161,10 +157,10 @@ fn a_cluster_lives_through_a_dead_leader_and_a_restart() {
     assert!(printed.contains(&by_hand), "{printed}");
     assert!(restarted.wait().expect("a child").success(), "it stops as the others do");
 
-    let again = Dev::start(&directory, offset);
+    let again = Dev::start(&directory, offset.value);
     assert_eq!(again.good(&["kv", "get", "greeting"]), "hello again");
     a_second_request_kills(again);
-    a_parent_that_is_killed_takes_its_nodes_along(Dev::start(&directory, offset));
+    a_parent_that_is_killed_takes_its_nodes_along(Dev::start(&directory, offset.value));
 }
 
 fn keys_are_kept(dev: &Dev) {

@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use steadfast_etcd_api::proto::etcdserverpb::PutRequest;
 use steadfast_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use steadfast_server::tls::{DialTrust, dialling, server_name};
-use support::{eventually, free_port, steadfast};
+use support::ports::free_address;
+use support::{eventually, steadfast};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -117,7 +118,7 @@ impl Cluster {
         let directory = tempfile::tempdir().expect("a scratch directory");
         let authority = directory.path().join("certs");
         certs(&authority);
-        let places: Vec<[String; 2]> = (0..3).map(|_| [0; 2].map(|_| format!("127.0.0.1:{}", free_port()))).collect();
+        let places: Vec<[String; 2]> = (0..3).map(|_| [0; 2].map(|_| free_address())).collect();
         let list: Vec<String> = places.iter().enumerate().map(|(k, [_, peer])| format!("n{k}={peer}")).collect();
         let list = list.join(",");
         let mut nodes = Vec::new();
@@ -399,7 +400,7 @@ fn a_node_with_a_certificate_of_another_ca_cannot_join() {
     let mut cluster = Cluster::start();
     let stranger = cluster.directory.path().join("stranger");
     certs(&stranger);
-    let [client, peer] = [0; 2].map(|_| format!("127.0.0.1:{}", free_port()));
+    let [client, peer] = [0; 2].map(|_| free_address());
     let added = cluster.ours(&["member", "add", "n3", "--peer", &peer], &cluster.certs());
     assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
     let through = cluster.nodes[0].peer.clone();

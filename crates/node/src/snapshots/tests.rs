@@ -77,6 +77,24 @@ fn a_snapshot_that_the_log_overtakes_is_dropped() {
 }
 
 #[test]
+fn a_sender_that_begins_anew_need_not_wait_for_its_former_hand_over() {
+    let mut cluster = Cluster::new(3);
+    assert!(cluster.converges(500, &mut |_, _, _| 1));
+    let position = LogPosition::new(Term(9), LogIndex(1000));
+    let chunk = |transfer| PeerMessage::SnapshotChunk { transfer, position, total: 10, offset: 0, bytes: Bytes::from_static(b"12345") };
+    let is_received = |cluster: &Cluster| cluster.node(LAST).receiving.as_ref().map(|receiving| (receiving.from, receiving.transfer));
+    cluster.send(NodeId(2), LAST, &chunk(7));
+    cluster.run(2);
+    assert_eq!(is_received(&cluster), Some((NodeId(2), 7)));
+    cluster.send(NodeId(1), LAST, &chunk(8));
+    cluster.run(2);
+    assert_eq!(is_received(&cluster), Some((NodeId(2), 7)), "others wait until it is idle");
+    cluster.send(NodeId(2), LAST, &chunk(9));
+    cluster.run(2);
+    assert_eq!(is_received(&cluster), Some((NodeId(2), 9)));
+}
+
+#[test]
 fn a_member_that_joins_late_is_not_taken_for_removed() {
     use crate::MembershipChange;
     let mut cluster = Cluster::new(3);

@@ -133,7 +133,7 @@ impl Machine {
             autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
-            slice_bytes: rng.u64(500..32_000),
+            slice_bytes: 500 << rng.u64(0..7),
             // One entry at a time, or many.
             append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),

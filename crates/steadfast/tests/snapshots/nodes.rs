@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Output};
 
 use super::{run, text};
-use crate::support::{eventually, free_port, serve, steadfast};
+use crate::support::ports::free_address;
+use crate::support::{eventually, serve, steadfast};
 
 /// Restores a snapshot into a directory.
 pub(crate) fn restore(file: &Path, place: &Path, name: &str, list: &str, flags: &[&str]) -> Output {
@@ -26,7 +27,7 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// The addresses for a cluster of so many.
     pub(crate) fn planned(count: usize, home: &Path) -> Self {
-        let addresses = || [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
+        let addresses = || [(); 3].map(|()| free_address());
         let addresses: Vec<[String; 3]> = (0..count).map(|_| addresses()).collect();
         Nodes { home: home.to_owned(), founders: count, processes: addresses.iter().map(|_| None).collect(), addresses }
     }

@@ -5,6 +5,7 @@ pub mod etcdctl;
 pub mod http;
 pub mod load;
 pub mod oracle;
+pub mod ports;
 pub mod wild;
 
 use std::fs;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use ports::Offset;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
 
@@ -66,7 +69,7 @@ pub struct Cluster {
     pub directory: tempfile::TempDir,
     pub nodes: Vec<Node>,
     environment: Environment,
-    offset: u16,
+    offset: Offset,
     dev: Option<Child>,
     /// What commands need to speak with it.
     access: Vec<String>,
@@ -128,7 +131,7 @@ impl Cluster {
 
     fn empty(environment: Environment) -> Self {
         let directory = tempfile::tempdir().expect("a scratch directory");
-        let cluster = Cluster { directory, nodes: Vec::new(), environment, offset: free_offset(), dev: None, access: Vec::new() };
+        let cluster = Cluster { directory, nodes: Vec::new(), environment, offset: Offset::free(), dev: None, access: Vec::new() };
         fs::create_dir_all(cluster.path()).expect("a scratch directory");
         cluster
     }
@@ -196,8 +199,15 @@ impl Cluster {
 
     fn start_dev(&mut self, size: usize) {
         let path = self.path();
-        let arguments =
-            ["dev", "--nodes", &size.to_string(), "--data-dir", path.to_str().expect("UTF-8"), "--port-offset", &self.offset.to_string()];
+        let arguments = [
+            "dev",
+            "--nodes",
+            &size.to_string(),
+            "--data-dir",
+            path.to_str().expect("UTF-8"),
+            "--port-offset",
+            &self.offset.value.to_string(),
+        ];
         let mut dev =
             steadfast(&arguments).envs(self.environment.iter().copied()).stdout(Stdio::null()).spawn().expect("the program starts");
         let pid = dev.id();
@@ -243,7 +253,7 @@ impl Cluster {
 
     /// Where the node `n{k}` listens, 1 to 5.
     fn addresses(&self, k: u16) -> [String; 3] {
-        [2379, 2380, 7070].map(|base| format!("127.0.0.1:{}", base + 10 * (k - 1) + self.offset))
+        [2379, 2380, 7070].map(|base| format!("127.0.0.1:{}", base + 10 * (k - 1) + self.offset.value))
     }
 
     /// The program's own view of the cluster.
@@ -397,19 +407,6 @@ fn memory_bytes(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(field))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
-}
-
-/// An offset whose ports were free a moment ago.
-pub fn free_offset() -> u16 {
-    let bases: Vec<u16> = (0..5).flat_map(|k| [2379, 2380, 7070].map(|port| port + 10 * k)).collect();
-    let first = u16::try_from(std::process::id() % 100).expect("below 100") * 100 + 12_000;
-    let mut offsets = (first..first + 8_000).step_by(100);
-    offsets.find(|offset| bases.iter().all(|base| TcpListener::bind(("127.0.0.1", base + offset)).is_ok())).expect("a free range of ports")
 }
 
 /// Starts one more node by hand.

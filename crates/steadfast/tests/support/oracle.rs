@@ -1,10 +1,10 @@
 //! etcd itself, to compare with: one node on loopback.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use super::eventually;
+use super::ports::free_address;
 
 /// A running etcd; it ends with the value.
 pub struct Etcd {
@@ -72,10 +72,6 @@ impl Etcd {
     fn await_listening(&self) {
         eventually("etcd listens", || std::net::TcpStream::connect(&self.endpoint).ok());
     }
-}
-
-fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
 }
 
 /// Runs the `etcdutl` that lies beside the etcd.

@@ -1,0 +1,42 @@
+//! Ports for tests that run at the same time, in one process or in several: who holds the *sentinel* beside a port has the port, whether anything
+//! listens there yet or not. All are below those that the system gives to connections by itself.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::net::TcpListener;
+
+/// A port that is this process's as long as it lives.
+pub fn free_port() -> u16 {
+    let mut ports = (24_000..32_000).step_by(2);
+    ports
+        .find(|port| taken(port + 1).is_some_and(|sentinel| taken(*port).map(|_| std::mem::forget(sentinel)).is_some()))
+        .expect("a free port")
+}
+
+/// The address of such a port.
+pub fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+/// An offset of the ports of `steadfast dev`, for five nodes at most, as long as it lives.
+pub struct Offset {
+    pub value: u16,
+    _sentinel: TcpListener,
+}
+
+impl Offset {
+    /// One that no other test has.
+    pub fn free() -> Self {
+        let nodes: Vec<u16> = (0..5).flat_map(|k| [2379, 2380, 7070].map(|port| port + 10 * k)).collect();
+        // Further apart, the clients' ports of one would be the admin ports of another.
+        let mut offsets = (12_000..16_600).step_by(100);
+        let free = offsets.find_map(|value| {
+            let sentinel = taken(2370 + value)?;
+            nodes.iter().all(|port| taken(port + value).is_some()).then_some(Offset { value, _sentinel: sentinel })
+        });
+        free.expect("a free range of ports")
+    }
+}
+
+fn taken(port: u16) -> Option<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port)).ok()
+}
