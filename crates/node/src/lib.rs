@@ -59,6 +59,6 @@ pub use input::{Input, LeaseTtl, MembershipChange, Request, RequestBody};
 pub use jobs::{Job, JobDone, Lane};
 pub use log_driver::{LogCommand, LogDone, LogDriver};
 pub use message::PeerMessage;
-pub use node::{Node, NodeStatus};
+pub use node::{Node, NodeStatus, Queued};
 pub use output::{Answer, Notice, Outputs, Refusal};
 pub use repair::Repair;

@@ -168,6 +168,15 @@ pub(crate) struct Parts<D: Disk> {
     pub(crate) configuration_at: LogIndex,
 }
 
+/// What waits in each queue of a node; nothing is left a while after clients stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued {
+    /// By name; bounded by what clients asked lately.
+    pub asked: [(&'static str, usize); 7],
+    /// Committed entries that are not applied yet: at most the log.
+    pub committed: usize,
+}
+
 impl<S, D: Disk> Node<S, D> {
     pub(crate) fn new(parts: Parts<D>, now: Instant) -> Self {
         let applied = parts.state.applied();
@@ -281,18 +290,18 @@ impl<S, D: Disk> Node<S, D> {
         &self.raft
     }
 
-    /// What waits in each of the node's queues. All of it is bounded by what clients ask, and nothing is left a while after they stop.
-    pub fn queued(&self) -> [(&'static str, usize); 8] {
-        [
+    /// What waits in each of the node's queues.
+    pub fn queued(&self) -> Queued {
+        let asked = [
             ("proposals", self.proposals.len()),
             ("reads", self.reads.len()),
             ("reads that wait for a revision", self.revision_waits.len()),
             ("calls", self.calls.len()),
             ("commands of other nodes", self.intake.len()),
-            ("committed entries", self.held_back.len()),
             ("snapshots to send", self.sending.len()),
             ("snapshots to receive", usize::from(self.receiving.is_some())),
-        ]
+        ];
+        Queued { asked, committed: self.held_back.len() }
     }
 
     /// The state machine, to look at.

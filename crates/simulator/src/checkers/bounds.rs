@@ -1,8 +1,9 @@
-//! Queues are bounded: never more waits in one than clients asked for lately, and once they stop asking nothing is left. What a node that was away or is new gets
-//! from the log may be as long as the log.
+//! Queues are bounded: never more waits in one than clients asked for lately, and once they stop asking nothing is left. What a node that was away or is
+//! new gets from the log may be as long as the log.
 
 use std::collections::VecDeque;
 
+use steadfast_node::Queued;
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
@@ -14,12 +15,6 @@ const LATELY: Duration = Duration::from_secs(10);
 
 /// What may wait beside requests: entries that nobody asked for (of elections, of members, of leases that end), and snapshots, one a member.
 const BESIDE: usize = 100;
-
-/// The queue of what comes from the log.
-const FROM_LOG: &str = "committed entries";
-
-/// What each queue of a node holds.
-pub type Queued = [(&'static str, usize); 8];
 
 /// When clients asked.
 #[derive(Debug, Default)]
@@ -44,14 +39,18 @@ impl Bounds {
     /// # Errors
     /// More waits than was asked.
     pub fn check(&self, node: NodeId, queued: Queued) -> Result<(), Violation> {
-        let asked = |queue| if queue == FROM_LOG { self.ever } else { self.asked.len() };
-        match queued.into_iter().find(|(queue, waiting)| *waiting > asked(*queue) + BESIDE) {
-            Some((queue, waiting)) => {
-                let asked = self.asked.len();
-                Err(Violation::new("bounds", format!("{waiting} {queue} wait at {node}, and {asked} requests came in the last {LATELY:?}")))
-            }
-            None => Ok(()),
+        let lately = self.asked.len();
+        if let Some((queue, waiting)) = queued.asked.into_iter().find(|(_, waiting)| *waiting > lately + BESIDE) {
+            return Err(Violation::new(
+                "bounds",
+                format!("{waiting} {queue} wait at {node}, and {lately} requests came in the last {LATELY:?}"),
+            ));
         }
+        let (committed, ever) = (queued.committed, self.ever);
+        if committed > ever + BESIDE {
+            return Err(Violation::new("bounds", format!("{committed} committed entries wait at {node}, and {ever} requests came in all")));
+        }
+        Ok(())
     }
 }
 
@@ -60,7 +59,8 @@ impl Bounds {
 /// # Errors
 /// Something waits still.
 pub fn check_rest(node: NodeId, queued: Queued) -> Result<(), Violation> {
-    match queued.into_iter().find(|(_, waiting)| *waiting > 0) {
+    let mut all = queued.asked.into_iter().chain([("committed entries", queued.committed)]);
+    match all.find(|(_, waiting)| *waiting > 0) {
         Some((queue, waiting)) => Err(Violation::new("bounds", format!("{waiting} {queue} wait at {node}, and nobody asks any more"))),
         None => Ok(()),
     }
@@ -70,29 +70,31 @@ pub fn check_rest(node: NodeId, queued: Queued) -> Result<(), Violation> {
 mod tests {
     use super::*;
 
-    fn queued(reads: usize) -> Queued {
-        let mut queued = [("none", 0); 8];
-        queued[1] = ("reads", reads);
-        queued
+    fn reads(waiting: usize) -> Queued {
+        Queued { asked: [("reads", waiting); 7], ..Queued::default() }
+    }
+
+    fn committed(waiting: usize) -> Queued {
+        Queued { committed: waiting, ..Queued::default() }
     }
 
     #[test]
     fn more_than_was_asked_lately_is_found() {
         let mut bounds = Bounds::default();
         (0..5).for_each(|second| bounds.asked(Time(second * 1_000_000)));
-        bounds.check(NodeId(1), queued(BESIDE + 5)).unwrap();
-        bounds.check(NodeId(1), queued(BESIDE + 6)).unwrap_err();
+        bounds.check(NodeId(1), reads(BESIDE + 5)).unwrap();
+        bounds.check(NodeId(1), reads(BESIDE + 6)).unwrap_err();
         bounds.asked(Time(12_000_000));
-        bounds.check(NodeId(1), queued(BESIDE + 4)).unwrap();
-        bounds.check(NodeId(1), queued(BESIDE + 5)).unwrap_err();
-        let from_log = |waiting| [(FROM_LOG, waiting); 8];
-        bounds.check(NodeId(1), from_log(BESIDE + 6)).unwrap();
-        bounds.check(NodeId(1), from_log(BESIDE + 7)).unwrap_err();
+        bounds.check(NodeId(1), reads(BESIDE + 4)).unwrap();
+        bounds.check(NodeId(1), reads(BESIDE + 5)).unwrap_err();
+        bounds.check(NodeId(1), committed(BESIDE + 6)).unwrap();
+        bounds.check(NodeId(1), committed(BESIDE + 7)).unwrap_err();
     }
 
     #[test]
     fn at_rest_anything_left_is_found() {
-        check_rest(NodeId(1), queued(0)).unwrap();
-        check_rest(NodeId(1), queued(1)).unwrap_err();
+        check_rest(NodeId(1), Queued::default()).unwrap();
+        check_rest(NodeId(1), reads(1)).unwrap_err();
+        check_rest(NodeId(1), committed(1)).unwrap_err();
     }
 }
