@@ -3,6 +3,7 @@
 //! A client that never says what it wants is let go: its first words have a time limit ([`OPENING`]), the headers of HTTP/1 another, and HTTP/2
 //! connections must answer pings. With TLS the handshake comes first (`greeter`).
 
+mod gathering;
 mod greeter;
 mod named;
 
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Sleep, sleep};
 
 use crate::backend::NodeBackend;
+use gathering::Gathering;
 pub(crate) use greeter::Greeter;
 use named::Named;
 
@@ -76,11 +78,11 @@ async fn connection(
     let _ = socket.set_nodelay(true);
     let ended = if greeter.is_secure() {
         let Some((stream, name)) = greeter.greet(socket, from).await else { return };
-        let stream = TokioIo::new(Opening::new(stream, |_| {}));
+        let stream = TokioIo::new(Opening::new(Gathering::new(stream), |_| {}));
         http.serve_connection(stream, TowerToHyperService::new(Named::new(service, name))).await
     } else {
         let greeter = greeter.clone();
-        let stream = TokioIo::new(Opening::new(socket, move |first| greeter.first_plain_byte(first, from)));
+        let stream = TokioIo::new(Opening::new(Gathering::new(socket), move |first| greeter.first_plain_byte(first, from)));
         http.serve_connection(stream, TowerToHyperService::new(service)).await
     };
     if let Err(error) = ended {
@@ -130,14 +132,6 @@ impl<S: AsyncRead + Unpin, F: Fn(u8) + Unpin> AsyncRead for Opening<S, F> {
 impl<S: AsyncWrite + Unpin, F: Unpin> AsyncWrite for Opening<S, F> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
