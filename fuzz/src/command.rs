@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use steadfast_state::command::{Batch, KeySpan, KeyValue, Member, Range};
 use steadfast_state::reader::HistoryRequest;
-use steadfast_state::{Answer, Applied, State, StateFault};
+use steadfast_state::{Answer, Applied, Gather, State, StateFault};
 use steadfast_types::tables::memory::MemoryTables;
 use steadfast_types::wire::{Reader, Wire};
 use steadfast_types::{Configuration, Entry, Level, NodeId, Payload, Revision, Term};
@@ -11,8 +11,8 @@ use steadfast_types::{Configuration, Entry, Level, NodeId, Payload, Revision, Te
 use super::wire::decode;
 
 /// Answers and events are made here and not there.
-const ASKED: Answer = Answer { node: NodeId(1), incarnation: 1, events: true };
-const UNASKED: Answer = Answer { node: NodeId(2), incarnation: 2, events: false };
+const ASKED: Answer = Answer { node: NodeId(1), incarnation: 1, events: Gather::EventsWithPrevious };
+const UNASKED: Answer = Answer { node: NodeId(2), incarnation: 2, events: Gather::Nothing };
 
 fn replica(tables: MemoryTables) -> State<MemoryTables> {
     State::open(tables).expect("the tables are intact")

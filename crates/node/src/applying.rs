@@ -4,7 +4,7 @@
 //! bounded: a leader proposes nothing meanwhile, and a follower takes no entries beyond [`HELD_BACK_BYTES`].
 
 use steadfast_consensus::Outputs as RaftOutputs;
-use steadfast_state::{Answer as AnswerFor, StateFault};
+use steadfast_state::{Answer as AnswerFor, Changes, Gather, StateFault};
 use steadfast_storage::tables::Pressure;
 use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
@@ -98,7 +98,15 @@ impl<S, D: Disk> Node<S, D> {
     /// False if the node can't go on.
     pub(crate) fn apply(&mut self, entry: &Entry) -> bool {
         let was_member = self.state.configuration().contains(self.options.id);
-        let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events: self.options.events };
+        let (with_previous, any) = (self.with_previous, self.options.events);
+        let events = if !any {
+            Gather::Nothing
+        } else if with_previous {
+            Gather::EventsWithPrevious
+        } else {
+            Gather::Events
+        };
+        let answer = AnswerFor { node: self.options.id, incarnation: self.options.incarnation, events };
         let applied = match self.state.apply(entry, answer) {
             Ok(applied) => applied,
             Err(StateFault::Tables(error)) => {
@@ -116,7 +124,7 @@ impl<S, D: Disk> Node<S, D> {
             }
         }
         if !applied.events.is_empty() || applied.are_events_too_many {
-            self.out.events.push((applied.revision, applied.events));
+            self.out.events.push(Changes { revision: applied.revision, events: applied.events, with_previous });
         }
         self.out.auth.extend(applied.auth);
         self.leases.apply(self.now, &applied.leases);

@@ -28,6 +28,8 @@ pub enum Input<S, D: Disk> {
     },
     /// A connection to or from this peer broke or was refused.
     PeerDisconnected(NodeId),
+    /// Whether the watch hub wants events to say what was before; not, until it says so.
+    WatchersWantPrevious(bool),
     /// The log driver has done its work.
     LogDone(LogDone),
     /// A job has ended.

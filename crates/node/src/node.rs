@@ -72,6 +72,8 @@ pub struct Node<S, D: Disk> {
     /// After the disk was full: no job of the tables, and no snapshot, before this.
     pub(crate) tables_retry: Instant,
     pub(crate) last_applied_term: Term,
+    /// Whether events say what was before.
+    pub(crate) with_previous: bool,
     /// The entry of the newest configuration in the log.
     pub(crate) configuration_at: LogIndex,
     pub(crate) is_faulted: bool,
@@ -202,6 +204,7 @@ impl<S, D: Disk> Node<S, D> {
             tables_jobs_out: 0,
             tables_retry: now,
             last_applied_term: applied.term,
+            with_previous: false,
             configuration_at: parts.configuration_at,
             is_faulted: false,
             held_back_since: None,
@@ -340,6 +343,7 @@ impl<S, D: Disk> Node<S, D> {
             Input::Request(request) => self.on_request(request),
             Input::Frame { from, frame } => self.on_frame(from, frame),
             Input::PeerConnected { peer, level } => self.offers.connected(peer, level),
+            Input::WatchersWantPrevious(wanted) => self.with_previous = wanted,
             Input::PeerDisconnected(peer) => {
                 self.offers.disconnected(peer);
                 self.raft.peer_disconnected(peer);

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use steadfast_consensus::RoleChange;
 use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::AuthEvent;
-use steadfast_state::{Event, Response};
+use steadfast_state::{Changes, Response};
 use steadfast_types::disk::Disk;
-use steadfast_types::{Configuration, Level, LogPosition, NodeId, Revision};
+use steadfast_types::{Configuration, Level, LogPosition, NodeId};
 
 use crate::{Job, LeaseTtl, LogCommand};
 
@@ -24,7 +24,7 @@ pub struct Outputs<S, D: Disk> {
     pub answers: Vec<(S, Answer)>,
     /// For the watch hub, one item per applied entry that changed keys: the revision after it, and its events; none if they were too
     /// many, and are to be looked up in history.
-    pub events: Vec<(Revision, Vec<Event>)>,
+    pub events: Vec<Changes>,
     /// For whoever keeps tokens and watchers, in order; to be heeded before the answers go out.
     pub auth: Vec<AuthEvent>,
     /// For the log and the shell.

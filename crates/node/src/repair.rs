@@ -125,7 +125,11 @@ impl<D: Disk> Repair<D> {
                     out.answers.push((request.slot, crate::Answer::Refused(crate::Refusal::TimedOut)));
                 }
                 Input::Frame { from, frame } => self.on_frame(now, from, frame, &mut out),
-                Input::PeerConnected { .. } | Input::PeerDisconnected(_) | Input::LogDone(_) | Input::JobDone(_) => {}
+                Input::PeerConnected { .. }
+                | Input::PeerDisconnected(_)
+                | Input::WatchersWantPrevious(_)
+                | Input::LogDone(_)
+                | Input::JobDone(_) => {}
             }
         }
         if self.last_asked.is_none_or(|at| now.since(at) >= ASK_EVERY) && !self.is_done() {

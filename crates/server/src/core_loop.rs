@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use steadfast_node::{Answer, Input, Job, Lane, LogCommand, LogDriver, Node, Notice, Outputs, Repair, start};
+use steadfast_state::Changes;
 use steadfast_state::auth::AuthEvent;
 use steadfast_storage::disk::FileDisk;
 use steadfast_types::NodeId;
@@ -44,8 +45,8 @@ pub(crate) enum Item {
 pub(crate) trait Surroundings: Send + 'static {
     /// Sends a frame to a peer, without blocking.
     fn send(&self, to: NodeId, frame: Bytes);
-    /// Hands events to the watch hub.
-    fn events(&self, revision: steadfast_types::Revision, events: Vec<steadfast_state::Event>);
+    /// Hands to the watch hub what changed.
+    fn changed(&self, changes: Changes);
     /// Has tokens and watches follow what happened to users and roles.
     fn auth(&self, events: &[AuthEvent]);
     /// The state is another one: readers and watchers start from it.
@@ -222,8 +223,8 @@ impl<E: Surroundings + Sync> Core<E> {
             // A client that has gone does not hear its answer.
             let _ = slot.send(answer);
         }
-        for (revision, events) in out.events {
-            self.surroundings.events(revision, events);
+        for changes in out.events {
+            self.surroundings.changed(changes);
         }
         for job in out.jobs {
             let lane = match job.lane() {

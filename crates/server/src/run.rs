@@ -9,14 +9,14 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use steadfast_etcd_api::{Backend as _, EtcdService};
 use steadfast_node::{Input, Notice, start};
-use steadfast_state::Event;
+use steadfast_state::Changes;
 use steadfast_state::alarm::Alarm;
 use steadfast_state::auth::AuthEvent;
 use steadfast_state::command::{Command, Member};
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::log::LogOptions;
 use steadfast_storage::tables::TablesOptions;
-use steadfast_types::{Level, NodeId, Revision};
+use steadfast_types::{Level, NodeId};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -358,8 +358,8 @@ impl Surroundings for Process {
         self.transport.send(to, frame);
     }
 
-    fn events(&self, revision: Revision, events: Vec<Event>) {
-        self.watches.publish(revision, events);
+    fn changed(&self, changes: Changes) {
+        self.watches.publish(changes);
     }
 
     fn before_sync(&self) {
@@ -468,7 +468,7 @@ fn addresses(members: &[Member]) -> BTreeMap<NodeId, String> {
 /// Starts the watch hub once the node has its state.
 async fn start_hub(watches: Watches, published: Arc<Published>, core: Inbox<Item>, clock: Clock) {
     let revision = published.reader_once_there().await.revision();
-    if let Err(error) = watches.start(published, revision, clock, random()) {
+    if let Err(error) = watches.start(core.clone(), published, revision, clock, random()) {
         core.push(Item::Fault(format!("starting the watch hub: {error}")));
     }
 }

@@ -13,14 +13,16 @@ use std::thread;
 use std::time::Duration;
 
 use steadfast_etcd_api::backend as api;
-use steadfast_state::Event;
+use steadfast_node::Input;
 use steadfast_state::auth::Auth;
 use steadfast_state::command::KeySpan;
 use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
+use steadfast_state::{Changes, Event};
 use steadfast_types::{Instant, Revision, Rng, limits};
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
+use crate::core_loop::Item;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
 
@@ -46,9 +48,8 @@ pub(crate) struct Watches {
 }
 
 enum HubItem {
-    Events {
-        revision: Revision,
-        events: Vec<Event>,
+    Changed {
+        changes: Changes,
         bytes: usize,
     },
     /// The events up to here were dropped, or the state was replaced by a snapshot.
@@ -81,12 +82,19 @@ impl Watches {
 
     /// Starts the hub's thread. Streams opened before wait for it; so it may start late, once the node has its state.
     /// Everything up to `revision` counts as published.
-    pub(crate) fn start(&self, published: Arc<Published>, revision: Revision, clock: Clock, seed: u64) -> std::io::Result<()> {
+    pub(crate) fn start(
+        &self,
+        core: Inbox<Item>,
+        published: Arc<Published>,
+        revision: Revision,
+        clock: Clock,
+        seed: u64,
+    ) -> std::io::Result<()> {
         let watches = self.clone();
         let hub = move || {
             let hub = WatchHub::new(revision, Rng::with_seed(seed));
             let thread =
-                HubThread { watches, published, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
+                HubThread { watches, core, published, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
             thread.run();
         };
         thread::Builder::new().name("watch-hub".into()).spawn(hub).map(drop)
@@ -102,13 +110,13 @@ impl Watches {
     }
 
     /// Hands over what an entry changed. Never waits.
-    pub(crate) fn publish(&self, revision: Revision, events: Vec<Event>) {
-        let bytes = events.iter().map(Event::bytes).sum();
+    pub(crate) fn publish(&self, changes: Changes) {
+        let bytes = changes.events.iter().map(Event::bytes).sum();
         if self.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > BACKLOG_BYTES {
             self.backlog.fetch_sub(bytes, Ordering::Relaxed);
-            return self.inbox.push(HubItem::Missed(revision));
+            return self.inbox.push(HubItem::Missed(changes.revision));
         }
-        self.inbox.push(HubItem::Events { revision, events, bytes });
+        self.inbox.push(HubItem::Changed { changes, bytes });
     }
 
     /// The state was replaced; what happened in between is in its history.
@@ -235,6 +243,7 @@ impl Sink for Streams {
 
 struct HubThread {
     watches: Watches,
+    core: Inbox<Item>,
     published: Arc<Published>,
     hub: WatchHub,
     streams: Streams,
@@ -266,9 +275,12 @@ impl HubThread {
 
     fn take(&mut self, item: HubItem) {
         match item {
-            HubItem::Events { revision, events, bytes } => {
+            HubItem::Changed { changes, bytes } => {
                 self.watches.backlog.fetch_sub(bytes, Ordering::Relaxed);
-                self.hub.publish(&events, revision, &mut self.streams);
+                if let Some(wanted) = self.hub.wants_instead(&changes) {
+                    self.core.push(Item::Input(Input::WatchersWantPrevious(wanted)));
+                }
+                self.hub.publish(&changes, &mut self.streams);
             }
             HubItem::Missed(revision) => self.hub.missed(revision),
             HubItem::Open(stream, queue, sender) => drop(self.streams.open.insert(stream, (queue, sender))),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use steadfast_state::command::{Batch, Command, Origin, Proposal, Put};
-use steadfast_state::{Answer, State};
+use steadfast_state::{Answer, Gather, State};
 use steadfast_types::tables::{KeyRange, Row, TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::Wire;
 use steadfast_types::{Entry, LogPosition, NodeId, Payload, Rng, Term};
@@ -102,7 +102,7 @@ fn tables_alone() -> f64 {
     })
 }
 
-fn whole(node: u64, events: bool) -> f64 {
+fn whole(node: u64, events: Gather) -> f64 {
     let mut state = State::open(Forgetful::default()).expect("empty tables open");
     let mut rng = Rng::with_seed(1);
     median_ns(|| {
@@ -119,9 +119,12 @@ fn whole(node: u64, events: bool) -> f64 {
 
 fn main() {
     let alone = tables_alone();
-    for (what, node, events) in
-        [("a bystander", 2, false), ("the node that answers", 1, false), ("one that answers and has watchers", 1, true)]
-    {
+    for (what, node, events) in [
+        ("a bystander", 2, Gather::Nothing),
+        ("the node that answers", 1, Gather::Nothing),
+        ("one with a watch hub", 1, Gather::Events),
+        ("one whose watchers want to know what was before", 1, Gather::EventsWithPrevious),
+    ] {
         println!("{what}: {:.0} ns a put beside the tables' {alone:.0} ns", whole(node, events) - alone);
     }
 }

@@ -29,6 +29,7 @@ pub mod auth;
 pub mod command;
 pub mod event;
 mod fingerprint;
+mod heads;
 pub mod kv;
 pub mod lease;
 pub mod line;
@@ -42,7 +43,7 @@ pub mod state;
 mod transition;
 pub mod watch;
 
-pub use event::{Event, EventKind};
+pub use event::{Changes, Event, EventKind, Gather};
 pub use fingerprint::{HASH_INTERVAL, REMEMBERED};
 pub use reader::StateReader;
 pub use state::{Answer, Applied, LeaseChange, OpenStateError, Response, State, StateFault};

@@ -16,8 +16,9 @@ use steadfast_types::{Configuration, Entry, LeaseId, Level, LogIndex, LogPositio
 use crate::alarm::{self, Alarm, Alarms};
 use crate::auth::{self, Auth, AuthEvent, Authorized};
 use crate::command::{Command, CommandError, Member, Origin, Outcome, Proposal};
-use crate::event::Event;
+use crate::event::{Event, Gather};
 use crate::fingerprint::{Chain, HASH_INTERVAL, Remembered};
+use crate::heads::Heads;
 use crate::reader::{StateReader, Visible};
 use crate::rows::{
     FORMAT, KEYS, LEASES, META, META_CONDEMNED, META_CONFIGURATION, META_HASHES, META_LEVEL, META_SUMMARY, NEWEST, Summary, decode_meta,
@@ -47,6 +48,7 @@ pub struct State<T: Tables> {
     condemned: Option<LogIndex>,
     auth: Arc<Auth>,
     alarms: Alarms,
+    heads: Heads,
     visible: Arc<Visible>,
 }
 
@@ -57,8 +59,8 @@ pub struct Answer {
     pub node: NodeId,
     /// Its present life; commands of an earlier one have nobody waiting.
     pub incarnation: u64,
-    /// Whether to gather events.
-    pub events: bool,
+    /// Which events to gather.
+    pub events: Gather,
 }
 
 /// What an entry did.
@@ -169,7 +171,7 @@ impl<T: Tables> State<T> {
         let summary = loaded.summary.unwrap_or(EMPTY);
         let Loaded { configuration, remembered, level, condemned, auth, alarms, .. } = loaded;
         let visible = Arc::new(Visible::new(summary.revision, summary.compact, auth.clone()));
-        Ok(State { tables, reader, summary, configuration, remembered, level, condemned, auth, alarms, visible })
+        Ok(State { tables, reader, summary, configuration, remembered, level, condemned, auth, alarms, heads: Heads::default(), visible })
     }
 
     /// Reads META again, after the rows were replaced under it by a snapshot. Readers go on with the new state.
@@ -185,6 +187,7 @@ impl<T: Tables> State<T> {
         self.level = loaded.level;
         self.condemned = loaded.condemned;
         self.alarms = loaded.alarms;
+        self.heads = Heads::default();
         self.auth = loaded.auth;
         self.visible.set_auth(self.auth.clone());
         self.visible.compact(self.summary.compact);
@@ -201,7 +204,7 @@ impl<T: Tables> State<T> {
         let is_empty = self.applied() == LogPosition::default() && self.summary == EMPTY;
         assert!(is_empty || self.is_unfounded_seed(), "only an empty or a seeded state can be bootstrapped");
         let position = if is_empty { LogPosition::default() } else { FOUNDED };
-        let mut transition = self.transition(position.index, false);
+        let mut transition = self.transition(position.index, Gather::Nothing);
         members.iter().for_each(|member| transition.write_member(member));
         transition.insert_newest(META, META_CONFIGURATION, Some(configuration.to_wire().into()));
         transition.raise_level(level);
@@ -328,7 +331,7 @@ impl<T: Tables> State<T> {
         self.condemned
     }
 
-    fn transition(&mut self, index: LogIndex, events: bool) -> Transition<'_, T> {
+    fn transition(&mut self, index: LogIndex, gather: Gather) -> Transition<'_, T> {
         Transition {
             tables: &mut self.tables,
             reader: &self.reader,
@@ -338,7 +341,8 @@ impl<T: Tables> State<T> {
             revision: self.summary.revision,
             compact: self.summary.compact,
             writes: 0,
-            events: events.then(Vec::new),
+            events: (gather != Gather::Nothing).then(Vec::new),
+            with_previous: gather == Gather::EventsWithPrevious,
             event_bytes: 0,
             leases: Vec::new(),
             members_changed: false,
@@ -348,6 +352,7 @@ impl<T: Tables> State<T> {
             configuration: &self.configuration,
             alarms: &mut self.alarms,
             alarm_events: Vec::new(),
+            heads: &mut self.heads,
             me: NodeId::default(),
             condemned: false,
             scratch: Vec::new(),

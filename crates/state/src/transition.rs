@@ -18,10 +18,24 @@ use crate::auth::{Auth, AuthEvent};
 use crate::command::KeyValue;
 use crate::event::{Event, EventKind};
 use crate::fingerprint::Chain;
+use crate::heads::{Head, Heads};
 use crate::kv::view::View;
 use crate::reader::Visible;
 use crate::rows::{self, HISTORY, HistoryKey, HistoryKind, KEYS, LEASE_KEYS, LEASES, NEWEST, ReplacedPut, version_of};
 use crate::state::LeaseChange;
+
+/// A key before a write.
+pub(crate) struct Previous {
+    pub(crate) head: Head,
+    /// All of it, if it was looked up.
+    pub(crate) kv: Option<KeyValue>,
+}
+
+impl From<&KeyValue> for Head {
+    fn from(kv: &KeyValue) -> Self {
+        Head { create_revision: kv.create_revision, mod_revision: kv.mod_revision, version: kv.version, lease: kv.lease }
+    }
+}
 
 /// The state while an entry is applied.
 pub(crate) struct Transition<'a, T: Tables> {
@@ -39,6 +53,8 @@ pub(crate) struct Transition<'a, T: Tables> {
     pub(crate) writes: u32,
     /// What watchers must hear, if anyone wants to know.
     pub(crate) events: Option<Vec<Event>>,
+    /// Whether they are to say what was before.
+    pub(crate) with_previous: bool,
     pub(crate) event_bytes: usize,
     pub(crate) leases: Vec<LeaseChange>,
     /// Whether a member was added, removed or changed.
@@ -54,6 +70,7 @@ pub(crate) struct Transition<'a, T: Tables> {
     pub(crate) alarms: &'a mut Alarms,
     /// Alarms that were raised (true) or cleared, in order.
     pub(crate) alarm_events: Vec<(Alarm, bool)>,
+    pub(crate) heads: &'a mut Heads,
     /// The node whose replica this is, see [`Transition::condemned`].
     pub(crate) me: NodeId,
     /// Whether this replica turned out to be corrupt. About this replica alone.
@@ -93,20 +110,39 @@ impl<T: Tables> Transition<'_, T> {
         self.insert(table, key, self.index.0, value);
     }
 
+    /// The key as the next write finds it; `whole`, with its value.
+    pub(crate) fn previous(&mut self, key: &[u8], whole: bool) -> Result<Option<Previous>, TablesError> {
+        if !whole
+            && !self.with_previous
+            && let Some(head) = self.heads.get(key)
+        {
+            return Ok(Some(Previous { head, kv: None }));
+        }
+        Ok(self.view().get(key)?.map(|kv| Previous { head: Head::from(&kv), kv: Some(kv) }))
+    }
+
     /// Writes a key whose present state is `previous`.
-    pub(crate) fn put_key(&mut self, key: Bytes, value: Bytes, lease: LeaseId, previous: Option<&KeyValue>) -> Result<(), TablesError> {
+    pub(crate) fn put_key(&mut self, key: Bytes, value: Bytes, lease: LeaseId, previous: Option<&Previous>) -> Result<(), TablesError> {
         let revision = self.writing_revision();
-        let create_revision = previous.map_or(revision, |kv| kv.create_revision);
-        let version = previous.map_or(0, |kv| kv.version) + 1;
-        let before = if create_revision == revision { None } else { self.before_this_revision(&key, previous)? };
-        self.keep_replaced(previous)?;
+        let create_revision = previous.map_or(revision, |previous| previous.head.create_revision);
+        let version = previous.map_or(0, |previous| previous.head.version) + 1;
+        let before = if create_revision == revision {
+            None
+        } else {
+            self.before_this_revision(&key, previous.and_then(|previous| previous.kv.as_ref()))?
+        };
+        if let Some(previous) = previous {
+            self.keep_replaced(&key, previous.head.mod_revision)?;
+            // A key that is written once is mostly not written again.
+            self.heads.put(&key, Head { create_revision, mod_revision: revision, version, lease });
+        }
         self.scratch.clear();
         rows::encode_key_header(create_revision, version, lease, self.writes, &mut self.scratch);
         let mut row = Vec::with_capacity(self.scratch.len() + value.len());
         row.extend_from_slice(&self.scratch);
         row.extend_from_slice(&value);
         self.insert(KEYS, key.clone(), version_of(revision), Some(row.into()));
-        self.attach(&key, lease, previous.map_or(LeaseId(0), |kv| kv.lease));
+        self.attach(&key, lease, previous.map_or(LeaseId(0), |previous| previous.head.lease));
         let kv = KeyValue { key, create_revision, mod_revision: revision, version, value, lease };
         self.record(EventKind::Put, kv, before);
         Ok(())
@@ -117,7 +153,8 @@ impl<T: Tables> Transition<'_, T> {
         let revision = self.writing_revision();
         let key = previous.key.clone();
         let before = self.before_this_revision(&key, Some(previous))?;
-        self.keep_replaced(Some(previous))?;
+        self.keep_replaced(&key, previous.mod_revision)?;
+        self.heads.delete(&key);
         self.insert(KEYS, key.clone(), version_of(revision), None);
         self.attach(&key, LeaseId(0), previous.lease);
         let kv = KeyValue { key, mod_revision: revision, ..KeyValue::default() };
@@ -151,21 +188,21 @@ impl<T: Tables> Transition<'_, T> {
 
     /// The key at the revision before, for the event: not as a write of the same command left it.
     fn before_this_revision(&self, key: &[u8], previous: Option<&KeyValue>) -> Result<Option<KeyValue>, TablesError> {
-        if self.events.is_none() {
+        if self.events.is_none() || !self.with_previous {
             return Ok(None);
         }
         let unchanged = previous.is_some_and(|kv| kv.mod_revision <= self.revision);
         if self.writes == 0 || unchanged { Ok(previous.cloned()) } else { self.view().get_at(key, self.revision) }
     }
 
-    /// If `previous` was put by the command at hand, KEYS is about to forget it: HISTORY takes over what its event needs.
-    fn keep_replaced(&mut self, previous: Option<&KeyValue>) -> Result<(), TablesError> {
-        let Some(previous) = previous.filter(|kv| kv.mod_revision > self.revision) else {
+    /// If the key was put by the command at hand, KEYS is about to forget that: HISTORY takes over what its event needs.
+    fn keep_replaced(&mut self, key: &[u8], mod_revision: Revision) -> Result<(), TablesError> {
+        if mod_revision <= self.revision {
             return Ok(());
-        };
-        let version = version_of(previous.mod_revision);
-        let row = self.reader.get(KEYS, &previous.key, version)?;
-        let row = row.ok_or_else(|| TablesError(format!("the row of key {:02x?}, just written, is not there", previous.key)))?;
+        }
+        let version = version_of(mod_revision);
+        let row = self.reader.get(KEYS, key, version)?;
+        let row = row.ok_or_else(|| TablesError(format!("the row of key {key:02x?}, just written, is not there")))?;
         let (kv, sub) = rows::decode_key_row(row)?;
         let replaced =
             ReplacedPut { key: kv.key, create_revision: kv.create_revision, version: kv.version, lease: kv.lease, value: kv.value };

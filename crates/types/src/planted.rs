@@ -101,6 +101,8 @@ pub enum Bug {
     LevelRaisedEarly = 121,
     /// A merge goes on into a run of which nothing is left.
     MergeIntoNothing = 122,
+    /// A key that is deleted counts on when it is made again.
+    HeadOutlivesKey = 123,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -171,6 +173,7 @@ mod chosen {
         (Bug::RevisionsComeAgain, "a restored cluster gives revisions again"),
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
         (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
+        (Bug::HeadOutlivesKey, "a deleted key counts on when it is made again"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

@@ -72,8 +72,8 @@ impl Observer {
         for (to, frame) in &outputs.frames {
             self.sent(machine.id, *to, frame)?;
         }
-        for (_, events) in &outputs.events {
-            self.changed(now, machine.id, events)?;
+        for changes in &outputs.events {
+            self.changed(now, machine.id, &changes.events)?;
         }
         for event in &outputs.auth {
             if let AuthEvent::RightsChanged { revision, auth } = event {

@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use steadfast_node::Input;
 use steadfast_proof::history::{Change, Revised, Span, Version};
 use steadfast_proof::watches::{self, Delivery, Watch};
 use steadfast_proof::{Violation, convergence::PROGRESS_ELECTION_TIMEOUTS};
 use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
-use steadfast_state::{Event as StateEvent, EventKind};
+use steadfast_state::{Changes, Event as StateEvent, EventKind};
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Revision, Rng};
 
@@ -79,7 +80,7 @@ pub(super) struct Hub {
 }
 
 enum HubItem {
-    Events(Revision, Vec<StateEvent>),
+    Changed(Changes),
     Missed(Revision),
     Create(StreamId, WatchRequest),
     Progress(StreamId),
@@ -123,7 +124,7 @@ impl Hub {
 
     fn take(&mut self, item: HubItem, current: Revision) {
         match item {
-            HubItem::Events(revision, events) => self.hub.publish(&events, revision, &mut self.streams),
+            HubItem::Changed(changes) => self.hub.publish(&changes, &mut self.streams),
             HubItem::Missed(revision) => self.hub.missed(revision),
             HubItem::Create(stream, request) => {
                 self.streams.open.insert(stream, VecDeque::new());
@@ -149,13 +150,13 @@ impl Cluster {
     }
 
     /// What a node's turn changed goes to its hub.
-    pub(super) fn feed_hub(&mut self, node: NodeId, events: Vec<(Revision, Vec<StateEvent>)>) {
+    pub(super) fn feed_hub(&mut self, node: NodeId, changed: Vec<Changes>) {
         if self.swarm.watchers == 0 {
             return;
         }
-        for (revision, events) in events {
+        for changes in changed {
             let overflows = self.clients_rng.u8(0..50) == 0;
-            self.tell_hub(node, if overflows { HubItem::Missed(revision) } else { HubItem::Events(revision, events) });
+            self.tell_hub(node, if overflows { HubItem::Missed(changes.revision) } else { HubItem::Changed(changes) });
         }
     }
 
@@ -197,7 +198,11 @@ impl Cluster {
         let Some(hub) = machine.process.as_mut().and_then(|process| process.hub.as_mut()) else { return Ok(()) };
         hub.is_scheduled = false;
         let current = reader.as_ref().map_or(hub.hub.revision(), |reader| reader.revision());
+        let mut instead = None;
         for item in std::mem::take(&mut hub.waiting) {
+            if let HubItem::Changed(changes) = &item {
+                instead = hub.hub.wants_instead(changes).or(instead);
+            }
             hub.take(item, current);
         }
         let mut caught_up = Ok(CatchUp::Done);
@@ -205,6 +210,9 @@ impl Cluster {
             caught_up = hub.hub.catch_up(&reader, hub.budget, &mut hub.streams);
         }
         let told: Vec<StreamId> = hub.streams.open.iter().filter(|(_, queue)| !queue.is_empty()).map(|(stream, _)| *stream).collect();
+        if let Some(wanted) = instead {
+            self.input(node, Input::WatchersWantPrevious(wanted));
+        }
         match caught_up {
             Ok(CatchUp::Again) => self.wake_hub(node),
             Ok(CatchUp::Done) => {}

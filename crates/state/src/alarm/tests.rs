@@ -11,6 +11,7 @@ use steadfast_types::{Configuration, LeaseId, Level, NodeId, Revision};
 use super::*;
 use crate::auth::{AuthChange, AuthError, Authorized, ROOT};
 use crate::command::{DeleteRange, KeySpan, Member, Put};
+use crate::event::Gather;
 use crate::state::tests::{ANSWER, apply_all};
 use crate::state::{Answer, Applied, State};
 
@@ -200,7 +201,7 @@ proptest! {
         for step in &steps {
             let at = state.applied().index.next();
             let got = result(&apply_all(&mut state, vec![command(step)], ANSWER));
-            apply_all(&mut other, vec![command(step)], Answer { node: TWO, incarnation: 1, events: false });
+            apply_all(&mut other, vec![command(step)], Answer { node: TWO, incarnation: 1, events: Gather::Nothing });
             prop_assert_eq!(state.hash(), other.hash());
             let ill = |id: &&NodeId| model.contains_key(&corrupt(**id));
             let stopped = [ONE, TWO, THREE].iter().filter(ill).count() > 1;

@@ -9,10 +9,15 @@ use steadfast_types::{LeaseId, Revision};
 use super::view::View;
 use crate::command::{CommandError, DeleteRange, KeySpan, KeyValue, Outcome, Put};
 use crate::rows::{HISTORY, HistoryKey, KEYS, META, META_SUMMARY, decode_key_row, version_of};
-use crate::transition::Transition;
+use crate::transition::{Previous, Transition};
 
 /// Keys are deleted in pieces of so many, so that a delete of everything does not hold everything in memory.
 const DELETE_CHUNK_KEYS: usize = 1024;
+
+/// Whether a put asks for the value of the key before.
+fn needs_all(put: &Put) -> bool {
+    put.prev_kv || put.ignore_value
+}
 
 impl<T: Tables> Transition<'_, T> {
     /// A put that is a command of its own.
@@ -20,7 +25,7 @@ impl<T: Tables> Transition<'_, T> {
         if put.lease.0 != 0 && !self.lease_exists(put.lease)? {
             return Err(CommandError::LeaseNotFound);
         }
-        let previous = self.view().get(&put.key)?;
+        let previous = self.previous(&put.key, needs_all(&put))?;
         if (put.ignore_value || put.ignore_lease) && previous.is_none() {
             return Err(CommandError::KeyNotFound);
         }
@@ -30,16 +35,17 @@ impl<T: Tables> Transition<'_, T> {
     /// A put inside a transaction that was checked. What it was checked against may have been deleted by the same transaction since: then
     /// there is nothing to keep, and value and lease are none.
     pub(crate) fn put_checked(&mut self, put: &Put) -> Result<Outcome, CommandError> {
-        let previous = self.view().get(&put.key)?;
+        let previous = self.previous(&put.key, needs_all(put))?;
         Ok(self.put_over(put.clone(), previous)?)
     }
 
-    fn put_over(&mut self, put: Put, previous: Option<KeyValue>) -> Result<Outcome, TablesError> {
+    fn put_over(&mut self, put: Put, previous: Option<Previous>) -> Result<Outcome, TablesError> {
         let Put { key, value, lease, prev_kv, ignore_value, ignore_lease } = put;
-        let value = if ignore_value { previous.as_ref().map_or(Bytes::new(), |kv| kv.value.clone()) } else { value };
-        let lease = if ignore_lease { previous.as_ref().map_or(LeaseId(0), |kv| kv.lease) } else { lease };
+        let kept = |previous: &Previous| previous.kv.as_ref().map_or(Bytes::new(), |kv| kv.value.clone());
+        let value = if ignore_value { previous.as_ref().map_or(Bytes::new(), kept) } else { value };
+        let lease = if ignore_lease { previous.as_ref().map_or(LeaseId(0), |previous| previous.head.lease) } else { lease };
         self.put_key(key, value, lease, previous.as_ref())?;
-        Ok(Outcome::Put { prev_kv: previous.filter(|_| prev_kv) })
+        Ok(Outcome::Put { prev_kv: previous.and_then(|previous| previous.kv).filter(|_| prev_kv) })
     }
 
     /// A delete, alone or inside a transaction.

@@ -13,14 +13,14 @@ use steadfast_types::{Configuration, Entry, LeaseId, LogIndex, NodeId, Payload, 
 use super::model::Model;
 use super::*;
 use crate::command::*;
-use crate::event::EventKind;
+use crate::event::{EventKind, Gather};
 use crate::reader::HistoryRequest;
 use crate::rows::{HISTORY, LEASE_KEYS, MEMBERS};
 
-pub(crate) const ANSWER: Answer = Answer { node: NodeId(1), incarnation: 7, events: true };
+pub(crate) const ANSWER: Answer = Answer { node: NodeId(1), incarnation: 7, events: Gather::EventsWithPrevious };
 
 /// The answer of a node that no client waits at.
-const BYSTANDER: Answer = Answer { node: NodeId(2), incarnation: 7, events: false };
+const BYSTANDER: Answer = Answer { node: NodeId(2), incarnation: 7, events: Gather::Events };
 
 type TestState = State<MemoryTables>;
 
@@ -509,7 +509,7 @@ proptest! {
             let entry = entry(&state, Payload::Batch(batch(commands.clone())));
             let applied = state.apply(&entry, ANSWER).unwrap();
             let seen_elsewhere = bystander.apply(&entry, BYSTANDER).unwrap();
-            prop_assert!(seen_elsewhere.outcomes.is_empty() && seen_elsewhere.events.is_empty());
+            prop_assert!(seen_elsewhere.outcomes.is_empty());
             prop_assert_eq!((state.hash(), state.revision()), (bystander.hash(), bystander.revision()));
             let mut events = Vec::new();
             for (command, (_, response)) in commands.into_iter().zip(applied.outcomes) {
@@ -518,6 +518,8 @@ proptest! {
                 prop_assert_eq!(response.revision, model.revision());
             }
             prop_assert_eq!(&applied.events, &events);
+            events.iter_mut().for_each(|event| event.prev_kv = None);
+            prop_assert_eq!(&seen_elsewhere.events, &events);
             let reader = bystander.reader();
             for (range, txn) in &reads {
                 prop_assert_eq!(reader.range(range).map(|read| read.result), model.range(range));

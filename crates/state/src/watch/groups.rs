@@ -59,15 +59,21 @@ pub(super) struct Groups {
     groups: Slab<Group>,
     by_keys: BTreeMap<(KeySpan, Variant), u32>,
     ranges: SpanIndex,
+    /// How many want to know what was before.
+    with_previous: usize,
 }
 
 impl Groups {
     pub(super) fn new(rng: Rng) -> Self {
-        Groups { groups: Slab::new(), by_keys: BTreeMap::new(), ranges: SpanIndex::new(rng) }
+        Groups { groups: Slab::new(), by_keys: BTreeMap::new(), ranges: SpanIndex::new(rng), with_previous: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.by_keys.is_empty()
+    }
+
+    pub(super) fn wants_previous(&self) -> bool {
+        self.with_previous > 0
     }
 
     pub(super) fn get(&self, id: u32) -> &Group {
@@ -86,6 +92,7 @@ impl Groups {
         }
         let id = self.groups.insert(Group { keys: keys.clone(), variant, members: 1, synced: Vec::new() });
         self.by_keys.insert((keys.clone(), variant), id);
+        self.with_previous += usize::from(variant.prev_kv);
         if !keys.is_single() {
             self.ranges.insert(keys, id);
         }
@@ -104,6 +111,7 @@ impl Groups {
         if !group.keys.is_single() {
             self.ranges.remove(&group.keys, id);
         }
+        self.with_previous -= usize::from(group.variant.prev_kv);
         self.by_keys.remove(&(group.keys, group.variant));
     }
 

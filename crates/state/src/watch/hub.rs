@@ -12,7 +12,7 @@ use super::groups::{Groups, Variant};
 use super::slab::Slab;
 use super::{CancelReason, Sink, StreamId, WHOLE_STREAM, WatchDelivery, WatchRequest};
 use crate::command::KeySpan;
-use crate::event::Event;
+use crate::event::{Changes, Event};
 
 /// Not in its group's synced list: lagging.
 const LAGGING: u32 = u32::MAX;
@@ -185,11 +185,21 @@ impl WatchHub {
         watcher
     }
 
-    /// Publishes the events of the revisions after the last published one, up to `revision`, whole revisions in order. What was published
-    /// before is passed over; a gap is treated as [`WatchHub::missed`].
-    pub fn publish(&mut self, events: &[Event], revision: Revision, sink: &mut impl Sink) {
-        let old = events.partition_point(|event| event.kv.mod_revision <= self.revision);
-        let events = &events[old..];
+    /// What to tell the node, if it does not gather the events that are wanted: whether they are to say what was before.
+    pub fn wants_instead(&self, changes: &Changes) -> Option<bool> {
+        let wanted = self.groups.wants_previous();
+        (changes.with_previous != wanted).then_some(wanted)
+    }
+
+    /// Publishes the events of the revisions after the last published one. What was published before is passed over; a gap, and what does not say
+    /// all that is wanted, is treated as [`WatchHub::missed`].
+    pub fn publish(&mut self, changes: &Changes, sink: &mut impl Sink) {
+        let revision = changes.revision;
+        if self.groups.wants_previous() && !changes.with_previous {
+            return self.missed(revision);
+        }
+        let old = changes.events.partition_point(|event| event.kv.mod_revision <= self.revision);
+        let events = &changes.events[old..];
         if let Some(first) = events.first() {
             self.missed(Revision(first.kv.mod_revision.0 - 1));
         }

@@ -12,10 +12,10 @@ use steadfast_types::{Revision, Rng};
 
 use super::*;
 use crate::command::{Command, DeleteRange, Operation, Put, Txn};
-use crate::event::EventKind;
+use crate::event::{Changes, EventKind, Gather};
 use crate::reader::StateReader;
-use crate::state::State;
 use crate::state::tests::{ANSWER, apply_all};
+use crate::state::{Answer, State};
 
 /// Streams with room for so many deliveries; what was delivered.
 #[derive(Default)]
@@ -70,6 +70,8 @@ struct World {
     /// Applied and not yet published.
     unpublished: Vec<Event>,
     published: Vec<Event>,
+    /// Whether events say what was before.
+    with_previous: bool,
 }
 
 const S: StreamId = StreamId(1);
@@ -79,7 +81,7 @@ impl World {
     fn new() -> Self {
         let state = State::open(MemoryTables::default()).unwrap();
         let hub = WatchHub::new(state.revision(), Rng::with_seed(3));
-        World { state, hub, streams: Streams::default(), unpublished: vec![], published: vec![] }
+        World { state, hub, streams: Streams::default(), unpublished: vec![], published: vec![], with_previous: true }
     }
 
     fn reader(&self) -> StateReader<MemoryReader> {
@@ -87,7 +89,8 @@ impl World {
     }
 
     fn run(&mut self, commands: Vec<Command>) {
-        let applied = apply_all(&mut self.state, commands, ANSWER);
+        let events = if self.with_previous { Gather::EventsWithPrevious } else { Gather::Events };
+        let applied = apply_all(&mut self.state, commands, Answer { events, ..ANSWER });
         self.unpublished.extend(applied.events);
     }
 
@@ -98,8 +101,9 @@ impl World {
 
     fn publish(&mut self) {
         let events = core::mem::take(&mut self.unpublished);
-        self.hub.publish(&events, self.state.revision(), &mut self.streams);
-        self.published.extend(events);
+        let changes = Changes { revision: self.state.revision(), events, with_previous: self.with_previous };
+        self.hub.publish(&changes, &mut self.streams);
+        self.published.extend(changes.events);
     }
 
     fn watch(&mut self, request: WatchRequest) {
@@ -253,7 +257,7 @@ fn what_was_missed_is_looked_up_and_what_was_published_before_is_not_repeated() 
     world.run(vec![put("b"), put("c")]);
     let lost = core::mem::take(&mut world.unpublished);
     world.hub.missed(Revision(4));
-    world.hub.publish(&lost, Revision(4), &mut world.streams);
+    world.hub.publish(&Changes { revision: Revision(4), events: lost, with_previous: true }, &mut world.streams);
     world.put("d");
     world.catch_up();
     world.run(vec![put("e")]);
@@ -417,6 +421,9 @@ proptest! {
                         Command::DeleteRange(DeleteRange { keys: KeySpan { key: letter(a), range_end: letter(b) }, prev_kv: false })
                     };
                     let before = world.unpublished.len();
+                    if before == 0 {
+                        world.with_previous = commands.len() % 2 == 0;
+                    }
                     world.run(commands.into_iter().map(one).collect());
                     all.extend(world.unpublished[before..].iter().cloned());
                     if lose {
