@@ -238,9 +238,9 @@ impl<'a> Judge<'a> {
                 Step::Read(span) => may_read(span),
                 // What was there is told.
                 Step::Delete(span) => may_write(span) && may_read(span),
-                Step::Put { key, lease, .. } => {
+                Step::Put { key, lease, asks, .. } => {
                     let span = Span::one(key.clone());
-                    may_write(&span) && may_read(&span) && self.allows_lease(rights, user, *lease, operation, leases)
+                    may_write(&span) && (!asks || may_read(&span)) && self.allows_lease(rights, user, *lease, operation, leases)
                 }
             })
     }

@@ -38,12 +38,12 @@ mod tests {
     #[test]
     fn a_lost_write_is_found() {
         let answer = Answer::Done { revision: Revision(2), changed: true, succeeded: true, seen: vec![None] };
-        let request = Request::Transaction(Transaction::of(Step::Put { key: "k".into(), value: "v".into(), lease: 0 }));
+        let request = Request::Transaction(Transaction::of(Step::Put { key: "k".into(), value: "v".into(), lease: 0, asks: true }));
         let mut history = History::default();
         history.operations.push(Operation { client: 0, request, invoked: Time(0), answer: Some((Time(1), answer)) });
         check(&history).unwrap_err();
         for (value, is_kept) in [(None, false), (Some("other"), false), (Some("v"), true)] {
-            let change = Change { key: "k".into(), value: value.map(Into::into), lease: 0 };
+            let change = Change { key: "k".into(), value: value.map(Into::into), lease: 0, asks: true };
             history.changes.insert(Revision(2), Revised { seen: Time(1), changes: vec![change] });
             assert_eq!(check(&history).is_ok(), is_kept);
         }

@@ -75,7 +75,7 @@ impl Transaction {
     /// A write if the key was last written at `expected` (0: if it is not there); reads the key otherwise.
     pub fn compare_and_put(key: Bytes, expected: Revision, value: Bytes) -> Self {
         let otherwise = vec![Step::Read(Span::one(key.clone()))];
-        Transaction { conditions: vec![(key.clone(), expected)], then: vec![Step::Put { key, value, lease: 0 }], otherwise }
+        Transaction { conditions: vec![(key.clone(), expected)], then: vec![Step::Put { key, value, lease: 0, asks: true }], otherwise }
     }
 
     /// All steps of both branches.
@@ -89,7 +89,7 @@ impl Transaction {
 pub enum Step {
     /// Reads keys.
     Read(Span),
-    /// Writes a key; answers what was there.
+    /// Writes a key.
     Put {
         /// The key.
         key: Bytes,
@@ -97,6 +97,8 @@ pub enum Step {
         value: Bytes,
         /// The lease that it belongs to from then on.
         lease: Lease,
+        /// Whether it answers what was there.
+        asks: bool,
     },
     /// Deletes keys; answers what was there.
     Delete(Span),

@@ -103,7 +103,7 @@ impl<'a> Store<'a> {
             let seen = self.read_through(&effects, &span, before, at);
             match step {
                 Step::Read(_) => {}
-                Step::Put { key, value, lease } => {
+                Step::Put { key, value, lease, .. } => {
                     effects.changes.insert(key.clone(), Some((value.clone(), *lease)));
                 }
                 Step::Delete(_) => effects.changes.extend(seen.keys().map(|key| (key.clone(), None))),

@@ -204,7 +204,7 @@ impl Workload {
     }
 
     fn put(&mut self, client: usize, key: Bytes, lease: Lease) -> Step {
-        Step::Put { key, value: self.unique_value(client), lease }
+        Step::Put { key, value: self.unique_value(client), lease, asks: self.rng.bool() }
     }
 
     /// How a node is asked. Reads are done with the local state once the node lets them.
@@ -213,7 +213,7 @@ impl Workload {
             Request::Transaction(transaction) if transaction.conditions.is_empty() && transaction.then.len() == 1 => {
                 match &transaction.then[0] {
                     Step::Read(_) => RequestBody::Linearize,
-                    Step::Put { key, value, lease } => RequestBody::Propose(Command::Put(put_command(key, value, *lease))),
+                    Step::Put { key, value, lease, asks } => RequestBody::Propose(Command::Put(put_command(key, value, *lease, *asks))),
                     Step::Delete(span) => RequestBody::Propose(Command::DeleteRange(DeleteRange { keys: keys(span), prev_kv: true })),
                 }
             }
@@ -333,8 +333,8 @@ pub fn keys(span: &Span) -> KeySpan {
     KeySpan { key, range_end: span.end.clone().unwrap_or_default() }
 }
 
-fn put_command(key: &Bytes, value: &Bytes, lease: Lease) -> Put {
-    Put { key: key.clone(), value: value.clone(), lease: LeaseId(lease), prev_kv: true, ..Put::default() }
+fn put_command(key: &Bytes, value: &Bytes, lease: Lease, asks: bool) -> Put {
+    Put { key: key.clone(), value: value.clone(), lease: LeaseId(lease), prev_kv: asks, ..Put::default() }
 }
 
 fn comparison((key, expected): &(Bytes, Revision)) -> Compare {
@@ -344,7 +344,7 @@ fn comparison((key, expected): &(Bytes, Revision)) -> Compare {
 fn command_step(step: &Step) -> CommandStep {
     match step {
         Step::Read(span) => CommandStep::Range(Range { keys: keys(span), ..Range::default() }),
-        Step::Put { key, value, lease } => CommandStep::Put(put_command(key, value, *lease)),
+        Step::Put { key, value, lease, asks } => CommandStep::Put(put_command(key, value, *lease, *asks)),
         Step::Delete(span) => CommandStep::DeleteRange(DeleteRange { keys: keys(span), prev_kv: true }),
     }
 }
@@ -380,6 +380,10 @@ fn done(transaction: &Transaction, revision: Revision, outcome: Outcome) -> Opti
     for (step, outcome) in steps.iter().zip(&outcomes) {
         all.push(match (step, outcome) {
             // The client did not ask what was there.
+            (Step::Put { asks: false, .. }, Outcome::Put { .. }) => {
+                changed = true;
+                None
+            }
             (Step::Delete(_), Outcome::Deleted { deleted, prev_kvs }) if *deleted as usize > prev_kvs.len() => {
                 changed = true;
                 None

@@ -61,7 +61,7 @@ fn token(revision: u64) -> Caller {
 }
 
 fn put(key: &'static str, lease: i64) -> Request {
-    Request::Transaction(Transaction::of(Step::Put { key: key.into(), value: "v".into(), lease }))
+    Request::Transaction(Transaction::of(Step::Put { key: key.into(), value: "v".into(), lease, asks: true }))
 }
 
 fn read() -> Request {

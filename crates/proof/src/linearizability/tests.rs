@@ -15,8 +15,12 @@ impl Book {
     }
 
     fn all_changed(mut self, revision: i64, changes: &[(&'static str, Option<&'static str>)]) -> Self {
-        let change =
-            |(key, value): &(&'static str, Option<&'static str>)| Change { key: (*key).into(), value: value.map(Bytes::from), lease: 0 };
+        let change = |(key, value): &(&'static str, Option<&'static str>)| Change {
+            key: (*key).into(),
+            value: value.map(Bytes::from),
+            lease: 0,
+            asks: true,
+        };
         self.0.changes.insert(Revision(revision), Revised { seen: Time(0), changes: changes.iter().map(change).collect() });
         self
     }
@@ -58,7 +62,7 @@ fn get() -> Request {
     one(Step::Read(span()))
 }
 fn put(value: &'static str) -> Request {
-    one(Step::Put { key: "k".into(), value: value.into(), lease: 0 })
+    one(Step::Put { key: "k".into(), value: value.into(), lease: 0, asks: true })
 }
 fn delete() -> Request {
     one(Step::Delete(span()))
@@ -151,7 +155,7 @@ fn deletes_say_what_was_there() {
 
 /// Puts `a` and `b`, or reads both.
 fn both(expected: i64) -> Request {
-    let put = |key: &'static str, value: &'static str| Step::Put { key: key.into(), value: value.into(), lease: 0 };
+    let put = |key: &'static str, value: &'static str| Step::Put { key: key.into(), value: value.into(), lease: 0, asks: true };
     let all = Span { first: "a".into(), end: Some("c".into()) };
     let (then, otherwise) = (vec![put("a", "1"), put("b", "2"), Step::Read(all.clone())], vec![Step::Read(all)]);
     Request::Transaction(Transaction { conditions: vec![("a".into(), Revision(expected))], then, otherwise })
@@ -283,7 +287,7 @@ fn step(history: &History, operation: &Operation, revision: Revision, state: &St
         None => (revision, state.clone()),
         Some(value) => {
             let revision = Revision(revision.0 + 1);
-            let change = Change { key: "k".into(), value: value.clone(), lease: 0 };
+            let change = Change { key: "k".into(), value: value.clone(), lease: 0, asks: true };
             if history.changes.get(&revision).map(|revised| &revised.changes) != Some(&vec![change]) {
                 return None;
             }

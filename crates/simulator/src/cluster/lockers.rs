@@ -134,7 +134,7 @@ impl Cluster {
         match waiter.step() {
             Step::Stand(command) => {
                 let own = waiter.key().clone();
-                let put = HistoryStep::Put { key: own.clone(), value: waiter.value().clone(), lease: waiter.lease().0 };
+                let put = HistoryStep::Put { key: own.clone(), value: waiter.value().clone(), lease: waiter.lease().0, asks: true };
                 let conditions = vec![(own.clone(), Revision(0))];
                 let request = Transaction { conditions, then: vec![put], otherwise: vec![HistoryStep::Read(Span::one(own))] };
                 self.propose_locker(locker, request, command);

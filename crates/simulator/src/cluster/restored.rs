@@ -82,7 +82,7 @@ impl Restored {
         let mut operations: Vec<Operation> = Vec::new();
         for (revision, Revised { changes, .. }) in &self.changes {
             let step = |KeyChange { key, value, lease }: &KeyChange| match value {
-                Some(value) => Step::Put { key: key.clone(), value: value.clone(), lease: *lease },
+                Some(value) => Step::Put { key: key.clone(), value: value.clone(), lease: *lease, asks: false },
                 None => Step::Delete(Span::one(key.clone())),
             };
             let steps: Vec<Step> = changes.iter().map(step).collect();

@@ -56,7 +56,7 @@ impl Ask {
     pub(super) fn transaction(&self) -> Transaction {
         match self.clone() {
             Ask::Get(key) => Transaction::of(Step::Read(Span::one(key))),
-            Ask::Put(key, value) => Transaction::of(Step::Put { key, value, lease: 0 }),
+            Ask::Put(key, value) => Transaction::of(Step::Put { key, value, lease: 0, asks: true }),
             Ask::Compare(key, revision, value) => Transaction::compare_and_put(key, Revision(revision), value),
             Ask::Delete(key) => Transaction::of(Step::Delete(Span::one(key))),
         }

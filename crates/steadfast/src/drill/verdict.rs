@@ -77,7 +77,7 @@ fn changes(watch: &Watch) -> BTreeMap<Revision, Revised> {
     for event in events {
         // When it was seen matters to leases alone, and a drill has none.
         let revised = changes.entry(event.revision).or_insert_with(|| Revised { seen: Time(0), changes: Vec::new() });
-        revised.changes.push(Change { key: event.key.clone(), value: event.value.clone(), lease: 0 });
+        revised.changes.push(Change { key: event.key.clone(), value: event.value.clone(), lease: 0, asks: true });
     }
     changes
 }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     fn evidence() -> Evidence {
-        let request = Request::Transaction(Transaction::of(Step::Put { key: KEY.into(), value: "v".into(), lease: 0 }));
+        let request = Request::Transaction(Transaction::of(Step::Put { key: KEY.into(), value: "v".into(), lease: 0, asks: true }));
         let answer = Answer::Done { revision: Revision(2), changed: true, succeeded: true, seen: vec![Some(Seen::new())] };
         let seen: Seen = [(Bytes::from(KEY), Version { revision: Revision(2), value: "v".into() })].into();
         Evidence {
