@@ -170,7 +170,7 @@ fn a_condemned_state_is_not_used_after_a_crash() {
     cluster.write(ONE, 20, 150);
     let disk = cluster.stop(LAST);
     let mut state = State::open(LsmTables::open(&disk, TablesOptions::default()).expect("whole")).expect("a state");
-    let answer = steadfast_state::Answer { node: LAST, incarnation: 0, events: false };
+    let answer = steadfast_state::Answer { node: LAST, incarnation: 0, events: steadfast_state::Gather::Nothing };
     let raise = Command::Alarm(AlarmChange::Raise { alarm: corrupt(LAST), by_hand: false });
     let batch = Batch { proposals: vec![Proposal { origin: Origin::default(), command: raise }] };
     let entry = Entry { term: state.applied().term, index: state.applied().index.next(), payload: Payload::Batch(batch.to_wire().into()) };

@@ -77,7 +77,7 @@ fn changes(watch: &Watch) -> BTreeMap<Revision, Revised> {
     for event in events {
         // When it was seen matters to leases alone, and a drill has none.
         let revised = changes.entry(event.revision).or_insert_with(|| Revised { seen: Time(0), changes: Vec::new() });
-        revised.changes.push(Change { key: event.key.clone(), value: event.value.clone(), lease: 0, asks: true });
+        revised.changes.push(Change { key: event.key.clone(), value: event.value.clone(), lease: 0 });
     }
     changes
 }
