@@ -43,7 +43,7 @@ mod tests {
         history.operations.push(Operation { client: 0, request, invoked: Time(0), answer: Some((Time(1), answer)) });
         check(&history).unwrap_err();
         for (value, is_kept) in [(None, false), (Some("other"), false), (Some("v"), true)] {
-            let change = Change { key: "k".into(), value: value.map(Into::into), lease: 0, asks: true };
+            let change = Change { key: "k".into(), value: value.map(Into::into), lease: 0 };
             history.changes.insert(Revision(2), Revised { seen: Time(1), changes: vec![change] });
             assert_eq!(check(&history).is_ok(), is_kept);
         }

@@ -10,9 +10,6 @@ use steadfast_server::genesis::{Founder, Genesis};
 use steadfast_server::identity::{Directory, Membership};
 use steadfast_types::{Level, NodeId};
 
-#[path = "support/ports.rs"]
-mod ports;
-
 /// Runs the program without the environment's settings.
 fn steadfast(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
@@ -96,7 +93,7 @@ fn wrong_usage_ends_with_status_2() {
 
 #[test]
 fn a_cluster_that_is_not_there_is_an_error_with_its_address() {
-    let address = ports::free_address();
+    let address = support::ports::free_address();
     let commands: [&[&str]; 6] =
         [&["status"], &["kv", "get", "k"], &["kv", "put", "k", "v"], &["kv", "watch", "k"], &["member", "list"], &["move-leader"]];
     for command in commands {

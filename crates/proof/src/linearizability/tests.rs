@@ -15,12 +15,8 @@ impl Book {
     }
 
     fn all_changed(mut self, revision: i64, changes: &[(&'static str, Option<&'static str>)]) -> Self {
-        let change = |(key, value): &(&'static str, Option<&'static str>)| Change {
-            key: (*key).into(),
-            value: value.map(Bytes::from),
-            lease: 0,
-            asks: true,
-        };
+        let change =
+            |(key, value): &(&'static str, Option<&'static str>)| Change { key: (*key).into(), value: value.map(Bytes::from), lease: 0 };
         self.0.changes.insert(Revision(revision), Revised { seen: Time(0), changes: changes.iter().map(change).collect() });
         self
     }
@@ -287,7 +283,7 @@ fn step(history: &History, operation: &Operation, revision: Revision, state: &St
         None => (revision, state.clone()),
         Some(value) => {
             let revision = Revision(revision.0 + 1);
-            let change = Change { key: "k".into(), value: value.clone(), lease: 0, asks: true };
+            let change = Change { key: "k".into(), value: value.clone(), lease: 0 };
             if history.changes.get(&revision).map(|revised| &revised.changes) != Some(&vec![change]) {
                 return None;
             }
