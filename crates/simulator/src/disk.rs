@@ -229,7 +229,7 @@ impl Shared {
     /// Drops files that no name, no pending directory change and no open handle reaches.
     fn forget_unreachable(&mut self) {
         let reachable = self.directory.reachable();
-        self.inodes.retain(|id, inode| reachable.contains(id) || inode.is_open());
+        self.inodes.retain(|id, inode| reachable.binary_search(id).is_ok() || inode.is_open());
     }
 
     fn inode(&mut self, id: InodeId) -> &mut Inode {

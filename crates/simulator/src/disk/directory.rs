@@ -99,13 +99,18 @@ impl Directory {
         self.current = self.durable.clone();
     }
 
-    /// Every file that a name reaches, now or after a crash.
-    pub(super) fn reachable(&self) -> BTreeSet<InodeId> {
-        let pending = self.pending.iter().filter_map(|change| match change {
-            Change::Create { inode, .. } | Change::Rename { inode, .. } => Some(*inode),
-            Change::Remove { .. } => None,
-        });
-        self.current.values().chain(self.durable.values()).copied().chain(pending).collect()
+    /// Every file that a name reaches, now or after a crash, in order.
+    pub(super) fn reachable(&self) -> Vec<InodeId> {
+        let mut files: Vec<InodeId> = self.current.values().copied().collect();
+        if !self.pending.is_empty() {
+            let pending = self.pending.iter().filter_map(|change| match change {
+                Change::Create { inode, .. } | Change::Rename { inode, .. } => Some(*inode),
+                Change::Remove { .. } => None,
+            });
+            files.extend(self.durable.values().copied().chain(pending));
+        }
+        files.sort_unstable();
+        files
     }
 
     fn change(&mut self, change: Change) {
