@@ -46,3 +46,57 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathering<S> {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// What happened, in order.
+    #[derive(Clone, Default)]
+    struct Record(Arc<Mutex<Vec<String>>>);
+
+    impl Record {
+        fn note(&self, what: impl Into<String>) {
+            self.0.lock().expect("no test panics here").push(what.into());
+        }
+    }
+
+    impl AsyncWrite for Record {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.note(String::from_utf8_lossy(bytes));
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.note("flush");
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_ready_runs_before_the_first_write_after_a_flush() {
+        let record = Record::default();
+        let mut stream = Gathering::new(record.clone());
+        assert!(!stream.is_write_vectored());
+        for _ in 0..2 {
+            let other = tokio::spawn({
+                let record = record.clone();
+                async move { record.note("other") }
+            });
+            stream.write_all(b"one").await.unwrap();
+            stream.write_all(b"two").await.unwrap();
+            stream.flush().await.unwrap();
+            other.await.unwrap();
+        }
+        let round = ["other", "one", "two", "flush"];
+        assert_eq!(*record.0.lock().unwrap(), [round, round].concat());
+    }
+}
