@@ -1,5 +1,5 @@
 //! `steadfast drill` as users run it. Those that start clusters take their time: `cargo test -p steadfast --test drill -- --ignored
-//! --test-threads=1`.
+//! --test-threads=2`.
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! Real processes are killed, paused and started again under load, and nothing acknowledged is lost.
 //!
 //! These tests start many processes and take minutes together; `.ci/run` runs them: `cargo test -p steadfast --test faults -- --ignored
-//! --test-threads=1`.
+//! --test-threads=2`.
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Real clusters grow by voters that have not started yet, under load, without a pause, and nothing acknowledged is lost.
 //!
-//! These tests start many processes: `cargo test -p steadfast --test membership -- --ignored --test-threads=1`.
+//! These tests start many processes: `cargo test -p steadfast --test membership -- --ignored --test-threads=2`.
 
 mod support;
 

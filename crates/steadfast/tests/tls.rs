@@ -1,6 +1,6 @@
 //! Clusters whose clients and nodes authenticate each other by certificates, with etcd's own clients.
 //!
-//! Needs `ETCDCTL_3_4` and `ETCDCTL_3_5`: `cargo test -p steadfast --test tls -- --ignored --test-threads=1`; `.ci/run` installs them.
+//! Needs `ETCDCTL_3_4` and `ETCDCTL_3_5`: `cargo test -p steadfast --test tls -- --ignored --test-threads=2`; `.ci/run` installs them.
 
 mod support;
 
