@@ -86,8 +86,8 @@ impl<D: Disk> Sending<D> {
         Some(Job(job))
     }
 
-    /// What was read.
-    pub(crate) fn frame(&mut self, offset: u64, bytes: Bytes) -> PeerMessage {
+    /// A chunk was read: what to send.
+    pub(crate) fn chunk_read(&mut self, offset: u64, bytes: Bytes) -> PeerMessage {
         self.is_reading = false;
         PeerMessage::SnapshotChunk { transfer: self.transfer, position: self.position, total: self.total, offset, bytes }
     }

@@ -53,7 +53,7 @@ impl<S, D: Disk> Node<S, D> {
         let Some(sending) = self.sending.get_mut(&to).filter(|sending| sending.transfer == transfer) else { return };
         match bytes {
             Ok(bytes) => {
-                let frame = sending.frame(offset, bytes);
+                let frame = sending.chunk_read(offset, bytes);
                 self.send(to, &frame);
             }
             Err(error) => {

@@ -4,6 +4,7 @@
 //! point between, and machines also between two operations on their disks.
 
 pub(crate) mod administrator;
+mod ambushes;
 mod callers;
 mod clients;
 mod event;
@@ -126,10 +127,9 @@ impl Cluster {
             members: ids.iter().map(member).collect(),
             level: if swarm.mixed { Level::FIRST } else { Level::NEWEST },
         };
-        let policies = (swarm.lease_reads, swarm.autopilot);
         let restored = Restored::draw(&swarm, &mut rng.fork());
         let mut machine = |id: &NodeId| {
-            let mut machine = Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), policies, rng.fork());
+            let mut machine = Machine::new(*id, bootstrap.clone(), rng.i64(-drift..=drift), &swarm, rng.fork());
             if swarm.mixed && rng.u8(0..4) > 0 {
                 machine.level = Level::FIRST;
             }

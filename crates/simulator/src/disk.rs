@@ -11,7 +11,7 @@
 //! 4. After a failed sync the lost sectors read as written until the machine stops, and a later sync does not write them.
 //! 5. The same seed and the same calls give the same bytes. Reading draws no randomness.
 //!
-//! Left out: misdirected writes, and reads that fail.
+//! A misdirected write shows in the sector that it hit: that holds what another should. Left out: the sector that it missed, which holds what it held before, and reads that fail.
 
 mod directory;
 mod inode;

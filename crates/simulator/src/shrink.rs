@@ -27,10 +27,10 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 26] = [
+const CLASSES: [(&str, Without); 28] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
-    ("ambushes", |swarm| swarm.ambushes = false),
+    ("ambushes", |swarm| swarm.ambushes = None),
     ("blackouts", |swarm| swarm.blackouts = None),
     ("pauses", |swarm| swarm.pauses = None),
     ("drift", |swarm| swarm.drift_ppm = 0),
@@ -42,6 +42,8 @@ const CLASSES: [(&str, Without); 26] = [
     ("compactions", |swarm| swarm.compactions = None),
     ("member-changes", |swarm| swarm.member_changes = None),
     ("lost-logs", |swarm| swarm.lost_logs = None),
+    ("torn-changes", |swarm| swarm.torn_changes = false),
+    ("one-by-one", |swarm| swarm.one_by_one = false),
     ("loss", |swarm| swarm.network.loss = 0.0),
     ("duplication", |swarm| swarm.network.duplication = 0.0),
     ("hold-ups", |swarm| swarm.network.hold_up = 0.0),

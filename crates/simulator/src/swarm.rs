@@ -21,6 +21,15 @@ pub struct Recurring {
     pub lasts: Duration,
 }
 
+/// Leaders that fail soon after they were elected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ambushes {
+    /// The share of leaders that do.
+    pub share: f64,
+    /// How long they are away at most.
+    pub lasts: Duration,
+}
+
 /// Everything that was drawn for a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Swarm {
@@ -55,7 +64,7 @@ pub struct Swarm {
     /// One node stops and comes back: a power failure now or within the next disk operations, or a kill.
     pub crashes: Option<Recurring>,
     /// A node that has just become the leader often fails soon.
-    pub ambushes: bool,
+    pub ambushes: Option<Ambushes>,
     /// All nodes lose their power at once.
     pub blackouts: Option<Recurring>,
     /// One node's process stands still.
@@ -80,6 +89,8 @@ pub struct Swarm {
     pub compactions: Option<Recurring>,
     /// Members are added, promoted and removed.
     pub member_changes: Option<Recurring>,
+    /// Whether the network often splits in the middle of a change of voters.
+    pub torn_changes: bool,
     /// What leaders change about the members by themselves.
     pub autopilot: Autopilot,
     /// One node's log is lost, and it is replaced.
@@ -88,6 +99,8 @@ pub struct Swarm {
     pub mixed: bool,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
     pub lease_reads: bool,
+    /// Whether leaders send one entry at a time.
+    pub one_by_one: bool,
     /// Which strikes of recurring faults do nothing, by number from 1 on: a shorter way to the same violation.
     pub spared: BTreeSet<u64>,
 }
@@ -111,7 +124,7 @@ impl Swarm {
             network: NetworkFaults::default(),
             partitions: None,
             crashes: None,
-            ambushes: false,
+            ambushes: None,
             blackouts: None,
             pauses: None,
             drift_ppm: 0,
@@ -126,8 +139,10 @@ impl Swarm {
             hand_overs: None,
             compactions: None,
             member_changes: None,
+            torn_changes: false,
             autopilot: Autopilot::default(),
             lost_logs: None,
+            one_by_one: false,
             spared: BTreeSet::new(),
         }
     }
@@ -152,7 +167,11 @@ impl Swarm {
             network: network(rng),
             partitions: recurring(rng, (500, 5_000), (100, 4_000)),
             crashes: recurring(rng, (300, 5_000), (1, 3_000)),
-            ambushes: rng.u8(0..3) == 0,
+            ambushes: if rng.u8(0..3) == 0 {
+                Some(Ambushes { share: [0.5, 0.9][rng.usize(0..2)], lasts: millis(rng, 50, 2_000) })
+            } else {
+                None
+            },
             blackouts: if rng.bool() { recurring(rng, (2_000, 8_000), (1, 500)) } else { None },
             pauses: recurring(rng, (500, 5_000), (10, 3_000)),
             drift_ppm: if rng.bool() { rng.u32(0..20_000) } else { 0 },
@@ -167,14 +186,25 @@ impl Swarm {
             compactions: recurring(rng, (200, 3_000), (1, 1)),
             // Which machines may rot is decided at the beginning: fewer than half of the voters, as long as these do not change.
             member_changes: if corruption.is_none() { recurring(rng, (100, 3_000), (1, 1)) } else { None },
+            torn_changes: false,
             autopilot: Autopilot::default(),
             mixed: rng.u8(0..3) == 0,
             lost_logs: None,
+            one_by_one: rng.u8(0..4) == 0,
             spared: BTreeSet::new(),
         };
         if swarm.member_changes.is_some() {
             let after = |rng: &mut Rng, least| rng.bool().then(|| millis(rng, least, 4_000));
             swarm.autopilot = Autopilot { promote_after: after(rng, 0), replace_after: after(rng, 600) };
+            swarm.torn_changes = rng.bool();
+        }
+        // Only where one voter takes the place of another is there a majority of the new voters that has nobody in common with one of the old. For
+        // that, learners must get to know everything, and voters be away for long: so that is almost all that happens.
+        if swarm.torn_changes {
+            swarm.autopilot = Autopilot { promote_after: None, replace_after: Some(millis(rng, 600, 1_000)) };
+            swarm.member_changes = Some(Recurring { every: millis(rng, 100, 1_000), lasts: Duration::ZERO });
+            swarm.crashes = Some(Recurring { every: millis(rng, 800, 2_500), lasts: Duration::from_secs(3) });
+            (swarm.partitions, swarm.pauses, swarm.blackouts, swarm.ambushes) = (None, None, None, None);
         }
         // The others must be a majority, and stay one.
         if nodes >= 3 && swarm.corruption.is_none() && swarm.member_changes.is_none() {
@@ -241,6 +271,9 @@ impl fmt::Display for Swarm {
                 write!(f, " {name}={after:?}")?;
             }
         }
+        if let Some(Ambushes { share, lasts }) = self.ambushes {
+            write!(f, " ambushes={share:.1}/{lasts:?}")?;
+        }
         let flags = [
             ("wide", self.wide),
             ("leases", self.leases),
@@ -248,7 +281,8 @@ impl fmt::Display for Swarm {
             ("auth", self.auth),
             ("restored", self.restored),
             ("lease-reads", self.lease_reads),
-            ("ambushes", self.ambushes),
+            ("torn-changes", self.torn_changes),
+            ("one-by-one", self.one_by_one),
             ("of-tables-too", self.corruption_of_tables),
         ];
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {

@@ -76,6 +76,7 @@ impl Cluster {
     /// A node answers. A read that it lets through reads the local state a little later, as another thread would.
     pub(super) fn answer(&mut self, node: NodeId, number: OperationNumber, answer: NodeAnswer) -> Result<(), Violation> {
         if number == OperationNumber::NOBODY {
+            self.trace.text(self.queue.now(), || format!("{node} answers nobody: {answer:?}"));
             return Ok(());
         }
         let Some(answer) = self.refused_as(node, number, answer) else { return Ok(()) };

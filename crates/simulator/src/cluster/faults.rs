@@ -152,23 +152,13 @@ impl Cluster {
         }
     }
 
-    /// A node has just become the leader. In some runs young leaders often fail, which is when logs differ most.
-    pub(super) fn lie_in_wait(&mut self, node: NodeId) {
-        if self.swarm.ambushes && !self.healed && self.faults_rng.bool() {
-            let (delay, life) = (between(Duration::ZERO, Duration::from_millis(30), &mut self.faults_rng), self.machine(node).life);
-            self.queue.after(delay, Event::Ambush { node, life });
-        }
-    }
-
-    pub(super) fn on_ambush(&mut self, node: NodeId, life: u64) {
-        if !self.healed && self.machines.get(&node).is_some_and(|machine| machine.life == life && machine.process.is_some()) {
-            let stop = if self.faults_rng.bool() { Stop::Kill } else { Stop::PowerFailure };
-            self.stop(node, stop, "ambushed");
-        }
-    }
-
     /// Ends a process: its machine starts another one soon.
     pub(super) fn stop(&mut self, node: NodeId, stop: Stop, reason: &str) {
+        self.stop_for(node, stop, reason, self.swarm.crashes.map_or(Duration::from_millis(50), |crashes| crashes.lasts));
+    }
+
+    /// The same; it starts after `longest` at the latest.
+    pub(super) fn stop_for(&mut self, node: NodeId, stop: Stop, reason: &str, longest: Duration) {
         self.trace.milestone(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
         let machine = self.machine(node);
         match stop {
@@ -182,10 +172,7 @@ impl Cluster {
             self.machine(node).unsent = Some(life);
         }
         self.disconnect_peers(node, stop);
-        let longest = match (self.healed, self.swarm.crashes) {
-            (false, Some(Recurring { lasts, .. })) => lasts,
-            _ => Duration::from_millis(50),
-        };
+        let longest = if self.healed { Duration::from_millis(50) } else { longest };
         let down = between(Duration::ZERO, longest, &mut self.faults_rng);
         self.queue.after(down, Event::Start { node });
     }
@@ -309,6 +296,12 @@ impl Cluster {
         let until = self.queue.now() + lasts;
         let machine = self.machine(node);
         machine.paused_until = machine.paused_until.max(until);
+        // A machine that stands still may have lost its network too: it wakes up without having heard of anything.
+        if !self.healed && self.faults_rng.u8(0..4) == 0 {
+            let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+            self.network.partition(Partition::Isolate, &nodes, node, &mut self.faults_rng);
+            self.queue.after(lasts, Event::Reconnect);
+        }
     }
 
     pub(super) fn set_disk(&mut self, node: NodeId, full: bool) {

@@ -137,12 +137,12 @@ impl Cluster {
             }
             self.run_until(self.now() + Duration::from_millis(20))?;
             open.retain(|_, probe| !probe.is_some_and(|number| self.is_done(number)));
+            // A change of members that was under way takes effect, or one that the leader makes by itself.
             if lasting.is_none() {
-                // A change of members that was under way takes effect.
                 self.attend_members();
-                let members = self.members();
-                open.retain(|node, _| members.contains_key(node));
             }
+            let members = self.members();
+            open.retain(|node, _| members.contains_key(node));
         }
         Ok(())
     }

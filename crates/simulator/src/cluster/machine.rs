@@ -8,11 +8,13 @@ use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
 use steadfast_types::{Instant, Level, NodeId, Rng};
 
+use super::ambushes::Moment;
 use super::restored::Restored;
 use super::watchers::Hub;
 use crate::clock::Clock;
 use crate::disk::SimulatedDisk;
 use crate::network::between;
+use crate::swarm::Swarm;
 use crate::workload::OperationNumber;
 use crate::world::Time;
 
@@ -52,7 +54,7 @@ pub(super) struct Machine {
     pub(super) level: Level,
     quota_bytes: u64,
     memtable_bytes: usize,
-    /// What one step of a merge writes: little, so that merges take many steps.
+    /// What one step of a merge writes.
     slice_bytes: u64,
     append_bytes: usize,
     recent_entry_bytes: usize,
@@ -87,6 +89,10 @@ pub(super) struct Process {
     pub(super) turn_at: Option<Time>,
     pub(super) log_waiting: Vec<LogCommand>,
     pub(super) log_busy: bool,
+    /// When it fails as a new leader.
+    pub(super) ambush: Option<Moment>,
+    /// Whether it led, at its last turn, in the middle of a change of voters.
+    pub(super) joint: bool,
     /// Its watches, once it has its state and if anybody watches in this run.
     pub(super) hub: Option<Hub>,
 }
@@ -107,7 +113,7 @@ impl From<Opened<OperationNumber, SimulatedDisk>> for Role {
 }
 
 impl Machine {
-    pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, (lease_reads, autopilot): (bool, Autopilot), mut rng: Rng) -> Self {
+    pub(super) fn new(id: NodeId, bootstrap: Bootstrap, drift_ppm: i64, swarm: &Swarm, mut rng: Rng) -> Self {
         // Small, so that runs of seconds roll segments, flush, merge and hand over snapshots; on some machines larger, so that much is in memory.
         let large = if rng.u8(0..3) == 0 { 16 } else { 1 };
         let auto_compaction = match rng.u8(0..6) {
@@ -130,14 +136,15 @@ impl Machine {
             log_segment_bytes: large * rng.u64(4_000..40_000),
             log_retention_bytes: rng.u64(0..50_000),
             auto_compaction,
-            autopilot,
+            autopilot: swarm.autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
-            slice_bytes: 500 << rng.u64(0..7),
+            // On some machines little, so that merges take many steps.
+            slice_bytes: if rng.u8(0..4) == 0 { 500 << rng.u64(0..7) } else { 64 << 10 },
             // One entry at a time, or many.
-            append_bytes: if rng.u8(0..3) == 0 { 1 } else { rng.usize(1..20_000) },
+            append_bytes: if swarm.one_by_one || rng.u8(0..4) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),
-            lease_reads,
+            lease_reads: swarm.lease_reads,
             restored: None,
             // Room for the keys, and for some of their history where that can go.
             quota_bytes: if rng.bool() && auto_compaction != AutoCompaction::Off { rng.u64(1 << 20..2 << 20) } else { 0 },
@@ -160,7 +167,7 @@ impl Machine {
         }
         let opened = start::open(&self.disk, options, self.bootstrap.clone(), clock.shows(now))?;
         let role = opened.into();
-        self.process = Some(Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false, hub: None });
+        self.process = Some(Process::new(role, clock, None));
         Ok(())
     }
 
@@ -187,8 +194,7 @@ impl Machine {
         let mut hub = process.hub;
         // What was under way for the process as it was does not arrive.
         hub.iter_mut().for_each(Hub::begin_again);
-        let (clock, inbox, log_waiting) = (process.clock, Vec::new(), Vec::new());
-        self.process = Some(Process { role, clock, inbox, turn_at: None, log_waiting, log_busy: false, hub });
+        self.process = Some(Process::new(role, process.clock, hub));
         Ok(())
     }
 
@@ -260,6 +266,10 @@ impl Machine {
 }
 
 impl Process {
+    fn new(role: Role, clock: Clock, hub: Option<Hub>) -> Self {
+        Process { role, clock, inbox: Vec::new(), turn_at: None, log_waiting: Vec::new(), log_busy: false, ambush: None, joint: false, hub }
+    }
+
     /// One turn with everything that has come in.
     pub(super) fn turn(&mut self, now: Time) -> SimulatedOutputs {
         let inputs = std::mem::take(&mut self.inbox);

@@ -51,11 +51,15 @@ impl Cluster {
         let learners: Vec<NodeId> = ids.iter().copied().filter(|id| !members[id]).collect();
         let change = match self.faults_rng.u8(0..4) {
             0 if ids.len() > 1 => MembershipChange::Remove(some),
-            1 if !learners.is_empty() => MembershipChange::Promote(learners[self.faults_rng.usize(0..learners.len())]),
+            1 if !learners.is_empty() && !self.swarm.torn_changes => {
+                MembershipChange::Promote(learners[self.faults_rng.usize(0..learners.len())])
+            }
             _ if self.machines.len() < MOST_NODES => {
                 self.last_id = NodeId(self.last_id.0 + 1);
                 let peer_urls = vec![format!("http://node-{}:2380", self.last_id)];
-                MembershipChange::Add { id: self.last_id, peer_urls, learner: self.faults_rng.bool() }
+                // Who is to take a voter's place learns first.
+                let learner = self.faults_rng.u8(0..4) < if self.swarm.torn_changes { 3 } else { 2 };
+                MembershipChange::Add { id: self.last_id, peer_urls, learner }
             }
             _ => MembershipChange::Remove(some),
         };
@@ -84,7 +88,7 @@ impl Cluster {
         let drift = self.faults_rng.i64(-drift..=drift);
         let (bootstrap, rng) = (self.bootstrap.clone(), self.faults_rng.fork());
         self.trace.milestone(self.queue.now(), &[22, id.0], || format!("a machine is set up for {id}"));
-        self.machines.insert(id, Machine::new(id, bootstrap, drift, (self.swarm.lease_reads, self.swarm.autopilot), rng));
+        self.machines.insert(id, Machine::new(id, bootstrap, drift, &self.swarm, rng));
         self.last_id = self.last_id.max(id);
         if !self.healed {
             self.set_disk(id, false);

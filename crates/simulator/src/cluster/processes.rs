@@ -159,6 +159,10 @@ impl Cluster {
         if let Some(leader) = self.machines[&node].node().map(Node::consensus) {
             beliefs::check(leader, |id| self.machines.get(&id).and_then(Machine::node).map(Node::consensus))?;
         }
+        self.tear_change(node);
+        if self.falls_into_ambush(node) {
+            return Ok(());
+        }
         self.carry_out(node, outputs)?;
         if !self.machines.contains_key(&node) {
             return Ok(());

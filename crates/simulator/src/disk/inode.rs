@@ -139,12 +139,16 @@ impl Inode {
 
     /// Damages what is durable of one sector. Whether it is there and holds something.
     pub(super) fn corrupt(&mut self, sector: u64, rng: &mut Rng) -> bool {
+        let another = self.any_sector(rng).and_then(|another| self.sectors[&another].durable.clone());
         let Some(Sector { durable: Some(block), .. }) = self.sectors.get_mut(&sector) else { return false };
-        if rng.u8(0..4) == 0 {
-            block.fill(0);
-        } else {
-            for _ in 0..rng.usize(1..=8) {
-                block[rng.usize(0..SECTOR_BYTES)] ^= 1 << rng.u8(0..8);
+        match (rng.u8(0..6), another) {
+            (0, _) => block.fill(0),
+            // A write of another sector was misdirected here.
+            (1, Some(another)) => *block = another,
+            _ => {
+                for _ in 0..rng.usize(1..=8) {
+                    block[rng.usize(0..SECTOR_BYTES)] ^= 1 << rng.u8(0..8);
+                }
             }
         }
         true

@@ -360,7 +360,7 @@ fn letter(n: u8) -> Bytes {
 type All = Vec<Event>;
 
 /// Checks deliveries one by one against all that happened.
-fn check(streams: &mut Streams, watchers: &mut [Expected], all: &All) -> Result<(), TestCaseError> {
+fn check(streams: &mut Streams, watchers: &mut [Expected], all: &All, compact: Revision) -> Result<(), TestCaseError> {
     for (stream, got) in core::mem::take(&mut streams.got) {
         for delivery in got.iter().filter(|delivery| !delivery.created) {
             if delivery.watch_id == WHOLE_STREAM {
@@ -380,6 +380,12 @@ fn check(streams: &mut Streams, watchers: &mut [Expected], all: &All) -> Result<
             }
             let last = delivery.events.last().expect("nothing else has no events").kv.mod_revision;
             let expected = unseen(watcher, all, last);
+            for event in delivery.events.iter() {
+                let previous = event.prev_kv.as_ref().map(|kv| kv.mod_revision);
+                // A compaction at the event's revision took what was before.
+                let is_gone = previous.is_none() && event.kv.mod_revision <= compact;
+                prop_assert!(is_gone || previous == before(watcher, all, event), "{:?} {:?}", watcher, event);
+            }
             let got: Vec<(EventKind, &Bytes, Revision)> = shape(delivery.events.iter());
             prop_assert_eq!(got, shape(expected.iter().copied()), "{:?}", watcher);
             prop_assert!(last <= delivery.revision);
@@ -387,6 +393,12 @@ fn check(streams: &mut Streams, watchers: &mut [Expected], all: &All) -> Result<
         }
     }
     Ok(())
+}
+
+/// When what an event did away with was written, if the watcher asked for it and there was something.
+fn before(watcher: &Expected, all: &All, event: &Event) -> Option<Revision> {
+    let last = all.iter().rfind(|other| other.kv.key == event.kv.key && other.kv.mod_revision < event.kv.mod_revision);
+    last.filter(|last| watcher.request.prev_kv && last.kind == EventKind::Put).map(|last| last.kv.mod_revision)
 }
 
 fn shape<'e>(events: impl Iterator<Item = &'e Event>) -> Vec<(EventKind, &'e Bytes, Revision)> {
@@ -470,13 +482,13 @@ proptest! {
                 }
                 Step::Progress { stream } => world.hub.request_progress(StreamId(stream), &mut world.streams),
             }
-            check(&mut world.streams, &mut watchers, &all)?;
+            check(&mut world.streams, &mut watchers, &all, world.state.compact_revision())?;
         }
         // Once there is room for all, everybody has everything or was canceled.
         world.streams.room.clear();
         world.publish();
         world.catch_up();
-        check(&mut world.streams, &mut watchers, &all)?;
+        check(&mut world.streams, &mut watchers, &all, world.state.compact_revision())?;
         prop_assert!(!world.hub.is_lagging());
         for watcher in watchers.iter().filter(|watcher| !watcher.done) {
             prop_assert!(unseen(watcher, &all, world.state.revision()).is_empty(), "{:?} missed events", watcher);
