@@ -27,7 +27,7 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 28] = [
+const CLASSES: [(&str, Without); 29] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
     ("ambushes", |swarm| swarm.ambushes = None),
@@ -44,6 +44,7 @@ const CLASSES: [(&str, Without); 28] = [
     ("lost-logs", |swarm| swarm.lost_logs = None),
     ("torn-changes", |swarm| swarm.torn_changes = false),
     ("one-by-one", |swarm| swarm.one_by_one = false),
+    ("slow-tables", |swarm| swarm.slow_tables = false),
     ("loss", |swarm| swarm.network.loss = 0.0),
     ("duplication", |swarm| swarm.network.duplication = 0.0),
     ("hold-ups", |swarm| swarm.network.hold_up = 0.0),

@@ -101,6 +101,8 @@ pub struct Swarm {
     pub lease_reads: bool,
     /// Whether leaders send one entry at a time.
     pub one_by_one: bool,
+    /// Whether tables fall behind: merges take many short steps, and every job waits long.
+    pub slow_tables: bool,
     /// Which strikes of recurring faults do nothing, by number from 1 on: a shorter way to the same violation.
     pub spared: BTreeSet<u64>,
 }
@@ -143,6 +145,7 @@ impl Swarm {
             autopilot: Autopilot::default(),
             lost_logs: None,
             one_by_one: false,
+            slow_tables: false,
             spared: BTreeSet::new(),
         }
     }
@@ -191,6 +194,7 @@ impl Swarm {
             mixed: rng.u8(0..3) == 0,
             lost_logs: None,
             one_by_one: rng.u8(0..4) == 0,
+            slow_tables: rng.u8(0..3) == 0,
             spared: BTreeSet::new(),
         };
         if swarm.member_changes.is_some() {
@@ -283,6 +287,7 @@ impl fmt::Display for Swarm {
             ("lease-reads", self.lease_reads),
             ("torn-changes", self.torn_changes),
             ("one-by-one", self.one_by_one),
+            ("slow-tables", self.slow_tables),
             ("of-tables-too", self.corruption_of_tables),
         ];
         for (name, _) in flags.iter().filter(|(_, is_set)| *is_set) {

@@ -33,8 +33,13 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The endpoints, each with how it is spoken with.
     pub(crate) fn endpoints(&self) -> Outcome<Vec<Endpoint>> {
+        self.like(&self.endpoints)
+    }
+
+    /// Other endpoints, to be spoken with in the same way.
+    pub(crate) fn like(&self, endpoints: &[Endpoint]) -> Outcome<Vec<Endpoint>> {
         let access = self.tls.access()?;
-        let endpoints: Vec<Endpoint> = self.endpoints.iter().map(|endpoint| endpoint.clone().by(access.clone())).collect();
+        let endpoints: Vec<Endpoint> = endpoints.iter().map(|endpoint| endpoint.clone().by(access.clone())).collect();
         endpoints.iter().try_for_each(|endpoint| endpoint.tls().map(|_| ()))?;
         Ok(endpoints)
     }

@@ -4,6 +4,7 @@
 //! Left out: everything that a node does, which is in `server` and below it.
 
 mod access;
+mod bench;
 mod certs;
 mod check;
 mod client;
@@ -71,6 +72,8 @@ enum Command {
     Snapshot(snapshot::SnapshotArgs),
     /// Break a cluster on purpose while clients use it, and judge what they saw
     Drill(drill::DrillArgs),
+    /// Measure how fast a cluster is, alone or beside another
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Certs(args) => certs::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Drill(args) => drill::run(&args),
+        Command::Bench(args) => client_command(bench::run(&args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

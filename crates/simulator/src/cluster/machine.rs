@@ -139,8 +139,7 @@ impl Machine {
             autopilot: swarm.autopilot,
             level: Level::NEWEST,
             memtable_bytes: large as usize * rng.usize(2_000..50_000),
-            // On some machines little, so that merges take many steps.
-            slice_bytes: if rng.u8(0..4) == 0 { 500 << rng.u64(0..7) } else { 64 << 10 },
+            slice_bytes: if swarm.slow_tables { 500 << rng.u64(0..7) } else { 64 << 10 },
             // One entry at a time, or many.
             append_bytes: if swarm.one_by_one || rng.u8(0..4) == 0 { 1 } else { rng.usize(1..20_000) },
             recent_entry_bytes: rng.usize(0..20_000),

@@ -232,7 +232,11 @@ impl Cluster {
             self.send(node, to, frame);
         }
         // Healed disks are quick.
-        let longest = Duration::from_millis(if self.healed { 1 } else { 10 });
+        let longest = Duration::from_millis(match (self.healed, self.swarm.slow_tables) {
+            (true, _) => 1,
+            (false, false) => 10,
+            (false, true) => 300,
+        });
         for job in jobs {
             let delay = between(Duration::ZERO, longest, &mut self.machine(node).rng);
             self.step_after(node, delay, Step::Job(job));
