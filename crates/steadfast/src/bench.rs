@@ -143,7 +143,7 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
     if args.json {
         show::print(report.json())?
     } else {
-        show::print(report.table())?
+        show::print(report.text())?
     }
     Ok(())
 }

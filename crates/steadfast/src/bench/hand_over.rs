@@ -1,7 +1,6 @@
 //! Leadership goes from node to node while clients write: the longest time without an answer to anybody, for each time that it does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use super::Settings;
 use super::measured::Measured;
 use super::side::Side;
 use super::work::{Client, Work};
-use crate::client::{read_error, write_error};
+use crate::client::{in_words, read_error, write_error};
 use crate::user::Link;
 
 /// From one to the next.
@@ -26,13 +25,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Hands over once a second.
 pub(super) async fn run(side: &Side, clients: usize, settings: &Settings) -> Result<Measured> {
-    let answers = Arc::new(Answers {
-        epoch: Instant::now(),
-        last: AtomicU64::new(0),
-        longest: AtomicU64::new(0),
-        good: AtomicU64::new(0),
-        bad: AtomicU64::new(0),
-    });
+    let answers = Arc::new(Mutex::new(Answers { measured: Measured::new(), last: Instant::now(), longest: Duration::ZERO }));
+    let lock = || answers.lock().expect("nothing panics while it holds this");
     let mut writers = JoinSet::new();
     for number in 0..clients {
         let client = Work::Put.client(side.link(number), settings).await.map_err(read_error)?;
@@ -40,61 +34,52 @@ pub(super) async fn run(side: &Side, clients: usize, settings: &Settings) -> Res
     }
     sleep(EVERY).await;
     let begin = Instant::now();
-    let (good, bad) = answers.counts();
-    let mut measured = Measured::new();
+    lock().measured = Measured::new();
     for number in 0..settings.duration.as_secs() {
-        answers.longest();
+        lock().longest = Duration::ZERO;
         hand_over(side).await?;
         sleep_until(begin + EVERY * (number as u32 + 1)).await;
-        measured.note(answers.longest());
+        lock().note_longest();
     }
-    measured.took = begin.elapsed();
-    (measured.done, measured.failed) = (answers.counts().0 - good, answers.counts().1 - bad);
     writers.shutdown().await;
-    Ok(measured)
+    let measured = lock().measured.clone();
+    Ok(measured.lasting(begin.elapsed()))
 }
 
-/// The answers to all clients. Times are in microseconds.
+/// The answers to all clients.
 struct Answers {
-    epoch: Instant,
-    last: AtomicU64,
-    /// The longest time between two since it was last asked for.
-    longest: AtomicU64,
-    good: AtomicU64,
-    bad: AtomicU64,
+    measured: Measured,
+    last: Instant,
+    /// The longest time between two, since the last hand-over.
+    longest: Duration,
 }
 
 impl Answers {
-    fn good(&self) {
-        self.good.fetch_add(1, Ordering::Relaxed);
-        let now = self.now();
-        let gap = now.saturating_sub(self.last.swap(now, Ordering::Relaxed));
-        self.longest.fetch_max(gap, Ordering::Relaxed);
+    fn good(&mut self) {
+        let now = Instant::now();
+        self.measured.done += 1;
+        self.longest = self.longest.max(now - self.last);
+        self.last = now;
     }
 
-    /// The longest time without one since this was last called.
-    fn longest(&self) -> Duration {
-        let still = self.now().saturating_sub(self.last.load(Ordering::Relaxed));
-        Duration::from_micros(self.longest.swap(0, Ordering::Relaxed).max(still))
-    }
-
-    fn counts(&self) -> (u64, u64) {
-        (self.good.load(Ordering::Relaxed), self.bad.load(Ordering::Relaxed))
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn note_longest(&mut self) {
+        self.measured.note(self.longest.max(self.last.elapsed()));
     }
 }
 
-async fn write(mut client: Client, answers: Arc<Answers>) {
+async fn write(mut client: Client, answers: Arc<Mutex<Answers>>) {
     loop {
-        match client.ask().await {
-            Ok(()) => answers.good(),
-            Err(_) => {
-                answers.bad.fetch_add(1, Ordering::Relaxed);
-                sleep(PAUSE).await;
+        let answer = client.ask().await;
+        let is_bad = answer.is_err();
+        {
+            let mut answers = answers.lock().expect("nothing panics while it holds this");
+            match answer {
+                Ok(()) => answers.good(),
+                Err(status) => answers.measured.fail(|| in_words(&status)),
             }
+        }
+        if is_bad {
+            sleep(PAUSE).await;
         }
     }
 }

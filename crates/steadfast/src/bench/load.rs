@@ -11,7 +11,7 @@ use super::Settings;
 use super::measured::Measured;
 use super::side::Side;
 use super::work::{Client, Work};
-use crate::client::read_error;
+use crate::client::{in_words, read_error};
 
 /// What is answered in this part of the time before is not counted.
 const WARM_UP: f64 = 0.2;
@@ -69,8 +69,10 @@ async fn ask_on(mut client: Client, window: Window) -> (Client, Measured) {
         match answer {
             Ok(()) if counts => measured.add(now - began),
             Ok(()) => {}
-            Err(_) => {
-                measured.failed += u64::from(counts);
+            Err(status) => {
+                if counts {
+                    measured.fail(|| in_words(&status));
+                }
                 sleep(PAUSE).await;
             }
         }
@@ -83,11 +85,11 @@ pub(super) async fn open(side: &Side, work: Work, clients: usize, rate: u64, set
     let window = Window::of(settings);
     let start = Instant::now();
     let mut all = Measured::over(settings.duration);
-    let mut under_way: JoinSet<(Instant, Option<Duration>)> = JoinSet::new();
-    let count = |all: &mut Measured, (scheduled, took): (Instant, Option<Duration>)| match took {
+    let mut under_way: JoinSet<(Instant, Result<Duration, Status>)> = JoinSet::new();
+    let count = |all: &mut Measured, (scheduled, took): (Instant, Result<Duration, Status>)| match took {
         _ if scheduled < window.begin => {}
-        Some(took) => all.add(took),
-        None => all.failed += 1,
+        Ok(took) => all.add(took),
+        Err(status) => all.fail(|| in_words(&status)),
     };
     for number in 0_u64.. {
         let scheduled = start + Duration::from_secs_f64(number as f64 / rate as f64);
@@ -101,11 +103,11 @@ pub(super) async fn open(side: &Side, work: Work, clients: usize, rate: u64, set
         match clients[number as usize % clients.len()].again() {
             Some(mut client) if under_way.len() < UNDER_WAY => {
                 under_way.spawn(async move {
-                    let good = ask(&mut client, scheduled + PATIENCE).await.is_ok();
-                    (scheduled, good.then(|| scheduled.elapsed()))
+                    let answer = ask(&mut client, scheduled + PATIENCE).await;
+                    (scheduled, answer.map(|()| scheduled.elapsed()))
                 });
             }
-            _ => count(&mut all, (scheduled, None)),
+            _ => count(&mut all, (scheduled, Err(Status::resource_exhausted("too many requests are under way")))),
         }
     }
     while let Some(done) = under_way.join_next().await {

@@ -13,6 +13,8 @@ pub(super) struct Measured {
     pub(super) done: u64,
     /// What was refused, lost or too late.
     pub(super) failed: u64,
+    /// Why the first of these did.
+    pub(super) first_failure: Option<String>,
     /// Microseconds each.
     times: Histogram<u64>,
 }
@@ -21,7 +23,7 @@ impl Measured {
     /// Nothing yet.
     pub(super) fn new() -> Self {
         let times = Histogram::new(3).expect("three digits are possible");
-        Measured { took: Duration::ZERO, done: 0, failed: 0, times }
+        Measured { took: Duration::ZERO, done: 0, failed: 0, first_failure: None, times }
     }
 
     /// Nothing yet, in so long.
@@ -35,16 +37,28 @@ impl Measured {
         self.note(took);
     }
 
+    /// One failed.
+    pub(super) fn fail(&mut self, why: impl FnOnce() -> String) {
+        self.failed += 1;
+        self.first_failure.get_or_insert_with(why);
+    }
+
     /// Something took so long that is not counted itself.
     pub(super) fn note(&mut self, took: Duration) {
-        self.times.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.times.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX)).expect("it grows as it must");
     }
 
     /// What another client did in the same time.
     pub(super) fn add_all(&mut self, other: &Measured) {
         self.done += other.done;
         self.failed += other.failed;
+        self.first_failure = self.first_failure.take().or_else(|| other.first_failure.clone());
         self.times.add(&other.times).expect("all have the same digits, and grow as they must");
+    }
+
+    /// The same, measured for so long.
+    pub(super) fn lasting(self, took: Duration) -> Self {
+        Measured { took, ..self }
     }
 
     /// In a second.

@@ -25,8 +25,13 @@ pub(super) struct Report {
 const SHARES: [(&str, f64); 4] = [("p50_ms", 0.5), ("p99_ms", 0.99), ("p99_9_ms", 0.999), ("longest_ms", 1.0)];
 
 impl Report {
-    /// As a table; with two sides also how many times the first is faster.
-    pub(super) fn table(&self) -> String {
+    /// As a table; with two sides also how many times the first is faster. Below it, why requests failed.
+    pub(super) fn text(&self) -> String {
+        let failures = self.rows.iter().flat_map(Row::failures);
+        std::iter::once(self.table()).chain(failures).collect::<Vec<_>>().join("\n")
+    }
+
+    fn table(&self) -> String {
         let alone = ["WORK", "CLIENTS", "A SECOND", "P50 MS", "P99 MS", "P99.9 MS", "LONGEST MS", "FAILED"];
         if self.rows.iter().all(|row| row.sides.len() == 1) {
             return show::table(&alone, &alone[1..], self.rows.iter().map(Row::alone));
@@ -72,9 +77,19 @@ impl Row {
         ]
     }
 
+    fn failures(&self) -> impl Iterator<Item = String> {
+        let names = [self.work.name(), format!("{} (against)", self.work.name())];
+        let sides = names.into_iter().zip(&self.sides);
+        sides.filter_map(|(name, side)| {
+            let first = side.first_failure.as_ref()?;
+            Some(format!("{name}, {} clients: {} failed, the first because: {first}", self.clients, side.failed))
+        })
+    }
+
     fn json(&self) -> Value {
         let side = |side: &Measured| {
-            let mut object = json!({ "a_second": side.rate(), "done": side.done, "failed": side.failed });
+            let mut object =
+                json!({ "a_second": side.rate(), "done": side.done, "failed": side.failed, "first_failure": side.first_failure });
             for (name, share) in SHARES {
                 object[name] = side.quantile_ms(share).into();
             }
@@ -135,8 +150,11 @@ get-serializable       64     4,000    2.00    2.00      2.00        2.00       
         assert_eq!(report(vec![measured(4_000, 2)]).table(), alone);
         let beside = "\
 WORK              CLIENTS  A SECOND  AGAINST  RATIO  P99 MS  AGAINST MS  P99 RATIO  FAILED
-get-serializable       64     4,000    1,000   4.00    2.00        20.0      10.00   0 / 0";
-        assert_eq!(report(vec![measured(4_000, 2), measured(1_000, 20)]).table(), beside);
+get-serializable       64     4,000    1,000   4.00    1.00        2.00       2.00   0 / 0";
+        let mut broken = measured(1_000, 2);
+        broken.fail(|| "no leader".into());
+        let because = "get-serializable (against), 64 clients: 1 failed, the first because: no leader";
+        assert_eq!(report(vec![measured(4_000, 1), broken]).text(), format!("{}\n{because}", beside.replace("0 / 0", "0 / 1")));
     }
 
     #[test]
