@@ -1,5 +1,6 @@
-//! `cargo xtask planted`: whether the simulator catches each bug that can be planted.
+//! `cargo xtask planted`: whether the simulator catches each bug that can be planted. `cargo xtask instructions`: what the core path costs.
 
+mod instructions;
 mod planted;
 
 use std::process::ExitCode;
@@ -8,12 +9,17 @@ const USAGE: &str = "\
 cargo xtask planted [--seeds N] [BUG…]
 
 Builds the simulator and `steadfast` with bugs to be planted (into target/planted, apart from everything else), plants one after the other in the simulator,
-and runs seeds until a checker catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.";
+and runs seeds until a checker catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.
+
+cargo xtask instructions
+
+Counts with callgrind what a request costs inside of three nodes, without sockets and threads. Needs valgrind.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.split_first() {
         Some((command, rest)) if command == "planted" => planted::run(rest),
+        Some((command, rest)) if command == "instructions" => instructions::run(rest),
         _ => Err(USAGE.to_owned()),
     };
     result.unwrap_or_else(|error| {
