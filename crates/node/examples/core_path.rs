@@ -16,6 +16,10 @@ use steadfast_storage::tables::TablesOptions;
 use steadfast_types::time::Duration;
 use steadfast_types::{Configuration, Instant, Level, NodeId, Rng, limits};
 
+// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: u64 = 3;
 const KEYS: u32 = 10_000;
 const VALUE_BYTES: usize = 256;

@@ -23,6 +23,9 @@ pub enum WireError {
     LeftOver(usize),
 }
 
+/// Where the buffer of a value begins: most values fit, and the others need not grow from nothing.
+const START_BYTES: usize = 256;
+
 /// A type with a wire form.
 pub trait Wire: Sized {
     /// Appends the value's wire form.
@@ -36,7 +39,7 @@ pub trait Wire: Sized {
 
     /// The value's wire form alone.
     fn to_wire(&self) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(START_BYTES);
         self.encode(&mut out);
         out
     }
