@@ -4,7 +4,7 @@
 //! Usage: `core_path put|read|read-follower BATCH REQUESTS`: so many requests, so many of which come in at once.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 
 use bytes::Bytes;
 use steadfast_node::start::{self, Bootstrap, Opened, Options};
@@ -44,7 +44,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start(directory: &PathBuf) -> Self {
+    fn start(directory: &Path) -> Self {
         let ids: Vec<NodeId> = (1..=NODES).map(NodeId).collect();
         let member =
             |id: &NodeId| Member { id: *id, name: format!("n{id}"), peer_urls: vec![format!("http://n{id}")], ..Member::default() };

@@ -56,7 +56,7 @@ impl Work {
             Work::Get => Kind::Get { serializable: false },
             Work::GetSerializable => Kind::Get { serializable: true },
             Work::Txn => Kind::Txn,
-            Work::KeepAlive => Kind::KeepAlive(Lease::grant(link.clone()).await?),
+            Work::KeepAlive => Kind::KeepAlive(Box::new(Lease::grant(link.clone()).await?)),
         };
         Ok(Client { kv: KvClient::new(link), kind, value: keys::value(settings), settings: settings.clone() })
     }
@@ -74,7 +74,7 @@ enum Kind {
     Put,
     Get { serializable: bool },
     Txn,
-    KeepAlive(Lease),
+    KeepAlive(Box<Lease>),
 }
 
 impl Client {
