@@ -11,10 +11,12 @@ const ROWS: [(&str, u32, u32); 6] =
     [("put", 1, 640), ("put", 16, 6_400), ("put", 256, 25_600), ("read", 1, 640), ("read", 64, 6_400), ("read-follower", 64, 6_400)];
 
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
-    if let Some(argument) = arguments.first() {
-        return Err(format!("{argument:?} is not expected; usage:\n{}", crate::USAGE));
-    }
-    let program = build()?;
+    let is_planted = match arguments {
+        [] => false,
+        [flag] if flag == "--planted" => true,
+        other => return Err(format!("{other:?} is not expected; usage:\n{}", crate::USAGE)),
+    };
+    let program = build(is_planted)?;
     println!("{:<14} {:>7} {:>22}", "request", "at once", "instructions a request");
     for (work, batch, requests) in ROWS {
         let counted = count(&program, work, batch, requests)?;
@@ -23,11 +25,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn build() -> Result<PathBuf, String> {
+fn build(is_planted: bool) -> Result<PathBuf, String> {
+    let target = root().join(if is_planted { "target/planted" } else { "target" });
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--release", "--package", "steadfast-node", "--example", "core_path"]).current_dir(root());
-    let built = cargo.status().map_err(|error| format!("cargo: {error}"))?;
-    if built.success() { Ok(root().join("target/release/examples/core_path")) } else { Err("the program was not built".into()) }
+    cargo.args(["build", "--quiet", "--release", "--package", "steadfast-node", "--example", "core_path", "--target-dir"]).arg(&target);
+    if is_planted {
+        cargo.env("RUSTFLAGS", "--cfg planted");
+    }
+    let built = cargo.current_dir(root()).status().map_err(|error| format!("cargo: {error}"))?;
+    if built.success() { Ok(target.join("release/examples/core_path")) } else { Err("the program was not built".into()) }
 }
 
 fn count(program: &Path, work: &str, batch: u32, requests: u32) -> Result<u64, String> {

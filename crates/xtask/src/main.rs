@@ -11,9 +11,10 @@ cargo xtask planted [--seeds N] [BUG…]
 Builds the simulator and `steadfast` with bugs to be planted (into target/planted, apart from everything else), plants one after the other in the simulator,
 and runs seeds until a checker catches it, at most N (10000). Prints a table; the exit status is not 0 if a bug was missed. BUG: its number; all if none is given.
 
-cargo xtask instructions
+cargo xtask instructions [--planted]
 
-Counts with callgrind what a request costs inside of three nodes, without sockets and threads. Needs valgrind.";
+Counts with callgrind what a request costs inside of three nodes, without sockets and threads. Needs valgrind. --planted: in the build with bugs to be planted,
+none of which is, if that is there already.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
