@@ -9,13 +9,12 @@ mod side;
 mod watchers;
 mod work;
 
-use std::io::IsTerminal;
 use std::num::NonZero;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::endpoints::{Cluster, Endpoint};
 use crate::show;
@@ -117,35 +116,42 @@ pub(crate) async fn run(args: &BenchArgs) -> Result<()> {
         sides.push(Side::connect("against", &endpoints, args.cluster.user.as_ref(), args.connections.get()).await?);
     }
     let bar = progress_bar(cells.len() * sides.len() * args.rounds.get());
-    for side in &sides {
-        bar.set_message(format!("{} keys are written", settings.keys));
-        keys::fill(side, &settings).await?;
-    }
-    let mut rows = Vec::new();
-    for (work, clients) in cells {
-        let mut found: Vec<Vec<Measured>> = vec![Vec::new(); sides.len()];
-        for _ in 0..args.rounds.get() {
-            for (side, found) in sides.iter().zip(&mut found) {
-                bar.set_message(format!("{}, {clients} clients{}", work.name(), side.suffix()));
-                found.push(measure(side, work, clients, &settings).await?);
-                bar.inc(1);
-            }
-        }
-        let medians = found.into_iter().map(Measured::median).collect();
-        rows.push(Row { work, clients, sides: medians });
-    }
+    let rows = measure_all(&cells, &sides, args.rounds.get(), &settings, &bar).await;
     bar.set_message("the keys are deleted");
+    let mut deleted = Ok(());
     for side in &sides {
-        keys::delete(side, &settings).await?;
+        deleted = deleted.and(keys::delete(side, &settings).await);
     }
     bar.finish_and_clear();
-    let report = Report { rows, rounds: args.rounds.get(), settings };
+    let report = Report { rows: rows?, rounds: args.rounds.get(), settings };
+    deleted?;
     if args.json {
         show::print(report.json())?
     } else {
         show::print(report.text())?
     }
     Ok(())
+}
+
+async fn measure_all(cells: &[(Work, usize)], sides: &[Side], rounds: usize, settings: &Settings, bar: &ProgressBar) -> Result<Vec<Row>> {
+    for side in sides {
+        bar.set_message(format!("{} keys are written{}", settings.keys, side.suffix()));
+        keys::fill(side, settings).await?;
+    }
+    let mut rows = Vec::new();
+    for &(work, clients) in cells {
+        let mut found: Vec<Vec<Measured>> = vec![Vec::new(); sides.len()];
+        for _ in 0..rounds {
+            for (side, found) in sides.iter().zip(&mut found) {
+                bar.set_message(format!("{}, {clients} clients{}", work.name(), side.suffix()));
+                found.push(measure(side, work, clients, settings).await?);
+                bar.inc(1);
+            }
+        }
+        let medians = found.into_iter().map(Measured::median).collect();
+        rows.push(Row { work, clients, sides: medians });
+    }
+    Ok(rows)
 }
 
 async fn measure(side: &Side, work: Work, clients: usize, settings: &Settings) -> Result<Measured> {
@@ -158,10 +164,7 @@ async fn measure(side: &Side, work: Work, clients: usize, settings: &Settings) -
 }
 
 fn progress_bar(steps: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
+    let bar = ProgressBar::new(steps as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {wide_msg}").expect("a valid template"));
     bar.enable_steady_tick(Duration::from_millis(250));
     bar

@@ -13,6 +13,8 @@ use steadfast_etcd_api::proto::mvccpb::KeyValue;
 
 use crate::show;
 
+pub(crate) use range::prefix_end;
+
 /// What `steadfast kv` takes.
 #[derive(Args, Debug)]
 pub(crate) struct KvArgs {

@@ -9,7 +9,6 @@ use steadfast_types::{Configuration, LogIndex, NodeId};
 use super::Cluster;
 use super::event::Event;
 use super::faults::Stop;
-use super::machine::Machine;
 use crate::network::between;
 use crate::swarm::Ambushes;
 
@@ -96,7 +95,7 @@ impl Cluster {
 
     fn split(&mut self, leader: NodeId, joint: &Configuration) {
         let is_new = |id: NodeId| joint.voters.contains(&id) && !joint.outgoing.contains(&id);
-        let nodes: Vec<NodeId> = self.machines.values().map(|machine: &Machine| machine.id).collect();
+        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
         let side: Vec<NodeId> = nodes.iter().copied().filter(|id| *id == leader || is_new(*id) || self.faults_rng.u8(0..3) == 0).collect();
         self.trace.milestone(self.queue.now(), &[24, leader.0], || format!("the network splits as voters change: {side:?} are alone"));
         self.network.reconnect();

@@ -8,6 +8,7 @@ use steadfast_etcd_api::proto::etcdserverpb::{DeleteRangeRequest, PutRequest};
 use super::Settings;
 use super::side::Side;
 use crate::client::write_error;
+use crate::kv::prefix_end;
 
 /// Before every key.
 const PREFIX: &str = "steadfast-bench/";
@@ -30,8 +31,7 @@ pub(super) fn any(settings: &Settings) -> Bytes {
 
 /// All of them, as a range.
 pub(super) fn all() -> (Bytes, Bytes) {
-    let end = PREFIX.replace('/', "0"); // The byte after the slash.
-    (PREFIX.into(), end.into())
+    (PREFIX.into(), prefix_end(PREFIX.as_bytes()).into())
 }
 
 /// A value as large as was asked for.

@@ -6,7 +6,8 @@ use steadfast_etcd_api::proto::etcdserverpb::compare::{CompareResult, CompareTar
 use steadfast_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use steadfast_etcd_api::proto::etcdserverpb::lease_client::LeaseClient;
 use steadfast_etcd_api::proto::etcdserverpb::{
-    Compare, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, request_op,
+    Compare, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp,
+    TxnRequest, request_op,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,7 +15,6 @@ use tonic::{Status, Streaming};
 
 use super::{Settings, keys};
 use crate::user::Link;
-use steadfast_etcd_api::proto::etcdserverpb::LeaseKeepAliveResponse;
 
 /// One kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

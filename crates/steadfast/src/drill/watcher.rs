@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 
 use super::request::version;
 use crate::endpoints::Endpoint;
+use crate::kv::prefix_end;
 
 /// A node that does not take a watch by then is passed over.
 const OPEN_WAIT: Duration = Duration::from_secs(1);
@@ -28,10 +29,7 @@ const RETRY_WAIT: Duration = Duration::from_millis(50);
 
 /// All keys that begin with the prefix.
 pub(super) fn span(prefix: &str) -> Span {
-    let mut end = prefix.as_bytes().to_vec();
-    // A prefix of the drill ends with a slash, which is not the last byte.
-    *end.last_mut().expect("the prefix is not empty") += 1;
-    Span { first: Bytes::copy_from_slice(prefix.as_bytes()), end: Some(end.into()) }
+    Span { first: Bytes::copy_from_slice(prefix.as_bytes()), end: Some(prefix_end(prefix.as_bytes()).into()) }
 }
 
 /// A watch that reconnects until it is dropped.
