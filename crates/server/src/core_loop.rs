@@ -1,9 +1,12 @@
-//! The core loop: the one thread that runs the node, and the threads that do what it may not: the log writer and the jobs.
+//! The core loop: the one task that runs the node, and the threads that do what it may not: the log writer and the jobs. It is a task beside
+//! those of the connections, so that what goes from them to it and back mostly stays on one thread.
 //!
 //! The loop takes everything that waits in its inbox as one turn, and carries the turn's outputs out: log commands to the writer, frames to the
 //! peers, jobs to their lanes, answers to the clients, events to the watch hub. It never blocks on a disk or a socket.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,15 +15,18 @@ use steadfast_node::{Answer, Input, Job, Lane, LogCommand, LogDriver, Node, Noti
 use steadfast_state::Changes;
 use steadfast_state::auth::AuthEvent;
 use steadfast_storage::disk::FileDisk;
-use steadfast_types::NodeId;
+use steadfast_types::{Instant, NodeId};
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::inbox::Inbox;
+use crate::inbox::{Alarm, Inbox};
 use crate::published::Published;
 
 /// Where a client's answer goes.
 pub(crate) type Slot = oneshot::Sender<Answer>;
+
+/// Of the thread that flushes and merges tables.
+const BACKGROUND_NICENESS: i32 = 5;
 
 /// A sync slower than this gets a log line.
 const SLOW_SYNC: Duration = Duration::from_millis(500);
@@ -77,31 +83,18 @@ enum Left {
     StateLost,
 }
 
-/// A running core.
-pub(crate) struct CoreThread {
-    thread: JoinHandle<Ended>,
-}
-
-impl CoreThread {
-    /// Starts the threads for a node that has been opened.
-    pub(crate) fn start(
-        opened: start::Opened<Slot, FileDisk>,
-        inbox: Inbox<Item>,
-        clock: Clock,
-        published: Arc<Published>,
-        surroundings: impl Surroundings + Sync,
-    ) -> std::io::Result<Self> {
-        let thread = thread::Builder::new().name("core".into()).spawn(move || {
-            let core = Core { inbox, clock, published, surroundings: Arc::new(surroundings) };
-            core.run(opened)
-        })?;
-        Ok(CoreThread { thread })
-    }
-
-    /// Waits for the end.
-    pub(crate) fn join(self) -> Ended {
-        self.thread.join().unwrap_or_else(|_| Ended::Fault("the core thread panicked; its message stands above".into()))
-    }
+/// Runs a node that has been opened, to its end.
+pub(crate) async fn run(
+    opened: start::Opened<Slot, FileDisk>,
+    inbox: Inbox<Item>,
+    clock: Clock,
+    published: Arc<Published>,
+    surroundings: impl Surroundings + Sync,
+) -> Ended {
+    let core = Core { inbox, clock, published, surroundings: Arc::new(surroundings) };
+    // A task of its own, so that a panic is an end like another.
+    let end = tokio::spawn(core.run(opened)).await;
+    end.unwrap_or_else(|_| Ended::Fault("the core loop panicked; its message stands above".into()))
 }
 
 struct Core<E> {
@@ -119,13 +112,39 @@ struct Workers {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Runs what may wait for a disk or for another thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Ended> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Ended::Fault(format!("a thread of the node: {error}")))
+}
+
+/// Lets all tasks run first that are ready.
+async fn give_way() {
+    let mut gave_way = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut gave_way, true) {
+            return Poll::Ready(());
+        }
+        // A task that wakes itself goes to the end of the queue.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 impl<E: Surroundings + Sync> Core<E> {
+    /// Moves to `into` what comes in until `deadline` at the latest: as soon as there is anything, everything that other tasks have for it.
+    async fn gather(&self, alarm: &mut Alarm, into: &mut Vec<Item>, deadline: Instant) {
+        self.inbox.wait(alarm, deadline.since(self.clock.now())).await;
+        give_way().await;
+        self.inbox.take_all(into);
+    }
+
     /// A node whose tables turn out to be damaged goes back to repair, and a repaired one runs.
-    fn run(self, mut opened: start::Opened<Slot, FileDisk>) -> Ended {
+    async fn run(self, mut opened: start::Opened<Slot, FileDisk>) -> Ended {
         loop {
             let next = match opened {
-                start::Opened::Running(node, driver) => self.run_node(*node, *driver),
-                start::Opened::Repairing(repair) => self.run_repair(*repair),
+                start::Opened::Running(node, driver) => self.run_node(node, *driver).await,
+                start::Opened::Repairing(repair) => self.run_repair(*repair).await,
             };
             opened = match next {
                 Ok(next) => next,
@@ -136,15 +155,14 @@ impl<E: Surroundings + Sync> Core<E> {
 
     // --- repairing --------------------------------------------------------------------------------------------------------
 
-    fn run_repair(&self, mut repair: Repair<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
+    async fn run_repair(&self, mut repair: Repair<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
         tracing::warn!(
             missing = repair.missing(),
             "this node lost data and is getting it back from its peers; until then it takes no part"
         );
-        let mut items = Vec::new();
+        let (mut alarm, mut items) = (Alarm::new(), Vec::new());
         while !repair.is_done() {
-            let timeout = repair.next_deadline().since(self.clock.now());
-            self.inbox.take_all(&mut items, timeout);
+            self.gather(&mut alarm, &mut items, repair.next_deadline()).await;
             let inputs = sort(items.drain(..))?;
             let out: Outputs<Slot, FileDisk> = repair.turn(self.clock.now(), inputs);
             for (to, frame) in out.frames {
@@ -167,37 +185,46 @@ impl<E: Surroundings + Sync> Core<E> {
     // --- running -------------------------------------------------------------------------------------------------------------
 
     /// Runs the node to its end, or until its state is lost; then it is opened again.
-    fn run_node(&self, mut node: Node<Slot, FileDisk>, driver: LogDriver<FileDisk>) -> Result<start::Opened<Slot, FileDisk>, Ended> {
+    async fn run_node(
+        &self,
+        mut node: Box<Node<Slot, FileDisk>>,
+        driver: LogDriver<FileDisk>,
+    ) -> Result<start::Opened<Slot, FileDisk>, Ended> {
         self.published.set_reader(node.reader());
         self.published.update(&node.status());
         self.surroundings.state_replaced();
         self.surroundings.notice(&Notice::MembersChanged);
         let workers = self.start_workers(driver).map_err(|error| Ended::Fault(format!("starting threads: {error}")))?;
-        let left = self.turns(&mut node, &workers);
+        let left = self.turns(&mut node, &workers).await;
         let Workers { log, peers, tables, threads } = workers;
         drop((log, peers, tables));
-        for thread in threads {
-            // A panic there has been reported by its own message.
-            let _ = thread.join();
-        }
-        match left {
-            Left::Ended(ended) => Err(ended),
+        // A panic there has been reported by its own message.
+        let join = move || threads.into_iter().for_each(|thread| drop(thread.join()));
+        let now = match left {
+            Left::Ended(ended) => {
+                blocking(join).await?;
+                return Err(ended);
+            }
             Left::StateLost => {
                 self.published.clear();
                 self.surroundings.auth(&[AuthEvent::Replaced]);
-                node.reopen(self.clock.now()).map_err(|error| Ended::Fault(error.to_string()))
+                self.clock.now()
             }
-        }
+        };
+        let reopen = move || {
+            join();
+            node.reopen(now).map_err(|error| Ended::Fault(error.to_string()))
+        };
+        blocking(reopen).await?
     }
 
-    fn turns(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Left {
-        let mut items = Vec::new();
+    async fn turns(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Left {
+        let (mut alarm, mut items) = (Alarm::new(), Vec::new());
         loop {
-            let timeout = node.next_deadline().since(self.clock.now());
-            self.inbox.take_all(&mut items, timeout);
+            self.gather(&mut alarm, &mut items, node.next_deadline()).await;
             let inputs = match sort(items.drain(..)) {
                 Ok(inputs) => inputs,
-                Err(Ended::Stopped) => return Left::Ended(self.stop(node, workers)),
+                Err(Ended::Stopped) => return Left::Ended(self.stop(node, workers).await),
                 Err(ended) => return Left::Ended(ended),
             };
             if let Some(left) = self.turn(node, workers, inputs) {
@@ -253,7 +280,7 @@ impl<E: Surroundings + Sync> Core<E> {
     }
 
     /// Hands over leadership and makes the tables durable, within bounds.
-    fn stop(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Ended {
+    async fn stop(&self, node: &mut Node<Slot, FileDisk>, workers: &Workers) -> Ended {
         use steadfast_consensus::Role;
         let give_up = self.clock.now() + HAND_OVER_PATIENCE;
         if node.status().consensus.role == Role::Leader {
@@ -261,7 +288,7 @@ impl<E: Surroundings + Sync> Core<E> {
             tracing::info!("stopping: handing over leadership");
         }
         node.flush_tables();
-        let mut items = Vec::new();
+        let (mut alarm, mut items) = (Alarm::new(), Vec::new());
         while self.clock.now() < give_up {
             let inputs: Vec<_> =
                 items.drain(..).filter_map(|item| if let Item::Input(input) = item { Some(input) } else { None }).collect();
@@ -274,7 +301,7 @@ impl<E: Surroundings + Sync> Core<E> {
             if handed_over && status.durable == status.applied {
                 break;
             }
-            self.inbox.take_all(&mut items, Duration::from_millis(20));
+            self.gather(&mut alarm, &mut items, self.clock.now() + Duration::from_millis(20)).await;
         }
         Ended::Stopped
     }
@@ -301,7 +328,10 @@ impl<E: Surroundings + Sync> Core<E> {
                 "table-jobs",
                 Box::new({
                     let inbox = self.inbox.clone();
-                    move || run_jobs(&table_jobs, &inbox)
+                    move || {
+                        give_precedence();
+                        run_jobs(&table_jobs, &inbox);
+                    }
                 }),
             )?,
         ];
@@ -336,6 +366,13 @@ fn write_log<E: Surroundings>(
 fn tell_if_slow(took: Duration, commands: usize) {
     if took > SLOW_SYNC {
         tracing::warn!(took_ms = took.as_millis(), commands, "slow sync of the log");
+    }
+}
+
+/// Requests come before the work of this thread when there are more of both than processors. If it falls behind, the node holds requests back.
+fn give_precedence() {
+    if let Err(error) = rustix::process::nice(BACKGROUND_NICENESS) {
+        tracing::debug!(%error, "background work has the priority of all other");
     }
 }
 

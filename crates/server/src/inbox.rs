@@ -1,18 +1,48 @@
-//! The core loop's inbox: what many threads put in and one takes out, all at once.
+//! A loop's inbox: what many put in and one takes out, all at once.
 //!
-//! One lock per item put in and one per turn; the loop is woken only if it sleeps. Client requests are bounded by count, and refused beyond
+//! One lock per item put in and one per turn; the loop is woken only if it waits. Client requests are bounded by count, and refused beyond
 //! it. Peer frames are bounded by bytes: beyond it their connections are not read. Completions are not bounded here: there are never more of
 //! them than of what was asked for.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use steadfast_types::limits;
 use tokio::sync::Notify;
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Bytes of peer frames that may wait.
 const FRAME_BYTES: usize = 4 * limits::PEER_FRAME_BYTES;
+
+/// Nobody waits longer at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// Wakes a loop when it is time. Its time changes with each turn, mostly to a later one, so the timer is set only when it must go off earlier
+/// than it would, or has gone off too early.
+pub(crate) struct Alarm(Pin<Box<Sleep>>);
+
+impl Alarm {
+    pub(crate) fn new() -> Self {
+        Alarm(Box::pin(sleep(LONGEST_WAIT)))
+    }
+
+    fn poll(&mut self, until: Instant, context: &mut Context<'_>) -> Poll<()> {
+        if until < self.0.deadline() {
+            self.0.as_mut().reset(until);
+        }
+        while self.0.as_mut().poll(context).is_ready() {
+            if self.0.deadline() >= until {
+                return Poll::Ready(());
+            }
+            self.0.as_mut().reset(until);
+        }
+        Poll::Pending
+    }
+}
 
 /// An inbox of `I`; clones share it.
 pub(crate) struct Inbox<I> {
@@ -27,7 +57,6 @@ impl<I> Clone for Inbox<I> {
 
 struct Shared<I> {
     waiting: Mutex<Waiting<I>>,
-    arrived: Condvar,
     drained: Notify,
 }
 
@@ -35,14 +64,15 @@ struct Waiting<I> {
     items: Vec<I>,
     requests: usize,
     frame_bytes: usize,
-    asleep: bool,
+    /// The loop, while it waits.
+    sleeper: Option<Waker>,
     awake_anyway: bool,
 }
 
 impl<I> Inbox<I> {
     pub(crate) fn new() -> Self {
-        let waiting = Waiting { items: Vec::new(), requests: 0, frame_bytes: 0, asleep: false, awake_anyway: false };
-        Inbox { shared: Arc::new(Shared { waiting: Mutex::new(waiting), arrived: Condvar::new(), drained: Notify::new() }) }
+        let waiting = Waiting { items: Vec::new(), requests: 0, frame_bytes: 0, sleeper: None, awake_anyway: false };
+        Inbox { shared: Arc::new(Shared { waiting: Mutex::new(waiting), drained: Notify::new() }) }
     }
 
     /// Puts a client's request in, or gives it back if too many wait.
@@ -84,30 +114,48 @@ impl<I> Inbox<I> {
 
     fn put(&self, mut waiting: parking_lot::MutexGuard<'_, Waiting<I>>, item: I) {
         waiting.items.push(item);
-        let wake = std::mem::take(&mut waiting.asleep);
+        let sleeper = waiting.sleeper.take();
         drop(waiting);
-        if wake {
-            self.shared.arrived.notify_one();
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
         }
     }
 
-    /// Makes the next [`Inbox::take_all`] return at once.
+    /// Makes the next [`Inbox::wait`] return at once.
     pub(crate) fn wake(&self) {
         let mut waiting = self.shared.waiting.lock();
         waiting.awake_anyway = true;
+        let sleeper = waiting.sleeper.take();
         drop(waiting);
-        self.shared.arrived.notify_one();
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
     }
 
-    /// Everything that waits, moved to `into` (which is empty), sleeping at most `timeout` for the first item.
-    pub(crate) fn take_all(&self, into: &mut Vec<I>, timeout: Duration) {
-        let mut waiting = self.shared.waiting.lock();
-        if waiting.items.is_empty() && !waiting.awake_anyway && !timeout.is_zero() {
-            waiting.asleep = true;
-            self.shared.arrived.wait_for(&mut waiting, timeout);
-            waiting.asleep = false;
+    /// Waits for the first item, at most for `timeout`.
+    pub(crate) async fn wait(&self, alarm: &mut Alarm, timeout: Duration) {
+        if timeout.is_zero() {
+            return;
         }
+        let until = Instant::now() + timeout.min(LONGEST_WAIT);
+        poll_fn(|context| {
+            {
+                let mut waiting = self.shared.waiting.lock();
+                if !waiting.items.is_empty() || waiting.awake_anyway {
+                    return Poll::Ready(());
+                }
+                waiting.sleeper = Some(context.waker().clone());
+            }
+            alarm.poll(until, context)
+        })
+        .await;
+    }
+
+    /// Everything that is there, moved to `into` (which is empty).
+    pub(crate) fn take_all(&self, into: &mut Vec<I>) {
+        let mut waiting = self.shared.waiting.lock();
         waiting.awake_anyway = false;
+        waiting.sleeper = None;
         waiting.requests = 0;
         let was_full = waiting.frame_bytes >= FRAME_BYTES;
         waiting.frame_bytes = 0;
@@ -132,7 +180,7 @@ mod tests {
         assert_eq!(inbox.request(7), Err(7));
         inbox.push(1_000_000);
         let mut items = Vec::new();
-        inbox.take_all(&mut items, Duration::ZERO);
+        inbox.take_all(&mut items);
         assert_eq!(items.len(), limits::QUEUED_REQUESTS + 1);
         assert!(items.is_sorted());
         assert_eq!(inbox.request(7), Ok(()));
@@ -148,11 +196,12 @@ mod tests {
         });
         tokio::task::yield_now().await;
         let mut items = Vec::new();
-        inbox.take_all(&mut items, Duration::ZERO);
+        inbox.take_all(&mut items);
         assert_eq!(items, [1]);
         second.await.unwrap();
         let mut items = Vec::new();
-        inbox.take_all(&mut items, Duration::from_secs(10));
+        inbox.wait(&mut Alarm::new(), Duration::from_secs(10)).await;
+        inbox.take_all(&mut items);
         assert_eq!(items, [2]);
     }
 }

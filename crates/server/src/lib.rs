@@ -1,7 +1,7 @@
 //! A node as a process: sockets, disks, clocks and threads that feed `steadfast-node`.
 //!
 //! [`run`] is all that the command line needs: it starts a node from its [`options`], serves until it is told to stop, and stops it cleanly.
-//! The core loop (`core_loop`) is one thread that owns the node; everything else hands it inputs and carries out its outputs.
+//! The core loop (`core_loop`) is one task that owns the node; everything else hands it inputs and carries out its outputs.
 #![warn(missing_docs)]
 
 extern crate alloc;

@@ -25,7 +25,7 @@ use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
 use crate::clients::{self, Greeter};
 use crate::clock::Clock;
-use crate::core_loop::{CoreThread, Ended, Item, Surroundings};
+use crate::core_loop::{self, Ended, Item, Surroundings};
 use crate::errors::{StartError, listen};
 use crate::fault_table::Faults;
 use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle};
@@ -183,8 +183,8 @@ impl Running {
         let (stop, stopping) = watch::channel(false);
         let (end, ended) = watch::channel(None);
         let removed = Arc::default();
-        let thread = CoreThread::start(opened, core.clone(), clock, published.clone(), surroundings)?;
-        report_end(thread, end, Arc::clone(&removed));
+        let life = core_loop::run(opened, core.clone(), clock, published.clone(), surroundings);
+        tokio::spawn(report_end(life, end, Arc::clone(&removed)));
         tokio::spawn({
             let (transport, core) = (transport.clone(), core.clone());
             async move {
@@ -297,22 +297,20 @@ fn open_store(
     start::open(&disk, node_options, bootstrap, clock.now()).map_err(|error| failed(&error))
 }
 
-/// Waits for the core's end on a thread of its own.
-fn report_end(thread: CoreThread, end: watch::Sender<Option<Result<(), String>>>, removed: Arc<AtomicBool>) {
-    tokio::task::spawn_blocking(move || {
-        let result = match thread.join() {
-            Ended::Stopped => Ok(()),
-            Ended::Removed => {
-                removed.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Ended::Fault(fault) => {
-                tracing::error!(fault, "the node can't go on");
-                Err(fault)
-            }
-        };
-        end.send_replace(Some(result));
-    });
+/// Runs the core and tells how it ended.
+async fn report_end(life: impl Future<Output = Ended>, end: watch::Sender<Option<Result<(), String>>>, removed: Arc<AtomicBool>) {
+    let result = match life.await {
+        Ended::Stopped => Ok(()),
+        Ended::Removed => {
+            removed.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        Ended::Fault(fault) => {
+            tracing::error!(fault, "the node can't go on");
+            Err(fault)
+        }
+    };
+    end.send_replace(Some(result));
 }
 
 async fn until(mut stopping: watch::Receiver<bool>) {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
@@ -19,11 +19,12 @@ use steadfast_state::command::KeySpan;
 use steadfast_state::watch::{CancelReason, CatchUp, CatchUpBudget, Sink, StreamId, WatchDelivery, WatchHub, WatchRequest};
 use steadfast_state::{Changes, Event};
 use steadfast_types::{Instant, Revision, Rng, limits};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
 use crate::core_loop::Item;
-use crate::inbox::Inbox;
+use crate::inbox::{Alarm, Inbox};
 use crate::published::{Published, Reader};
 
 /// Event bytes that may wait for the hub.
@@ -45,6 +46,39 @@ pub(crate) struct Watches {
     next_stream: Arc<AtomicU64>,
     backlog: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
+    audience: Arc<Audience>,
+}
+
+/// Whether anybody watches: while no stream is open, the hub is not woken for what changes.
+#[derive(Default)]
+struct Audience {
+    streams: AtomicUsize,
+    /// The hub was not told of what changed up to this revision.
+    skipped: AtomicI64,
+}
+
+impl Audience {
+    /// Whether nobody need be told of `revision`. Whoever opens a stream meanwhile is seen here, or sees it in [`Audience::skipped`].
+    fn skips(&self, revision: Revision) -> bool {
+        let is_empty = || self.streams.load(Ordering::SeqCst) == 0;
+        if !is_empty() {
+            return false;
+        }
+        self.skipped.store(revision.0, Ordering::SeqCst);
+        is_empty()
+    }
+
+    fn enter(&self) {
+        self.streams.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self) {
+        self.streams.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn skipped(&self) -> Revision {
+        Revision(self.skipped.load(Ordering::SeqCst))
+    }
 }
 
 enum HubItem {
@@ -77,7 +111,13 @@ impl Queue {
 
 impl Watches {
     pub(crate) fn new() -> Self {
-        Watches { inbox: Inbox::new(), next_stream: Arc::new(AtomicU64::new(1)), backlog: Arc::default(), watchers: Arc::default() }
+        Watches {
+            inbox: Inbox::new(),
+            next_stream: Arc::new(AtomicU64::new(1)),
+            backlog: Arc::default(),
+            watchers: Arc::default(),
+            audience: Arc::default(),
+        }
     }
 
     /// Starts the hub's thread. Streams opened before wait for it; so it may start late, once the node has its state.
@@ -90,12 +130,12 @@ impl Watches {
         clock: Clock,
         seed: u64,
     ) -> std::io::Result<()> {
-        let watches = self.clone();
+        let (watches, runtime) = (self.clone(), Handle::current());
         let hub = move || {
             let hub = WatchHub::new(revision, Rng::with_seed(seed));
             let thread =
                 HubThread { watches, core, published, hub, streams: Streams::default(), progress_due: clock.now() + PROGRESS_EVERY, clock };
-            thread.run();
+            thread.run(&runtime);
         };
         thread::Builder::new().name("watch-hub".into()).spawn(hub).map(drop)
     }
@@ -111,6 +151,10 @@ impl Watches {
 
     /// Hands over what an entry changed. Never waits.
     pub(crate) fn publish(&self, changes: Changes) {
+        // The hub tells the node when nobody asks any more for what was before.
+        if !changes.with_previous && self.audience.skips(changes.revision) {
+            return;
+        }
         let bytes = changes.events.iter().map(Event::bytes).sum();
         if self.backlog.fetch_add(bytes, Ordering::Relaxed) + bytes > BACKLOG_BYTES {
             self.backlog.fetch_sub(bytes, Ordering::Relaxed);
@@ -134,6 +178,7 @@ impl Watches {
         let stream = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
         let queue = Arc::new(Queue::default());
         let (sender, receiver) = mpsc::unbounded_channel();
+        self.audience.enter();
         self.inbox.push(HubItem::Open(stream, queue.clone(), sender));
         let commands = StreamCommands { stream, inbox: self.inbox.clone(), queue: queue.clone() };
         (commands, StreamDeliveries { stream, inbox: self.inbox.clone(), queue, receiver })
@@ -252,12 +297,14 @@ struct HubThread {
 }
 
 impl HubThread {
-    fn run(mut self) {
-        let mut items = Vec::new();
+    fn run(mut self, runtime: &Handle) {
+        let _inside = runtime.enter();
+        let (mut alarm, mut items) = (Alarm::new(), Vec::new());
         let mut behind = false;
         loop {
             let timeout = if behind { Duration::ZERO } else { self.progress_due.since(self.clock.now()) };
-            self.watches.inbox.take_all(&mut items, timeout);
+            runtime.block_on(self.watches.inbox.wait(&mut alarm, timeout));
+            self.watches.inbox.take_all(&mut items);
             for item in items.drain(..) {
                 if matches!(item, HubItem::Stop) {
                     return;
@@ -283,8 +330,12 @@ impl HubThread {
                 self.hub.publish(&changes, &mut self.streams);
             }
             HubItem::Missed(revision) => self.hub.missed(revision),
-            HubItem::Open(stream, queue, sender) => drop(self.streams.open.insert(stream, (queue, sender))),
+            HubItem::Open(stream, queue, sender) => {
+                self.hub.missed(self.watches.audience.skipped());
+                self.streams.open.insert(stream, (queue, sender));
+            }
             HubItem::Close(stream) => {
+                self.watches.audience.leave();
                 self.streams.open.remove(&stream);
                 self.streams.users.remove(&stream);
                 self.hub.close(stream);

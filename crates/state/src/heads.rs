@@ -2,10 +2,13 @@
 //! so that most puts look nothing up.
 //!
 //! 1. A key that is remembered is there, and its head is that of its newest row.
-//! 2. At most [`BYTES`]: keys are in two generations; when the young one is full, it becomes the old one, and what was not used since is forgotten.
+//! 2. At most [`BYTES`]: when it is full, a hand goes round, as in a clock, and what was not used since it last came by is forgotten.
 
 use alloc::boxed::Box;
-use hashbrown::HashMap;
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{LeaseId, Revision};
 
@@ -28,36 +31,44 @@ pub(crate) struct Head {
 /// The heads of some keys.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    young: HashMap<Box<[u8]>, Head>,
-    old: HashMap<Box<[u8]>, Head>,
-    /// Of the young ones.
+    places: Vec<Place>,
+    /// Where in `places` a key is.
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    hand: usize,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Place {
+    key: Box<[u8]>,
+    head: Head,
+    /// Since the hand last came by.
+    used: bool,
 }
 
 impl Heads {
     /// The key's head, if it is remembered.
     pub(crate) fn get(&mut self, key: &[u8]) -> Option<Head> {
-        if let Some(head) = self.young.get(key) {
-            return Some(*head);
-        }
-        let head = *self.old.get(key)?;
-        self.put(key, head);
-        Some(head)
+        let place = self.find(key)?;
+        place.used = true;
+        Some(place.head)
     }
 
     /// The key was written.
     pub(crate) fn put(&mut self, key: &[u8], head: Head) {
-        if let Some(young) = self.young.get_mut(key) {
-            *young = head;
+        if let Some(place) = self.find(key) {
+            (place.head, place.used) = (head, true);
             return;
         }
-        self.old.remove(key);
         self.bytes += key.len() + HEAD_BYTES;
-        if self.bytes > BYTES / 2 {
-            self.old = core::mem::take(&mut self.young);
-            self.bytes = key.len() + HEAD_BYTES;
+        while self.bytes > BYTES && !self.places.is_empty() {
+            self.forget_one();
         }
-        self.young.insert(key.into(), head);
+        let at = u32::try_from(self.places.len()).expect("they are bounded");
+        let Heads { places, index, hasher, .. } = self;
+        places.push(Place { key: key.into(), head, used: false });
+        index.insert_unique(hasher.hash_one(key), at, |at| hasher.hash_one(&*places[*at as usize].key));
     }
 
     /// The key was deleted.
@@ -65,17 +76,51 @@ impl Heads {
         if is_planted(Bug::HeadOutlivesKey) {
             return;
         }
-        self.old.remove(key);
-        if self.young.remove(key).is_some() {
-            self.bytes -= key.len() + HEAD_BYTES;
+        let Heads { places, index, hasher, .. } = self;
+        if let Some(at) = index.find(hasher.hash_one(key), |at| *places[*at as usize].key == *key).copied() {
+            self.remove(at);
         }
+    }
+
+    fn find(&mut self, key: &[u8]) -> Option<&mut Place> {
+        let Heads { places, index, hasher, .. } = self;
+        let at = *index.find(hasher.hash_one(key), |at| *places[*at as usize].key == *key)?;
+        places.get_mut(at as usize)
+    }
+
+    /// The hand goes on until it comes to one that was not used.
+    fn forget_one(&mut self) {
+        loop {
+            self.hand = if self.hand < self.places.len() { self.hand } else { 0 };
+            if !core::mem::take(&mut self.places[self.hand].used) {
+                self.remove(u32::try_from(self.hand).expect("they are bounded"));
+                // The one that moved here has its turn when the hand comes by again.
+                self.hand += 1;
+                return;
+            }
+            self.hand += 1;
+        }
+    }
+
+    /// Takes one out; the last one moves to its place.
+    fn remove(&mut self, at: u32) {
+        let last = u32::try_from(self.places.len() - 1).expect("they are bounded");
+        let Heads { places, index, hasher, .. } = self;
+        let hash = |place: u32| hasher.hash_one(&*places[place as usize].key);
+        if let Ok(entry) = index.find_entry(hash(at), |place| *place == at) {
+            entry.remove();
+        }
+        if let Some(moved) = index.find_mut(hash(last), |place| *place == last) {
+            *moved = at;
+        }
+        let gone = places.swap_remove(at as usize);
+        self.bytes -= gone.key.len() + HEAD_BYTES;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeMap;
-    use alloc::vec::Vec;
 
     use proptest::prelude::*;
 
@@ -107,9 +152,10 @@ mod tests {
                         prop_assert!(found.is_none() || found == keys.get(&key).copied());
                     }
                 }
-                let remembered: Vec<_> = heads.young.iter().chain(&heads.old).collect();
-                prop_assert!(remembered.iter().all(|(key, head)| keys.get(&***key) == Some(*head)));
-                prop_assert!(remembered.iter().map(|(key, _)| key.len() + HEAD_BYTES).sum::<usize>() <= BYTES);
+                prop_assert!(heads.places.iter().all(|place| keys.get(&*place.key) == Some(&place.head)));
+                prop_assert_eq!(heads.index.len(), heads.places.len());
+                let bytes = heads.places.iter().map(|place| place.key.len() + HEAD_BYTES).sum::<usize>();
+                prop_assert!(bytes == heads.bytes && bytes <= BYTES);
             }
         }
     }

@@ -30,10 +30,10 @@ fn check_figures(side: &Value) {
 #[test]
 #[ignore = "needs etcd 3.5.1 (ETCD_3_5) and starts two clusters of processes; takes half a minute"]
 fn every_work_is_measured_alone_and_beside_etcd_and_nothing_stays() {
-    let (cluster, etcd) = (Cluster::start(3), Etcd::three());
+    let (cluster, etcd) = (Cluster::start(3), Etcd::members(3));
     cluster.settle();
     let endpoints = cluster.endpoints().join(",");
-    let against = etcd.each_ref().map(|etcd| etcd.endpoint.clone()).join(",");
+    let against = etcd.iter().map(|etcd| etcd.endpoint.as_str()).collect::<Vec<_>>().join(",");
     let works = ["put", "get", "get-serializable", "txn", "keep-alive", "watch", "hand-over"];
     let report = bench(&endpoints, &[&works[..], &["--clients", "4", "--against", &against]].concat());
     let rows = report["rows"].as_array().expect("a list");

@@ -25,7 +25,7 @@ const CHANGES: usize = 10;
 /// Three nodes of one kind.
 enum Three {
     Steadfast(Box<Cluster>),
-    Etcd(Box<[Etcd; 3]>),
+    Etcd(Vec<Etcd>),
 }
 
 impl Three {
@@ -143,7 +143,7 @@ async fn watchers_and_leases_take_less_memory_than_etcds() {
     for (at, what) in ["nothing to do", &one, &many, &granted].into_iter().enumerate() {
         let mut mib = [0.0; 2];
         for (side, mib) in mib.iter_mut().enumerate() {
-            let three = if side == 0 { Three::Steadfast(Box::new(Cluster::start(3))) } else { Three::Etcd(Box::new(Etcd::three())) };
+            let three = if side == 0 { Three::Steadfast(Box::new(Cluster::start(3))) } else { Three::Etcd(Etcd::members(3)) };
             *mib = most_mib(match at {
                 0 => nothing(&three).await,
                 1 => watchers(&three, 1).await,

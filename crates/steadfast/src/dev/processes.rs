@@ -4,6 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
+use std::num::NonZero;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 
@@ -48,7 +49,7 @@ impl Processes {
     pub(super) fn start(plan: &Plan) -> Result<Self> {
         let mut processes = Processes { nodes: Vec::new(), waiting: JoinSet::new() };
         for (k, node) in plan.nodes.iter().enumerate() {
-            let mut child = spawn(node).with_context(|| format!("cannot start {}", node.name))?;
+            let mut child = spawn(node, plan.nodes.len()).with_context(|| format!("cannot start {}", node.name))?;
             let pid = child.id().expect("a child that was not waited for has an id");
             processes.nodes.push(Process { pid, running: true, _pipe: child.stdin.take() });
             processes.waiting.spawn(async move { (k, child.wait().await) });
@@ -93,13 +94,24 @@ impl Processes {
     }
 }
 
-fn spawn(node: &NodePlan) -> Result<Child> {
+/// How many threads serve a node's connections, if not one for each processor; read by the runtime (`tokio`).
+const WORKER_THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// One node's share of the processors of a machine that `nodes` share.
+fn worker_threads(nodes: usize) -> usize {
+    (std::thread::available_parallelism().map_or(1, NonZero::get) / nodes).max(1)
+}
+
+fn spawn(node: &NodePlan, nodes: usize) -> Result<Child> {
     let log = OpenOptions::new().create(true).append(true).open(&node.log);
     let log = log.with_context(|| format!("cannot write its log {}", node.log.display()))?;
     let mut command = Command::new(&node.argv[0]);
     // What this process was told about a node of its own would contradict the command line.
     for setting in ["CONFIG", "JOIN", "ADVERTISE_CLIENT", "ADVERTISE_PEER", "CLUSTER_TOKEN"] {
         command.env_remove(format!("STEADFAST_{setting}"));
+    }
+    if std::env::var_os(WORKER_THREADS).is_none() {
+        command.env(WORKER_THREADS, worker_threads(nodes).to_string());
     }
     command.args(&node.argv[1..]).env(PARENT_PIPE, "1").stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log);
     // A group of its own: Ctrl-C reaches this process alone, which then stops the nodes in order.

@@ -352,6 +352,11 @@ impl Node {
         self.pid.and_then(resident_bytes).unwrap_or_else(|| panic!("{} does not run", self.name))
     }
 
+    /// Its processor time so far, microseconds.
+    pub fn cpu_us(&self) -> u64 {
+        self.pid.and_then(cpu_us).unwrap_or_else(|| panic!("{} does not run", self.name))
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -400,6 +405,15 @@ impl Node {
 /// The memory that a process has resident, bytes.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     memory_bytes(pid, "VmRSS:")
+}
+
+/// A process's time, its own and the system's for it, microseconds (Linux, proc(5)).
+pub fn cpu_us(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold anything; the first field after it is the third, the times are the 14th and 15th.
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some((ticks(14)? + ticks(15)?) * 10_000)
 }
 
 /// What the system says of a process's memory (Linux, proc(5)).

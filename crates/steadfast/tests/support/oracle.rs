@@ -1,4 +1,4 @@
-//! etcd itself, to compare with: one node on loopback.
+//! etcd itself, to compare with, on loopback.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -6,8 +6,12 @@ use std::process::{Child, Command, Output, Stdio};
 use super::eventually;
 use super::ports::free_address;
 
+/// The most that etcd recommends, bytes.
+const QUOTA: &str = "8589934592";
+
 /// A running etcd; it ends with the value.
 pub struct Etcd {
+    command: Command,
     process: Child,
     pub endpoint: String,
     _directory: tempfile::TempDir,
@@ -19,16 +23,16 @@ impl Etcd {
         Self::start_in(tempfile::tempdir().expect("a scratch directory"))
     }
 
-    /// Starts a cluster of three, as they are by default.
-    pub fn three() -> [Self; 3] {
-        let places: Vec<[String; 2]> = (0..3).map(|_| [0; 2].map(|_| free_address())).collect();
+    /// Starts a cluster of so many, as they are by default, but that their data may be large.
+    pub fn members(count: usize) -> Vec<Self> {
+        let places: Vec<[String; 2]> = (0..count).map(|_| [0; 2].map(|_| free_address())).collect();
         let cluster: Vec<String> = places.iter().map(|[_, peer]| format!("{peer}=http://{peer}")).collect();
-        let member = |at: usize| {
-            let [client, peer] = &places[at];
+        let member = |[client, peer]: &[String; 2]| {
             let directory = tempfile::tempdir().expect("a scratch directory");
-            Self::run(directory, client, peer, &["--name", peer, "--initial-cluster", &cluster.join(",")])
+            let flags = ["--name", peer, "--initial-cluster", &cluster.join(","), "--quota-backend-bytes", QUOTA];
+            Self::run(directory, client, peer, &flags)
         };
-        let members = [0, 1, 2].map(member);
+        let members: Vec<Etcd> = places.iter().map(member).collect();
         members.iter().for_each(|member| member.await_listening());
         members
     }
@@ -36,6 +40,22 @@ impl Etcd {
     /// The memory that it has resident, bytes.
     pub fn resident_bytes(&self) -> u64 {
         super::resident_bytes(self.process.id()).expect("it runs")
+    }
+
+    /// Its processor time so far, microseconds.
+    pub fn cpu_us(&self) -> u64 {
+        super::cpu_us(self.process.id()).expect("it runs")
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("it runs");
+        self.process.wait().expect("it has ended");
+    }
+
+    /// Starts it on its data.
+    pub fn start_again(&mut self) {
+        self.process = self.command.spawn().expect("etcd starts");
     }
 
     /// Restores a snapshot, and starts an etcd from it.
@@ -66,7 +86,7 @@ impl Etcd {
         command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url]);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
-        Etcd { process, endpoint: client.to_owned(), _directory: directory }
+        Etcd { command, process, endpoint: client.to_owned(), _directory: directory }
     }
 
     fn await_listening(&self) {
