@@ -199,19 +199,19 @@ impl Panel {
         }
     }
 
-    /// Draws it as an SVG group, 300 wide and 240 high.
+    /// Draws it as an SVG group, 300 wide and 240 high, on a logarithmic scale.
     fn draw(&self, left: f64, svg: &mut String) {
-        let (width, top, height) = (220.0, 40.0, 150.0);
-        let most = self.points.iter().flat_map(|point| point.figures).fold(0.0, f64::max) * 1.1;
-        let y = |figure: f64| top + height * (1.0 - figure / most);
-        let x = |at: usize| left + 50.0 + width * (at as f64 + 0.5) / self.points.len() as f64;
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"18\" font-weight=\"600\">{}</text>", left + 50.0, self.title);
-        let _ = writeln!(svg, "<text x=\"{}\" y=\"33\" fill=\"#666\">{}</text>", left + 50.0, self.unit);
-        for part in 0..=4 {
-            let figure = most * f64::from(part) / 4.0;
-            let (line, right) = (y(figure), left + 50.0 + width);
-            let _ = writeln!(svg, "<line x1=\"{}\" x2=\"{right}\" y1=\"{line}\" y2=\"{line}\" stroke=\"#ddd\"/>", left + 50.0);
-            let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{figure:.0}</text>", left + 45.0, line + 4.0);
+        let (left, width, top, height) = (left + 50.0, 220.0, 40.0, 150.0);
+        let lines = lines(self.points.iter().flat_map(|point| point.figures));
+        let (least, most) = (lines[0].ln(), lines[lines.len() - 1].ln());
+        let y = |figure: f64| top + height * (1.0 - (figure.ln() - least) / (most - least));
+        let x = |at: usize| left + width * (at as f64 + 0.5) / self.points.len() as f64;
+        let _ = writeln!(svg, "<text x=\"{left}\" y=\"18\" font-weight=\"600\">{}</text>", self.title);
+        let _ = writeln!(svg, "<text x=\"{left}\" y=\"33\" fill=\"#666\">{}</text>", self.unit);
+        for figure in lines {
+            let (line, right) = (y(figure), left + width);
+            let _ = writeln!(svg, "<line x1=\"{left}\" x2=\"{right}\" y1=\"{line:.1}\" y2=\"{line:.1}\" stroke=\"#ddd\"/>");
+            let _ = writeln!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{figure}</text>", left - 5.0, line + 4.0);
         }
         for (at, point) in self.points.iter().enumerate() {
             let _ = writeln!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>", x(at), top + height + 18.0, point.label);
@@ -225,6 +225,19 @@ impl Panel {
             }
         }
     }
+}
+
+/// The lines of a logarithmic scale that holds all figures: 1, 2, 5, 10, …, or powers of ten if those were many.
+fn lines(figures: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let (least, most) = (figures.clone().fold(f64::MAX, f64::min), figures.fold(0.0, f64::max));
+    let within = |steps: &[f64]| {
+        let all: Vec<f64> = (0..7).flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade))).collect();
+        let first = all.iter().rposition(|line| *line <= least).unwrap_or(0);
+        let last = all.iter().position(|line| *line >= most).unwrap_or(all.len() - 1);
+        all[first..=last].to_vec()
+    };
+    let fine = within(&[1.0, 2.0, 5.0]);
+    if fine.len() > 7 { within(&[1.0]) } else { fine }
 }
 
 fn draw(panels: &[Panel]) -> String {
