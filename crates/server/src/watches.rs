@@ -406,3 +406,21 @@ impl HubThread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_stream_learns_what_nobody_was_told() {
+        let audience = Audience::default();
+        assert!(audience.skips(Revision(5)));
+        audience.enter();
+        assert_eq!(audience.skipped(), Revision(5));
+        assert!(!audience.skips(Revision(6)), "somebody listens");
+        assert_eq!(audience.skipped(), Revision(5));
+        audience.leave();
+        assert!(audience.skips(Revision(7)));
+        assert_eq!(audience.skipped(), Revision(7));
+    }
+}
