@@ -157,7 +157,7 @@ async fn measure_all(cells: &[(Work, usize)], sides: &[Side], rounds: usize, set
 async fn measure(side: &Side, work: Work, clients: usize, settings: &Settings) -> Result<Measured> {
     match (work, settings.rate) {
         (Work::Watch, _) => watchers::run(side, clients, settings).await,
-        (Work::HandOver, _) => hand_over::run(side, clients, settings).await,
+        (Work::HandOver | Work::NoHandOver, _) => hand_over::run(side, clients, settings, work == Work::HandOver).await,
         (_, Some(rate)) => load::open(side, work, clients, rate, settings).await,
         (_, None) => load::closed(side, work, clients, settings).await,
     }

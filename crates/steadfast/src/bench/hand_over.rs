@@ -1,4 +1,5 @@
-//! Leadership goes from node to node while clients write: the longest time without an answer to anybody, for each time that it does.
+//! Leadership goes from node to node while clients write: the longest time without an answer to anybody, for each time that it does. Beside it
+//! the same without hand-overs, for a disk alone makes clients wait now and then.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,11 +21,14 @@ use crate::user::Link;
 /// From one to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// The longest time is looked for from the beginning of a hand-over to so long after its end.
+const AFTERWARDS: Duration = Duration::from_millis(200);
+
 /// After a failure a client waits so long before it asks again.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Hands over once a second.
-pub(super) async fn run(side: &Side, clients: usize, settings: &Settings) -> Result<Measured> {
+/// Hands over once a second, or else only looks.
+pub(super) async fn run(side: &Side, clients: usize, settings: &Settings, is_handed_over: bool) -> Result<Measured> {
     let answers = Arc::new(Mutex::new(Answers { measured: Measured::new(), last: Instant::now(), longest: Duration::ZERO }));
     let lock = || answers.lock().expect("nothing panics while it holds this");
     let mut writers = JoinSet::new();
@@ -37,9 +41,12 @@ pub(super) async fn run(side: &Side, clients: usize, settings: &Settings) -> Res
     lock().measured = Measured::new();
     for number in 0..settings.duration.as_secs() {
         lock().longest = Duration::ZERO;
-        hand_over(side).await?;
-        sleep_until(begin + EVERY * (number as u32 + 1)).await;
+        if is_handed_over {
+            hand_over(side).await?;
+        }
+        sleep(AFTERWARDS).await;
         lock().note_longest();
+        sleep_until(begin + EVERY * (number as u32 + 1)).await;
     }
     writers.shutdown().await;
     let measured = lock().measured.clone();

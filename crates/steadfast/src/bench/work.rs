@@ -33,6 +33,8 @@ pub(super) enum Work {
     Watch,
     /// Hand leadership over again and again while clients write: the times are those without any answer
     HandOver,
+    /// The same writes without hand-overs, to compare: a disk alone makes clients wait now and then
+    NoHandOver,
 }
 
 /// A lease lives longer than it is measured.
@@ -52,7 +54,7 @@ impl Work {
     /// A client that does it.
     pub(super) async fn client(self, link: Link, settings: &Settings) -> Result<Client, Status> {
         let kind = match self {
-            Work::Put | Work::Watch | Work::HandOver => Kind::Put,
+            Work::Put | Work::Watch | Work::HandOver | Work::NoHandOver => Kind::Put,
             Work::Get => Kind::Get { serializable: false },
             Work::GetSerializable => Kind::Get { serializable: true },
             Work::Txn => Kind::Txn,
