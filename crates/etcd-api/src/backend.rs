@@ -15,6 +15,8 @@ pub use steadfast_state::{Event, EventKind, Response};
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::watch;
 
+pub use crate::shared_events::SharedEvents;
+
 /// The node behind the API. Cloned once for each node, not for each request.
 ///
 /// A future that is dropped before it is ready means that the client has gone: the command may still be applied.
@@ -247,7 +249,7 @@ pub struct WatchDelivery {
     /// If it ended because its revisions are gone: the first that is left; else 0.
     pub compact_revision: Revision,
     /// In order; whole revisions. Shared among the watchers of the same keys, so with the keys as they were only if the watcher asked.
-    pub events: Arc<[Event]>,
+    pub events: Arc<SharedEvents>,
     /// Whether the events may be split over several messages.
     pub fragment: bool,
 }

@@ -26,11 +26,11 @@ use crate::probes;
 use crate::proto;
 use crate::range_stream;
 use crate::unary::unary;
+use crate::watch;
 use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use proto::etcdserverpb::watch_server::WatchServer;
 use proto::steadfast::v1::cluster_server::ClusterServer as SteadfastServer;
 use proto::v3electionpb::election_server::ElectionServer;
 use proto::v3lockpb::lock_server::LockServer;
@@ -63,10 +63,9 @@ impl<B: Backend> EtcdService<B> {
     }
 }
 
-/// Every service but KV.
+/// Every service but KV and Watch.
 fn routes<B: Backend>(api: &Api<B>) -> Routes {
     Routes::from(axum::Router::new().fallback(unknown_service))
-        .add_service(WatchServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(LeaseServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(AuthServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES).max_encoding_message_size(usize::MAX))
         .add_service(LockServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
@@ -90,6 +89,9 @@ async fn unknown_service(request: axum::extract::Request) -> Response<tonic::bod
     let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     Status::unimplemented(format!("unknown service {service}")).into_http()
 }
+
+/// The one call of the Watch service.
+const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
 /// The calls of the KV service.
 #[derive(Clone, Copy)]
@@ -175,6 +177,10 @@ where
         if let Some(call) = kv_call(request.uri().path()) {
             let (parts, body) = request.into_parts();
             let answer = self.api.clone().serve_kv(call, parts, body);
+            return Box::pin(async { Ok(answer.await) });
+        }
+        if request.uri().path() == WATCH {
+            let answer = watch::serve(self.api.clone(), request);
             return Box::pin(async { Ok(answer.await) });
         }
         let answer = Service::call(&mut self.grpc, request);

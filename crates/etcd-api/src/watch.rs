@@ -9,18 +9,22 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::Stream;
+use http_body::Body;
 use steadfast_state::command::KeySpan;
 use steadfast_types::Revision;
+use tonic::codegen::StdError as BoxError;
+use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{self, Api, Learners};
 use crate::auth::Credentials;
 use crate::backend::{Asker, Backend, Refusal, WatchCommand, WatchCommands, WatchCreate, WatchDeliveries, WatchDelivery};
-use crate::fragment::Fragments;
+use crate::body::ResponseBody;
 use crate::proto::etcdserverpb as pb;
+use crate::service::DECODE_BYTES;
+use crate::watch_message::{Messages, WatchCodec, WatchMessage};
 use pb::watch_create_request::FilterType;
 use pb::watch_request::RequestUnion;
-use pb::watch_server::Watch;
 
 /// The smallest key.
 const ZERO: Bytes = Bytes::from_static(&[0]);
@@ -37,7 +41,7 @@ pub(crate) struct WatchStream<B: Backend> {
     /// Ready when the leader is lost, if the client wants to know.
     leader_lost: Option<Task<Status>>,
     /// What is left of the delivery being sent.
-    fragments: Option<Fragments>,
+    messages: Option<Messages>,
     ended: bool,
 }
 
@@ -71,26 +75,26 @@ impl<B: Backend> WatchStream<B> {
 }
 
 impl<B: Backend> Stream for WatchStream<B> {
-    type Item = Result<pb::WatchResponse, Status>;
+    type Item = Result<WatchMessage, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.fragments.is_none() {
+        if self.messages.is_none() {
             match ready!(self.poll_delivery(context)) {
-                Ok(delivery) => self.fragments = Some(Fragments::new(self.api.header(delivery.revision), delivery)),
+                Ok(delivery) => self.messages = Some(Messages::new(self.api.header(delivery.revision), delivery)),
                 Err(status) => {
                     self.ended = true;
                     return Poll::Ready(Some(Err(status)));
                 }
             }
         }
-        let fragments = self.fragments.as_mut().expect("there is a delivery to send");
-        let response = fragments.next();
+        let messages = self.messages.as_mut().expect("there is a delivery to send");
+        let response = messages.next();
         // An idle stream holds on to no events.
-        if fragments.is_finished() {
-            self.fragments = None;
+        if messages.is_finished() {
+            self.messages = None;
         }
         Poll::Ready(response.map(Ok))
     }
@@ -140,23 +144,42 @@ fn create(request: pb::WatchCreateRequest) -> WatchCreate {
     }
 }
 
-#[tonic::async_trait]
-impl<B: Backend> Watch for Api<B> {
-    type WatchStream = WatchStream<B>;
+/// Opens a stream.
+async fn open<B: Backend>(api: Api<B>, request: Request<Streaming<pb::WatchRequest>>) -> Result<Response<WatchStream<B>>, Status> {
+    let headers = request.metadata().as_ref();
+    api.admit(headers, Learners::Refuse)?;
+    let wants_leader = api::wants_leader(headers);
+    let who = Credentials::of(&request);
+    let (commands, deliveries) = api.backend().watch_stream();
+    Ok(Response::new(WatchStream {
+        deliveries,
+        leader_lost: wants_leader.then(|| Box::pin(api::leader_lost(api.backend().leader())) as _),
+        commands: Some(Box::pin(forward(api.clone(), who, request.into_inner(), commands))),
+        messages: None,
+        ended: false,
+        api,
+    }))
+}
 
-    async fn watch(&self, request: Request<Streaming<pb::WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
-        let headers = request.metadata().as_ref();
-        self.admit(headers, Learners::Refuse)?;
-        let wants_leader = api::wants_leader(headers);
-        let who = Credentials::of(&request);
-        let (commands, deliveries) = self.backend().watch_stream();
-        Ok(Response::new(WatchStream {
-            deliveries,
-            leader_lost: wants_leader.then(|| Box::pin(api::leader_lost(self.backend().leader())) as _),
-            commands: Some(Box::pin(forward(self.clone(), who, request.into_inner(), commands))),
-            fragments: None,
-            ended: false,
-            api: self.clone(),
-        }))
+/// The call, as `tonic` wants it.
+struct Call<B>(Api<B>);
+
+impl<B: Backend> StreamingService<pb::WatchRequest> for Call<B> {
+    type Response = WatchMessage;
+    type ResponseStream = WatchStream<B>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<WatchStream<B>>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<Streaming<pb::WatchRequest>>) -> Self::Future {
+        Box::pin(open(self.0.clone(), request))
     }
+}
+
+/// Serves a call of the Watch service.
+pub(crate) async fn serve<B: Backend, R>(api: Api<B>, request: http::Request<R>) -> http::Response<ResponseBody>
+where
+    R: Body<Data = Bytes> + Send + 'static,
+    R::Error: Into<BoxError>,
+{
+    let mut grpc = Grpc::new(WatchCodec).apply_max_message_size_config(Some(DECODE_BYTES), Some(usize::MAX));
+    grpc.streaming(Call(api), request.map(tonic::body::Body::new)).await.map(ResponseBody::other)
 }

@@ -88,7 +88,7 @@ enum HubItem {
     },
     /// The events up to here were dropped, or the state was replaced by a snapshot.
     Missed(Revision),
-    Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>),
+    Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<api::WatchDelivery>),
     Command(StreamId, api::WatchCommand),
     /// Somebody may watch more or less than before.
     RightsChanged,
@@ -214,7 +214,7 @@ pub(crate) struct StreamDeliveries {
     stream: StreamId,
     inbox: Inbox<HubItem>,
     queue: Arc<Queue>,
-    receiver: mpsc::UnboundedReceiver<WatchDelivery>,
+    receiver: mpsc::UnboundedReceiver<api::WatchDelivery>,
 }
 
 impl Drop for StreamDeliveries {
@@ -232,12 +232,12 @@ impl api::WatchDeliveries for StreamDeliveries {
             self.queue.drained.notify_waiters();
             self.inbox.wake();
         }
-        Poll::Ready(Some(answer(delivery)))
+        Poll::Ready(Some(delivery))
     }
 }
 
 /// A delivery as the API wants it.
-fn answer(delivery: WatchDelivery) -> api::WatchDelivery {
+fn answer(delivery: WatchDelivery, events: Arc<api::SharedEvents>) -> api::WatchDelivery {
     // The number alone says that it came too late, as in etcd.
     let (canceled, compact_revision) = match delivery.canceled {
         Some(CancelReason::Compacted { compact_revision }) => (Some(String::new()), compact_revision),
@@ -249,21 +249,33 @@ fn answer(delivery: WatchDelivery) -> api::WatchDelivery {
         created: delivery.created,
         canceled,
         compact_revision,
-        events: delivery.events,
+        events,
         fragment: delivery.fragment,
     }
 }
 
-fn delivery_bytes(delivery: &WatchDelivery) -> usize {
-    DELIVERY_BYTES + delivery.events.iter().map(Event::bytes).sum::<usize>()
+fn delivery_bytes(delivery: &api::WatchDelivery) -> usize {
+    DELIVERY_BYTES + delivery.events.bytes()
 }
 
 /// The streams as the hub sees them.
 #[derive(Default)]
 struct Streams {
-    open: BTreeMap<StreamId, (Arc<Queue>, mpsc::UnboundedSender<WatchDelivery>)>,
+    open: BTreeMap<StreamId, (Arc<Queue>, mpsc::UnboundedSender<api::WatchDelivery>)>,
     /// Whose they are, of those that said so.
     users: BTreeMap<StreamId, Arc<str>>,
+    /// What was delivered last: mostly the next watcher gets the same.
+    last: Arc<api::SharedEvents>,
+}
+
+impl Streams {
+    /// The events, together with those who were given them just before.
+    fn shared(&mut self, events: &Arc<[Event]>) -> Arc<api::SharedEvents> {
+        if !self.last.is_of(events) {
+            self.last = Arc::new(api::SharedEvents::new(events.clone()));
+        }
+        self.last.clone()
+    }
 }
 
 /// Whether a stream's user may watch these keys.
@@ -278,7 +290,9 @@ impl Sink for Streams {
     }
 
     fn deliver(&mut self, stream: StreamId, delivery: WatchDelivery) {
+        let events = self.shared(&delivery.events);
         if let Some((queue, sender)) = self.open.get(&stream) {
+            let delivery = answer(delivery, events);
             queue.bytes.fetch_add(delivery_bytes(&delivery), Ordering::AcqRel);
             // A client that has gone closes the stream by itself.
             let _ = sender.send(delivery);

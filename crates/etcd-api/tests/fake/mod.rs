@@ -534,7 +534,8 @@ impl FakeStream {
             let seen: Arc<[Event]> = events.iter().filter(|event| create.keys.contains(&event.kv.key)).map(as_asked).collect();
             if !seen.is_empty() {
                 let revision = Revision(revision);
-                let delivery = WatchDelivery { watch_id, revision, events: seen, fragment: create.fragment, ..WatchDelivery::default() };
+                let events = Arc::new(SharedEvents::new(seen));
+                let delivery = WatchDelivery { watch_id, revision, events, fragment: create.fragment, ..WatchDelivery::default() };
                 let _ = self.deliver.try_send(delivery);
             }
         }
