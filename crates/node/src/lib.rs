@@ -42,6 +42,7 @@ mod node;
 mod output;
 mod proposals;
 mod questions;
+pub mod quorum_loss;
 mod reads;
 mod repair;
 mod revision_waits;

@@ -92,7 +92,7 @@ pub fn found<D: Disk>(disk: &D, options: TablesOptions, bootstrap: &Bootstrap, h
     Ok(())
 }
 
-fn make_durable<D: Disk>(tables: &mut LsmTables<D>) -> Result<(), JobError> {
+pub(crate) fn make_durable<D: Disk>(tables: &mut LsmTables<D>) -> Result<(), JobError> {
     tables.flush_now();
     while tables.durable() < tables.applied() {
         flush(tables)?;

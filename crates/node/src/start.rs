@@ -237,7 +237,7 @@ fn term_at(contents: &LogContents, index: LogIndex) -> Option<Term> {
 }
 
 /// What must come back from the peers before this node may run.
-fn loss(has_state: bool, applied: LogPosition, contents: &LogContents) -> Loss {
+pub(crate) fn loss(has_state: bool, applied: LogPosition, contents: &LogContents) -> Loss {
     let missing = contents
         .holes
         .iter()
