@@ -23,8 +23,8 @@ use steadfast_types::wire::Wire;
 use steadfast_types::{Configuration, Entry, HardState, Level, LogIndex, LogPosition, NodeId, Payload, Revision, Term, limits};
 
 use crate::proposals::pack;
-use crate::seed::{flush, make_durable};
 use crate::repair::Loss;
+use crate::seed::{flush, make_durable};
 use crate::start::{Bootstrap, loss};
 
 /// What a disk holds of its cluster.

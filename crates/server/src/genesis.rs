@@ -3,6 +3,7 @@
 //! The state machine's state before the first log entry follows from it ([`Genesis::configuration`], [`Genesis::members`]), so a member
 //! that joins later needs it too, to replay a log from its first entry to the same state as everyone.
 
+use steadfast_node::start::Bootstrap;
 use steadfast_state::command::Member;
 use steadfast_types::wire::Wire;
 use steadfast_types::{ClusterId, Configuration, Level, NodeId, wire_struct};
@@ -92,6 +93,11 @@ impl Genesis {
     /// The members before the first log entry. Client addresses come when each has published its own.
     pub fn members(&self) -> Vec<Member> {
         self.founders.iter().map(Founder::member).collect()
+    }
+
+    /// All of what follows from it, as a node needs it.
+    pub fn bootstrap(&self) -> Bootstrap {
+        Bootstrap { configuration: self.configuration(), members: self.members(), level: self.level }
     }
 }
 

@@ -3,7 +3,8 @@
 //! Invariants:
 //! 1. A node's id is chosen at random when its directory is made, and is durable before anyone is told. So an emptied directory is a new
 //!    identity, whose old votes count no more.
-//! 2. Once the directory belongs to a cluster it belongs to it for good.
+//! 2. Once the directory belongs to a cluster it belongs to it for good. Only where that lost its quorum for good, and on the operator's word,
+//!    the directory begins another one ([`Directory::begin_anew`]).
 //! 3. The file is replaced as a whole: a crash leaves the old one or the new one.
 //!
 //! 4. One process at a time has the directory: it holds a lock on the file `LOCK` for as long as it has the [`Directory`].
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use steadfast_types::{ClusterId, NodeId};
 
-use crate::genesis::Genesis;
+use crate::genesis::{Founder, Genesis};
 use file::{FILE, TEMPORARY, read, write};
 
 /// The format that this version writes, and the newest that it reads.
@@ -98,6 +99,12 @@ pub enum IdentityError {
         found: String,
         /// The address that was given.
         wanted: String,
+    },
+    /// It belongs to no cluster.
+    #[error("{path} belongs to no cluster: give the data directory of a member that has run")]
+    Unsettled {
+        /// The directory.
+        path: String,
     },
     /// It belongs to another cluster.
     #[error(
@@ -197,6 +204,41 @@ impl Directory {
             return Err(IdentityError::OtherAddress { path: directory, found: identity.address, wanted: address.to_owned() });
         }
         Ok(Directory { path: path.to_owned(), identity, _lock: lock })
+    }
+
+    /// Opens the directory of a member that has run, whoever it is.
+    ///
+    /// # Errors
+    /// It belongs to no cluster; or as for [`Directory::open`].
+    pub fn of_member(path: &Path) -> Result<(Self, Membership), IdentityError> {
+        let none = || IdentityError::Unsettled { path: path.display().to_string() };
+        if !path.is_dir() {
+            return Err(none());
+        }
+        let lock = lock(path)?;
+        let identity = read(path)?.ok_or_else(none)?;
+        let membership = identity.membership.clone().ok_or_else(none)?;
+        Ok((Directory { path: path.to_owned(), identity, _lock: lock }, membership))
+    }
+
+    /// Makes the cluster that the directory belongs to another one, of this node alone: no other member of the old one is ever heard again.
+    /// Durable on return.
+    ///
+    /// # Errors
+    /// It could not be written; the directory may or may not belong to the new cluster now.
+    ///
+    /// # Panics
+    /// If it belongs to none.
+    pub fn begin_anew(&mut self) -> Result<Membership, IdentityError> {
+        let old = self.identity.membership.as_ref().expect("a member's directory belongs to a cluster");
+        let founder = Founder { name: self.identity.name.clone(), address: self.identity.address.clone(), node: self.identity.node };
+        // A name that no other beginning has, not even another one of this node.
+        let genesis = Genesis::new(old.genesis.token(), [founder], old.genesis.level()).with_seed(Some(random()));
+        let membership = Membership::of_founder(genesis);
+        let identity = Identity { membership: Some(membership.clone()), ..self.identity.clone() };
+        write(&self.path, &identity)?;
+        self.identity = identity;
+        Ok(membership)
     }
 
     /// Notes what was restored into the directory, which belongs to no cluster yet. Durable on return.

@@ -21,6 +21,7 @@ pub mod options;
 pub mod peers;
 mod ports;
 mod published;
+pub mod quorum_loss;
 pub mod restore;
 mod run;
 mod snapshots;

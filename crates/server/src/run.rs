@@ -268,7 +268,7 @@ fn open_store(
     let disk = FileDisk::open(store).map_err(|error| failed(&error))?;
     // Joiners too: a log replayed from its first entry must begin with the state that it began with.
     let genesis = &membership.genesis;
-    let bootstrap = start::Bootstrap { configuration: genesis.configuration(), members: genesis.members(), level: genesis.level() };
+    let bootstrap = genesis.bootstrap();
     let tables =
         TablesOptions { memtable_bytes: options.memtable_bytes, cache_bytes: options.block_cache_bytes, ..TablesOptions::default() };
     if let Some(seed) = genesis.seed().filter(|_| bootstrap.configuration.is_voter(id)) {

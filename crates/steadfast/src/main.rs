@@ -14,6 +14,7 @@ mod endpoints;
 mod kv;
 mod member;
 mod move_leader;
+mod recovery;
 mod running;
 mod serve;
 mod show;
@@ -66,6 +67,8 @@ enum Command {
     Member(member::MemberArgs),
     /// Hand leadership to another node
     MoveLeader(move_leader::MoveLeaderArgs),
+    /// Bring a cluster back that can't come back by itself
+    Recovery(recovery::RecoveryArgs),
     /// Make a CA and certificates for trials
     Certs(certs::CertsArgs),
     /// Save snapshots, and begin clusters with them; etcd's too
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
+        Command::Recovery(args) => recovery::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Drill(args) => drill::run(&args),
