@@ -12,6 +12,7 @@ pub const FILE_LINES: usize = 900;
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("bbolt", &[]),
+    ("coordination", &["types"]),
     ("consensus", &["types"]),
     ("state", &["types"]),
     ("storage", &["types"]),

@@ -1,0 +1,30 @@
+//! Where Steadfast's own records live among everybody's keys. Why there: `docs/design/0012-coordination.md`.
+//!
+//! All of them begin with [`SPACE`]: in plain sight, so that any client of etcd can read and watch them, and like all keys in snapshots.
+//! Below it, what people declare and what they watch has its name ([`room`]); what is about one life of one cluster (plans under way, who holds
+//! what) lies under that cluster's id ([`of_cluster`]), so that neither a restored copy nor a neighbour in a shared etcd takes it for its own.
+
+use bytes::Bytes;
+use steadfast_types::ClusterId;
+
+use crate::error::OutOfBounds;
+use crate::keys::Prefix;
+
+/// What all keys of Steadfast's own records begin with.
+pub const SPACE: &str = "steadfast/";
+
+/// The records of one room, like `health` or `jobs`, that keep their names over all clusters: `steadfast/ROOM/`.
+///
+/// # Errors
+/// The name is too long.
+pub fn room(name: &str) -> Result<Prefix, OutOfBounds> {
+    Prefix::new(Bytes::from(format!("{SPACE}{name}/")))
+}
+
+/// The records of one room about one life of one cluster: `steadfast/cluster/ID/ROOM/`.
+///
+/// # Errors
+/// The name is too long.
+pub fn of_cluster(cluster: ClusterId, name: &str) -> Result<Prefix, OutOfBounds> {
+    Prefix::new(Bytes::from(format!("{SPACE}cluster/{cluster}/{name}/")))
+}
