@@ -29,9 +29,9 @@ pub enum Error {
     /// The revision asked for is yet to come.
     #[error("the revision is yet to come")]
     FutureRevision,
-    /// Whoever this handle is may not do that, in the store's words.
-    #[error("denied: {0}")]
-    Denied(String),
+    /// The store will not do that, in its words: mostly because whoever this handle is may not.
+    #[error("refused: {0}")]
+    Refused(String),
     /// The store takes nothing more until there is room again.
     #[error("the store is full: {0}")]
     NoSpace(String),
@@ -63,7 +63,7 @@ impl Error {
             | Error::LeaseNotFound
             | Error::Compacted
             | Error::FutureRevision
-            | Error::Denied(_)
+            | Error::Refused(_)
             | Error::NoSpace(_)
             | Error::Unavailable(_)
             | Error::NotARecord { .. }
@@ -79,7 +79,7 @@ impl Error {
             | Error::LeaseNotFound
             | Error::Compacted
             | Error::FutureRevision
-            | Error::Denied(_)
+            | Error::Refused(_)
             | Error::NotARecord { .. } => false,
         }
     }

@@ -126,6 +126,6 @@ pub struct Lease {
     pub id: LeaseId,
     /// Its full time, seconds.
     pub granted_s: i64,
-    /// What is left of it, seconds, rounded up.
+    /// What is left of it, about, seconds.
     pub remaining_s: i64,
 }

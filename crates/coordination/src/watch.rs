@@ -56,10 +56,7 @@ pub enum WatchError {
     /// One revision changed more of the watched keys than is told at once ([`crate::limits::CHANGES_BYTES`]).
     #[error("one revision changed more than a watch can tell")]
     TooLarge,
-    /// The keys may not be watched, or not any more, in the store's words.
-    #[error("denied: {0}")]
-    Denied(String),
-    /// The store will not tell, for another reason that waiting won't mend.
+    /// The store will not tell, in its words, and waiting won't mend it: the keys may not be watched, or not any more; or the store is closed.
     #[error("the watch has ended: {0}")]
     Ended(String),
 }

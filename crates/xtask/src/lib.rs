@@ -19,10 +19,11 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("snapshots", &["types", "state", "bbolt"]),
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
-    ("server", &["types", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
+    ("client", &["types", "coordination", "etcd-api"]),
+    ("server", &["types", "coordination", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
-    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "server"]),
+    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "client", "server"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,230 @@
+//! A watch over the etcd API that outlives its connections.
+//!
+//! Invariant: `next` is the first revision that has not been told whole. A new connection watches from there; whatever comes of an earlier one is
+//! dropped. So nothing is told twice and nothing is left out, whatever breaks in between.
+//!
+//! The API's messages hold several revisions, and a large one comes in fragments, which may end in the middle of a revision: the last revision
+//! of a fragment is held back until it is known to be whole.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use steadfast_coordination::limits::CHANGES_BYTES;
+use steadfast_coordination::{Change, Changes, Key, Keys, Watch, WatchError};
+use steadfast_etcd_api::proto::etcdserverpb as pb;
+use steadfast_etcd_api::proto::etcdserverpb::watch_client::WatchClient;
+use steadfast_etcd_api::proto::mvccpb::Event;
+use steadfast_etcd_api::proto::mvccpb::event::EventType;
+use steadfast_types::Revision;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
+use tonic::Streaming;
+
+use super::calls::RETRY_WAIT;
+use super::judge::{Verdict, judge};
+use super::messages::record;
+use super::{ANSWER_BYTES, Etcd};
+use crate::endpoint::Endpoint;
+
+use pb::watch_request::RequestUnion;
+
+/// A watch over the etcd API. It asks through a connection of its own.
+pub struct EtcdWatch {
+    etcd: Etcd,
+    keys: Keys,
+    next: Revision,
+    /// The stream, and the node that it comes from.
+    stream: Option<(Endpoint, Pin<Box<Streaming<pb::WatchResponse>>>)>,
+    /// The node that failed last.
+    avoided: Option<Endpoint>,
+    /// Whether the last attempt failed: then the next one waits.
+    has_failed: bool,
+    received: Received,
+    over: Option<WatchError>,
+}
+
+/// What was received and not yet told.
+#[derive(Default)]
+struct Received {
+    /// Whole revisions, in order.
+    whole: VecDeque<Changes>,
+    /// Of a revision that may go on, and the bytes of that.
+    part: Option<Changes>,
+    part_bytes: usize,
+}
+
+impl EtcdWatch {
+    pub(super) fn new(etcd: Etcd, keys: Keys, from: Revision) -> Self {
+        let next = from.max(Revision(1));
+        EtcdWatch { etcd, keys, next, stream: None, avoided: None, has_failed: false, received: Received::default(), over: None }
+    }
+
+    fn is_over(&mut self, error: WatchError) -> WatchError {
+        self.stream = None;
+        self.over = Some(error.clone());
+        error
+    }
+
+    /// The stream is no good: another one must do, of another node if there is one.
+    fn give_up(&mut self) {
+        if let Some((endpoint, _)) = self.stream.take() {
+            self.avoided = Some(endpoint);
+        }
+        self.received = Received::default();
+        self.has_failed = true;
+    }
+
+    async fn connect(&mut self) -> Result<(), Verdict> {
+        if self.has_failed {
+            sleep(RETRY_WAIT).await;
+        }
+        let patience = self.etcd.0.options.attempt_timeout;
+        let opened = timeout(patience, open(&self.etcd, self.avoided.clone(), self.request())).await;
+        self.stream = Some(opened.map_err(|_| Verdict::Lost("no answer in time".into()))??);
+        Ok(())
+    }
+
+    fn request(&self) -> pb::WatchRequest {
+        let (key, range_end) = self.keys.bounds();
+        let create = pb::WatchCreateRequest {
+            key,
+            range_end,
+            start_revision: self.next.0,
+            progress_notify: true,
+            fragment: true,
+            ..pb::WatchCreateRequest::default()
+        };
+        pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
+    }
+
+    /// Receives one message, or connects, if it must.
+    async fn step(&mut self) -> Result<(), WatchError> {
+        let Some((_, stream)) = &mut self.stream else {
+            return match self.connect().await {
+                Ok(()) => Ok(()),
+                Err(verdict) => self.heed(verdict),
+            };
+        };
+        match stream.message().await {
+            Ok(Some(response)) => {
+                self.has_failed = false;
+                self.avoided = None;
+                self.take(response)
+            }
+            Ok(None) => self.heed(Verdict::Lost("the node closed the stream".into())),
+            Err(status) => self.heed(judge(&status)),
+        }
+    }
+
+    fn heed(&mut self, verdict: Verdict) -> Result<(), WatchError> {
+        match verdict {
+            Verdict::Final(error) => Err(self.is_over(WatchError::Ended(error.to_string()))),
+            Verdict::NotTried(_) | Verdict::Lost(_) => {
+                self.give_up();
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, response: pb::WatchResponse) -> Result<(), WatchError> {
+        if response.canceled {
+            return self.canceled(&response);
+        }
+        let is_progress = response.events.is_empty() && !response.created && !response.fragment;
+        if let Err(error) = self.received.add(response.events, self.next, response.fragment) {
+            return Err(self.is_over(error));
+        }
+        if is_progress && let Some(header) = response.header {
+            self.received.progress(Revision(header.revision), self.next);
+        }
+        Ok(())
+    }
+
+    fn canceled(&mut self, response: &pb::WatchResponse) -> Result<(), WatchError> {
+        if response.compact_revision > 0 {
+            return Err(self.is_over(WatchError::Compacted { oldest: Revision(response.compact_revision) }));
+        }
+        let reason = &response.cancel_reason;
+        // About the node that was asked, or about a token that has ended.
+        let is_passing =
+            ["no leader", "too many requests", "invalid auth token", "auth store is old"].iter().any(|text| reason.contains(text));
+        if is_passing || reason.is_empty() {
+            return self.heed(Verdict::NotTried(reason.clone()));
+        }
+        Err(self.is_over(WatchError::Ended(reason.clone())))
+    }
+}
+
+impl Watch for EtcdWatch {
+    async fn next(&mut self) -> Result<Changes, WatchError> {
+        loop {
+            if let Some(changes) = self.received.whole.pop_front() {
+                self.next = Revision(changes.revision.0 + 1);
+                return Ok(changes);
+            }
+            if let Some(error) = &self.over {
+                return Err(error.clone());
+            }
+            self.step().await?;
+        }
+    }
+}
+
+async fn open(
+    etcd: &Etcd,
+    avoided: Option<Endpoint>,
+    request: pb::WatchRequest,
+) -> Result<(Endpoint, Pin<Box<Streaming<pb::WatchResponse>>>), Verdict> {
+    let (endpoint, link) = etcd.connect(avoided).await?;
+    // The API keeps a watch for as long as its requests are open, hence a stream of requests that never ends.
+    let requests = tokio_stream::once(request).chain(tokio_stream::pending());
+    let mut client = WatchClient::new(link).max_decoding_message_size(ANSWER_BYTES);
+    let stream = client.watch(requests).await.map_err(|status| judge(&status))?.into_inner();
+    Ok((endpoint, Box::pin(stream)))
+}
+
+impl Received {
+    /// Takes the events of a message. `next` is the first revision that was not told.
+    fn add(&mut self, events: Vec<Event>, next: Revision, goes_on: bool) -> Result<(), WatchError> {
+        for event in events {
+            let r#type = event.r#type();
+            let Some(kv) = event.kv else { continue };
+            let revision = Revision(kv.mod_revision);
+            if revision < next {
+                continue;
+            }
+            if self.part.as_ref().is_some_and(|part| part.revision != revision) {
+                self.finish_part();
+            }
+            self.part_bytes += kv.key.len() + kv.value.len();
+            if self.part_bytes > CHANGES_BYTES {
+                return Err(WatchError::TooLarge);
+            }
+            let part = self.part.get_or_insert_with(|| Changes { revision, changes: Vec::new() });
+            part.changes.push(match r#type {
+                EventType::Put => Change::Put(record(kv)),
+                EventType::Delete => Change::Delete(Key::found(kv.key)),
+            });
+        }
+        if !goes_on {
+            self.finish_part();
+        }
+        Ok(())
+    }
+
+    fn finish_part(&mut self) {
+        self.part_bytes = 0;
+        self.whole.extend(self.part.take());
+    }
+
+    /// Nothing has happened up to this revision but what was received.
+    fn progress(&mut self, revision: Revision, next: Revision) {
+        let told = self.whole.back().map_or(Revision(next.0 - 1), |changes| changes.revision);
+        if revision > told {
+            self.whole.push_back(Changes { revision, changes: Vec::new() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
