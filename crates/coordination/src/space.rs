@@ -13,7 +13,7 @@ use crate::keys::Prefix;
 /// What all keys of Steadfast's own records begin with.
 pub const SPACE: &str = "steadfast/";
 
-/// The records of one room, like `health` or `jobs`, that keep their names over all clusters: `steadfast/ROOM/`.
+/// The records of one room, a word like `health` or `jobs`, that keep their names over all clusters: `steadfast/ROOM/`.
 ///
 /// # Errors
 /// The name is too long.
@@ -21,10 +21,21 @@ pub fn room(name: &str) -> Result<Prefix, OutOfBounds> {
     Prefix::new(Bytes::from(format!("{SPACE}{name}/")))
 }
 
-/// The records of one room about one life of one cluster: `steadfast/cluster/ID/ROOM/`.
+/// The records of one room about one life of one cluster: `steadfast/@ID/ROOM/`.
 ///
 /// # Errors
 /// The name is too long.
 pub fn of_cluster(cluster: ClusterId, name: &str) -> Result<Prefix, OutOfBounds> {
-    Prefix::new(Bytes::from(format!("{SPACE}cluster/{cluster}/{name}/")))
+    Prefix::new(Bytes::from(format!("{SPACE}@{cluster}/{name}/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_and_clusters_lie_apart() {
+        assert_eq!(room("health").unwrap().bytes().as_ref(), b"steadfast/health/");
+        assert_eq!(of_cluster(ClusterId(0xc0ffee), "recovery").unwrap().bytes().as_ref(), b"steadfast/@c0ffee/recovery/");
+    }
 }

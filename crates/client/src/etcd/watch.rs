@@ -7,7 +7,10 @@
 //! of a fragment is held back until it is known to be whole.
 
 use std::collections::VecDeque;
+use std::future::Future;
+use std::mem;
 use std::pin::Pin;
+use std::time::Duration;
 
 use steadfast_coordination::limits::CHANGES_BYTES;
 use steadfast_coordination::{Change, Changes, Key, Keys, Watch, WatchError};
@@ -33,14 +36,27 @@ pub struct EtcdWatch {
     etcd: Etcd,
     keys: Keys,
     next: Revision,
-    /// The stream, and the node that it comes from.
-    stream: Option<(Endpoint, Pin<Box<Streaming<pb::WatchResponse>>>)>,
+    stage: Stage,
     /// The node that failed last.
     avoided: Option<Endpoint>,
     /// Whether the last attempt failed: then the next one waits.
     has_failed: bool,
     received: Received,
     over: Option<WatchError>,
+}
+
+/// How far the asking is. It lives in the watch and not in [`Watch::next`], so that waits that are dropped time and again do not begin it anew.
+enum Stage {
+    /// To be opened.
+    Closed,
+    Opening(Pin<Box<dyn Future<Output = Result<Opened, Verdict>> + Send>>),
+    Open(Opened),
+}
+
+/// A stream, and the node that it comes from.
+struct Opened {
+    endpoint: Endpoint,
+    responses: Streaming<pb::WatchResponse>,
 }
 
 /// What was received and not yet told.
@@ -56,32 +72,22 @@ struct Received {
 impl EtcdWatch {
     pub(super) fn new(etcd: Etcd, keys: Keys, from: Revision) -> Self {
         let next = from.max(Revision(1));
-        EtcdWatch { etcd, keys, next, stream: None, avoided: None, has_failed: false, received: Received::default(), over: None }
+        EtcdWatch { etcd, keys, next, stage: Stage::Closed, avoided: None, has_failed: false, received: Received::default(), over: None }
     }
 
     fn is_over(&mut self, error: WatchError) -> WatchError {
-        self.stream = None;
+        self.stage = Stage::Closed;
         self.over = Some(error.clone());
         error
     }
 
     /// The stream is no good: another one must do, of another node if there is one.
     fn give_up(&mut self) {
-        if let Some((endpoint, _)) = self.stream.take() {
+        if let Stage::Open(Opened { endpoint, .. }) = mem::replace(&mut self.stage, Stage::Closed) {
             self.avoided = Some(endpoint);
         }
         self.received = Received::default();
         self.has_failed = true;
-    }
-
-    async fn connect(&mut self) -> Result<(), Verdict> {
-        if self.has_failed {
-            sleep(RETRY_WAIT).await;
-        }
-        let patience = self.etcd.0.options.attempt_timeout;
-        let opened = timeout(patience, open(&self.etcd, self.avoided.clone(), self.request())).await;
-        self.stream = Some(opened.map_err(|_| Verdict::Lost("no answer in time".into()))??);
-        Ok(())
     }
 
     fn request(&self) -> pb::WatchRequest {
@@ -97,22 +103,30 @@ impl EtcdWatch {
         pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) }
     }
 
-    /// Receives one message, or connects, if it must.
+    /// Goes on by one message, or with opening the stream.
     async fn step(&mut self) -> Result<(), WatchError> {
-        let Some((_, stream)) = &mut self.stream else {
-            return match self.connect().await {
-                Ok(()) => Ok(()),
-                Err(verdict) => self.heed(verdict),
-            };
-        };
-        match stream.message().await {
-            Ok(Some(response)) => {
-                self.has_failed = false;
-                self.avoided = None;
-                self.take(response)
+        match &mut self.stage {
+            Stage::Closed => {
+                let wait = if self.has_failed { RETRY_WAIT } else { Duration::ZERO };
+                self.stage = Stage::Opening(Box::pin(open(self.etcd.clone(), self.avoided.clone(), self.request(), wait)));
+                Ok(())
             }
-            Ok(None) => self.heed(Verdict::Lost("the node closed the stream".into())),
-            Err(status) => self.heed(judge(&status)),
+            Stage::Opening(opening) => match opening.await {
+                Ok(opened) => {
+                    self.stage = Stage::Open(opened);
+                    Ok(())
+                }
+                Err(verdict) => self.heed(verdict),
+            },
+            Stage::Open(opened) => match opened.responses.message().await {
+                Ok(Some(response)) => {
+                    self.has_failed = false;
+                    self.avoided = None;
+                    self.take(response)
+                }
+                Ok(None) => self.heed(Verdict::Lost("the node closed the stream".into())),
+                Err(status) => self.heed(judge(&status)),
+            },
         }
     }
 
@@ -170,17 +184,18 @@ impl Watch for EtcdWatch {
     }
 }
 
-async fn open(
-    etcd: &Etcd,
-    avoided: Option<Endpoint>,
-    request: pb::WatchRequest,
-) -> Result<(Endpoint, Pin<Box<Streaming<pb::WatchResponse>>>), Verdict> {
-    let (endpoint, link) = etcd.connect(avoided).await?;
-    // The API keeps a watch for as long as its requests are open, hence a stream of requests that never ends.
-    let requests = tokio_stream::once(request).chain(tokio_stream::pending());
-    let mut client = WatchClient::new(link).max_decoding_message_size(ANSWER_BYTES);
-    let stream = client.watch(requests).await.map_err(|status| judge(&status))?.into_inner();
-    Ok((endpoint, Box::pin(stream)))
+/// Opens a stream, on `avoided` only if no other node answers.
+async fn open(etcd: Etcd, avoided: Option<Endpoint>, request: pb::WatchRequest, wait: Duration) -> Result<Opened, Verdict> {
+    sleep(wait).await;
+    let opening = async {
+        let (endpoint, link) = etcd.connect(avoided).await?;
+        // The API keeps a watch for as long as its requests are open, hence a stream of requests that never ends.
+        let requests = tokio_stream::once(request).chain(tokio_stream::pending());
+        let mut client = WatchClient::new(link).max_decoding_message_size(ANSWER_BYTES);
+        let responses = client.watch(requests).await.map_err(|status| judge(&status))?.into_inner();
+        Ok(Opened { endpoint, responses })
+    };
+    timeout(etcd.0.options.attempt_timeout, opening).await.map_err(|_| Verdict::Lost("no answer in time".into()))?
 }
 
 impl Received {
