@@ -49,8 +49,8 @@ pub struct EtcdWatch {
 enum Stage {
     /// To be opened.
     Closed,
-    Opening(Pin<Box<dyn Future<Output = Result<Opened, Verdict>> + Send>>),
-    Open(Opened),
+    Opening(Pin<Box<dyn Future<Output = Result<Box<Opened>, Verdict>> + Send>>),
+    Open(Box<Opened>),
 }
 
 /// A stream, and the node that it comes from.
@@ -75,16 +75,16 @@ impl EtcdWatch {
         EtcdWatch { etcd, keys, next, stage: Stage::Closed, avoided: None, has_failed: false, received: Received::default(), over: None }
     }
 
-    fn is_over(&mut self, error: WatchError) -> WatchError {
+    /// The watch is over, once what was received is told.
+    fn end(&mut self, error: WatchError) {
         self.stage = Stage::Closed;
-        self.over = Some(error.clone());
-        error
+        self.over = Some(error);
     }
 
     /// The stream is no good: another one must do, of another node if there is one.
     fn give_up(&mut self) {
-        if let Stage::Open(Opened { endpoint, .. }) = mem::replace(&mut self.stage, Stage::Closed) {
-            self.avoided = Some(endpoint);
+        if let Stage::Open(opened) = mem::replace(&mut self.stage, Stage::Closed) {
+            self.avoided = Some(opened.endpoint);
         }
         self.received = Received::default();
         self.has_failed = true;
@@ -104,68 +104,57 @@ impl EtcdWatch {
     }
 
     /// Goes on by one message, or with opening the stream.
-    async fn step(&mut self) -> Result<(), WatchError> {
+    async fn step(&mut self) {
         match &mut self.stage {
             Stage::Closed => {
                 let wait = if self.has_failed { RETRY_WAIT } else { Duration::ZERO };
                 self.stage = Stage::Opening(Box::pin(open(self.etcd.clone(), self.avoided.clone(), self.request(), wait)));
-                Ok(())
             }
             Stage::Opening(opening) => match opening.await {
-                Ok(opened) => {
-                    self.stage = Stage::Open(opened);
-                    Ok(())
-                }
+                Ok(opened) => self.stage = Stage::Open(opened),
                 Err(verdict) => self.heed(verdict),
             },
             Stage::Open(opened) => match opened.responses.message().await {
-                Ok(Some(response)) => {
-                    self.has_failed = false;
-                    self.avoided = None;
-                    self.take(response)
-                }
+                Ok(Some(response)) => self.take(response),
                 Ok(None) => self.heed(Verdict::Lost("the node closed the stream".into())),
                 Err(status) => self.heed(judge(&status)),
             },
         }
     }
 
-    fn heed(&mut self, verdict: Verdict) -> Result<(), WatchError> {
+    fn heed(&mut self, verdict: Verdict) {
         match verdict {
-            Verdict::Final(error) => Err(self.is_over(WatchError::Ended(error.to_string()))),
-            Verdict::NotTried(_) | Verdict::Lost(_) => {
-                self.give_up();
-                Ok(())
-            }
+            Verdict::Final(error) => self.end(WatchError::Ended(error.to_string())),
+            Verdict::NotTried(_) | Verdict::Lost(_) => self.give_up(),
         }
     }
 
-    fn take(&mut self, response: pb::WatchResponse) -> Result<(), WatchError> {
+    fn take(&mut self, response: pb::WatchResponse) {
         if response.canceled {
             return self.canceled(&response);
         }
+        (self.has_failed, self.avoided) = (false, None);
         let is_progress = response.events.is_empty() && !response.created && !response.fragment;
         if let Err(error) = self.received.add(response.events, self.next, response.fragment) {
-            return Err(self.is_over(error));
+            return self.end(error);
         }
         if is_progress && let Some(header) = response.header {
             self.received.progress(Revision(header.revision), self.next);
         }
-        Ok(())
     }
 
-    fn canceled(&mut self, response: &pb::WatchResponse) -> Result<(), WatchError> {
+    fn canceled(&mut self, response: &pb::WatchResponse) {
         if response.compact_revision > 0 {
-            return Err(self.is_over(WatchError::Compacted { oldest: Revision(response.compact_revision) }));
+            return self.end(WatchError::Compacted { oldest: Revision(response.compact_revision) });
         }
         let reason = &response.cancel_reason;
         // About the node that was asked, or about a token that has ended.
         let is_passing =
             ["no leader", "too many requests", "invalid auth token", "auth store is old"].iter().any(|text| reason.contains(text));
         if is_passing || reason.is_empty() {
-            return self.heed(Verdict::NotTried(reason.clone()));
+            return self.give_up();
         }
-        Err(self.is_over(WatchError::Ended(reason.clone())))
+        self.end(WatchError::Ended(reason.clone()));
     }
 }
 
@@ -179,13 +168,13 @@ impl Watch for EtcdWatch {
             if let Some(error) = &self.over {
                 return Err(error.clone());
             }
-            self.step().await?;
+            self.step().await;
         }
     }
 }
 
 /// Opens a stream, on `avoided` only if no other node answers.
-async fn open(etcd: Etcd, avoided: Option<Endpoint>, request: pb::WatchRequest, wait: Duration) -> Result<Opened, Verdict> {
+async fn open(etcd: Etcd, avoided: Option<Endpoint>, request: pb::WatchRequest, wait: Duration) -> Result<Box<Opened>, Verdict> {
     sleep(wait).await;
     let opening = async {
         let (endpoint, link) = etcd.connect(avoided).await?;
@@ -193,7 +182,7 @@ async fn open(etcd: Etcd, avoided: Option<Endpoint>, request: pb::WatchRequest, 
         let requests = tokio_stream::once(request).chain(tokio_stream::pending());
         let mut client = WatchClient::new(link).max_decoding_message_size(ANSWER_BYTES);
         let responses = client.watch(requests).await.map_err(|status| judge(&status))?.into_inner();
-        Ok(Opened { endpoint, responses })
+        Ok(Box::new(Opened { endpoint, responses }))
     };
     timeout(etcd.0.options.attempt_timeout, opening).await.map_err(|_| Verdict::Lost("no answer in time".into()))?
 }

@@ -142,6 +142,8 @@ async fn put(store: &OwnCluster, key: Key) -> Outcome {
 async fn authentication_does_not_stand_in_its_way_and_nobody_else_passes_with_it() {
     let trio = Trio::start().await;
     let (store, other) = (&trio.stores[0], &trio.stores[1]);
+    let empty = store.read(Read::prefix(Prefix::default())).await.unwrap();
+    assert_eq!((empty.revision, empty.records), (Revision(1), vec![]), "a cluster begins without records of its own");
     let Outcome::Applied(first) = put(store, key("k")).await else { panic!("nothing stands against it") };
     let mut watch = other.watch(Keys::Under(Prefix::default()), first);
     assert_eq!(watch.next().await.unwrap().revision, first);
