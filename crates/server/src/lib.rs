@@ -10,6 +10,7 @@ pub mod admin;
 mod backend;
 mod clients;
 mod clock;
+mod coordination;
 mod core_loop;
 pub mod errors;
 pub mod fault_table;

@@ -25,6 +25,7 @@ use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
 use crate::clients::{self, Greeter};
 use crate::clock::Clock;
+use crate::coordination::OwnCluster;
 use crate::core_loop::{self, Ended, Item, Surroundings};
 use crate::errors::{StartError, listen};
 use crate::fault_table::Faults;
@@ -131,7 +132,10 @@ impl StopSignal {
 }
 
 /// A node whose threads and tasks run.
-struct Running {
+pub(crate) struct Running {
+    /// For what runs inside the node and keeps records.
+    #[cfg_attr(not(test), expect(dead_code, reason = "its users, the planners that run in a node, come with their crates"))]
+    pub(crate) coordination: OwnCluster,
     path: String,
     core: Inbox<Item>,
     ended: watch::Receiver<Option<Result<(), String>>>,
@@ -142,7 +146,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(
+    pub(crate) fn start(
         options: &ServerOptions,
         directory: Directory,
         membership: Membership,
@@ -206,13 +210,14 @@ impl Running {
             ready_index: OnceLock::new(),
         });
         let view = state.clone();
+        let coordination = OwnCluster::new(backend.clone());
         let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()), options.bcrypt_cost);
         let greeter = Greeter::new(ports.clients.clone(), metrics.clone());
         tokio::spawn(clients::serve(clients, service, greeter, stopping.clone()));
         tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, desk, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
-        Ok(Running { path, core, ended, removed, transport, watches, stop })
+        Ok(Running { coordination, path, core, ended, removed, transport, watches, stop })
     }
 
     async fn core_ended(&self) {
@@ -220,7 +225,7 @@ impl Running {
         let _ = self.ended.clone().wait_for(Option::is_some).await;
     }
 
-    async fn stop(self) -> Result<(), RunError> {
+    pub(crate) async fn stop(self) -> Result<(), RunError> {
         self.core.push(Item::Stop);
         self.core_ended().await;
         self.stop.send_replace(true);

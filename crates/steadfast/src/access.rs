@@ -1,16 +1,11 @@
 //! How a cluster is spoken with: in plain text, or over TLS by the options that every client command takes.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
-use hyper_util::rt::TokioIo;
-use steadfast_server::tls::{DialTrust, dialling, server_name};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use steadfast_server::tls::{DialTrust, dialling};
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::usage::UsageError;
@@ -35,15 +30,9 @@ pub(crate) struct TlsArgs {
     insecure_skip_tls_verify: bool,
 }
 
-/// What the options come to: the configuration of TLS, if they speak of it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Access {
-    tls: Option<Arc<ClientConfig>>,
-}
-
 impl TlsArgs {
-    /// Reads the files.
-    pub(crate) fn access(&self) -> Result<Access> {
+    /// Reads the files: the configuration of TLS, if the options speak of it.
+    pub(crate) fn config(&self) -> Result<Option<Arc<ClientConfig>>> {
         let wrong = |text: &str| Err(UsageError(text.to_owned()).into());
         let trust = match (&self.cacert, self.insecure_skip_tls_verify) {
             (_, true) => DialTrust::Anyone,
@@ -51,7 +40,7 @@ impl TlsArgs {
             (None, false) if self.cert.is_some() || self.own_key.is_some() => {
                 return wrong("--cert and --key need --cacert: the file of the CA that signed the servers' certificates");
             }
-            (None, false) => return Ok(Access::default()),
+            (None, false) => return Ok(None),
         };
         let own = match (&self.cert, &self.own_key) {
             (Some(cert), Some(key)) => Some((cert.as_path(), key.as_path())),
@@ -59,22 +48,8 @@ impl TlsArgs {
             (Some(_), None) | (None, Some(_)) => return wrong("--cert and --key go together: give both"),
         };
         match dialling(trust, own) {
-            Ok(config) => Ok(Access { tls: Some(config) }),
+            Ok(config) => Ok(Some(config)),
             Err(error) => Err(UsageError(error.to_string()).into()),
         }
     }
-}
-
-impl Access {
-    /// The configuration of TLS, if the options spoke of it.
-    pub(crate) fn tls(&self) -> Option<&Arc<ClientConfig>> {
-        self.tls.as_ref()
-    }
-}
-
-/// Dials `address`, which is `host:port`, and shakes hands.
-pub(crate) async fn dial(config: Arc<ClientConfig>, address: String) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
-    let socket = TcpStream::connect(&address).await?;
-    socket.set_nodelay(true)?;
-    Ok(TokioIo::new(TlsConnector::from(config).connect(server_name(&address)?, socket).await?))
 }

@@ -12,16 +12,18 @@ pub const FILE_LINES: usize = 900;
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("bbolt", &[]),
+    ("coordination", &["types"]),
     ("consensus", &["types"]),
     ("state", &["types"]),
     ("storage", &["types"]),
     ("snapshots", &["types", "state", "bbolt"]),
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
-    ("server", &["types", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
+    ("client", &["types", "coordination", "etcd-api"]),
+    ("server", &["types", "coordination", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
-    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "server"]),
+    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "client", "server"]),
     ("xtask", &[]),
 ];
 
