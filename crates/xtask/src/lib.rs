@@ -14,6 +14,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("bbolt", &[]),
     ("consensus", &["types"]),
     ("state", &["types"]),
+    ("health", &["types"]),
     ("storage", &["types"]),
     ("snapshots", &["types", "state", "bbolt"]),
     ("node", &["types", "consensus", "state", "storage"]),
@@ -26,7 +27,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "state"];
+pub const CORES: &[&str] = &["types", "consensus", "state", "health"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
