@@ -8,6 +8,7 @@
 //! | 2 | [`pause`] | the observer's own turns | how long it stood still, and whether it has a say |
 //! | 3 | [`verdict`] | assessments of several observers by several ways | one [`Verdict`] about a subject, with its evidence named |
 //! | 4 | [`states`] | verdicts and checks over time | the [`HealthState`] of a subject, and each change as an event |
+//! | 5 | [`recovery`] | failed subjects, roles, a policy, the plans so far | new and changed plans, as records for strong state |
 //!
 //! Times are readings of the caller's monotonic clock, handed in. What crosses from one node to another are spans and figures, never readings.
 //!
@@ -23,6 +24,7 @@ pub mod detectors;
 pub mod evidence;
 pub mod limits;
 pub mod pause;
+pub mod recovery;
 pub mod states;
 pub mod subject;
 pub mod verdict;
