@@ -22,6 +22,9 @@ pub const DETAIL_BYTES: usize = 1_024;
 /// Checks that one node runs.
 pub const CHECKS: usize = 4_096;
 
+/// Runs of checks at the same time on one node; further ones wait their turn, the longest due first.
+pub const RUNNING_CHECKS: usize = 64;
+
 /// Words of a check's command.
 pub const CHECK_WORDS: usize = 64;
 

@@ -15,7 +15,8 @@
 //! 2. A subject takes part in one open plan at a time, as the failed one or as the spare; one replacement of a voter at a time; never more plans at work than the brake allows.
 //! 3. A voter that failed is replaced once at most.
 //! 4. A plan whose subject is back before the fence has begun is cancelled.
-//! 5. Every plan ends: a step is begun [`policy::Policy::attempts`] times at most. (One that waits for approval ends with it, or with 4.)
+//! 5. Every plan that is at work ends: a step is begun [`policy::Policy::attempts`] times at most. One that waits, for a person and then for the
+//!    brake, goes to work, is refused, or ends by 4.
 
 pub mod observed;
 pub mod plan;

@@ -214,6 +214,8 @@ impl World {
         assert!(at_work.filter(|plan| matches!(plan.kind, Kind::ReplaceVoter { .. })).count() <= 1, "two voters at once");
         assert_eq!(self.observed.voters().len() as u64, VOTERS);
         assert!(self.replaced.values().all(|times| *times == 1), "replaced twice: {:?}", self.replaced);
+        let steps = self.records.plans.values().flat_map(|recorded| &recorded.plan.steps);
+        assert!(steps.clone().all(|step| step.attempts <= 3), "a step without end");
         for (id, begins) in &self.begins {
             assert!(*begins <= 3 * 8, "{} without end", id.subject);
         }
@@ -331,7 +333,8 @@ proptest! {
             world.check();
         }
         settle(&mut world);
-        prop_assert!(open(&world).is_empty());
+        // What is left waits, agreed to, for the brake.
+        prop_assert!(open(&world).iter().all(|recorded| recorded.plan.is_waiting() && recorded.plan.approved));
         // Whoever is failed in the end is so for a reason that is named.
         let decision = world.plan();
         let failed: BTreeSet<Subject> =
@@ -377,9 +380,24 @@ fn who_is_back_before_the_fence_keeps_its_place_and_after_it_does_not() {
     assert_eq!(world.records.plans.values().next().unwrap().plan.state, PlanState::Cancelled);
 
     run_until(&mut fenced, StepName::Stop);
+    assert_eq!(open(&fenced)[0].plan.clone().cancel("a person's word comes too late"), Err(PlanError::Fenced));
     fenced.set(2, HealthState::Recovering);
     settle(&mut fenced);
     assert!(!fenced.observed.voters().contains(&NodeId(2)));
+}
+
+#[test]
+fn an_executor_that_crashes_each_time_comes_to_an_end() {
+    let mut world = World::new(policy());
+    world.set(2, HealthState::Failed);
+    world.plan();
+    for _ in 0..4 {
+        world.check();
+        let recorded = open(&world).remove(0);
+        world.execute(&recorded, 1, false);
+    }
+    let plan = &world.records.plans.values().next().unwrap().plan;
+    assert_eq!((plan.state, plan.end.as_deref()), (PlanState::Failed, Some("identify: given up after 3 attempts")));
 }
 
 #[test]
@@ -405,6 +423,9 @@ fn another_spare_takes_over_if_the_first_fails() {
     run_until(&mut world, StepName::CatchUp);
     let Kind::ReplaceVoter { spare } = open(&world)[0].plan.kind else { panic!("a voter is replaced") };
     world.set(spare.0, HealthState::Failed);
+    world.plan();
+    let first = world.records.plans.values().next().unwrap();
+    assert_eq!((first.plan.state, open(&world).len()), (PlanState::Failed, 2), "the next spare is taken at once, and the first removed");
     settle(&mut world);
     assert!(!world.observed.voters().contains(&NodeId(2)));
     assert!(!world.observed.voters().contains(&spare));

@@ -125,10 +125,20 @@ proptest! {
     }
 
     #[test]
-    fn ways_that_are_blind_condemn_no_node_alone(reports in reports(), way in prop_oneof![Just(Way::Timeout), Just(Way::Probe), Just(Way::Checkpoint), Just(Way::Check), Just(Way::SelfReport)]) {
-        let mut reports = reports;
-        reports.iter_mut().for_each(|report| report.assessments.retain(|assessment| assessment.way == way));
-        prop_assert!(verdict_of(&node(), HealthState::Healthy, &standing(12), &reports).state < HealthState::Failed);
+    fn ways_that_are_blind_condemn_no_node_alone(way in 0..Way::ALL.len(), count in 2..12u64) {
+        let blind = [Way::Timeout, Way::Probe, Way::Checkpoint, Way::Check, Way::SelfReport].contains(&Way::ALL[way]);
+        let reports: Vec<Report> = (0..count).map(|observer| report(observer, vec![held(Way::ALL[way], Suspicion::Hard)])).collect();
+        let verdict = verdict_of(&node(), HealthState::Healthy, &standing(count), &reports);
+        prop_assert_eq!(verdict.state == HealthState::Failed, !blind);
+    }
+
+    #[test]
+    fn nobody_is_a_witness_of_itself(count in 2..12u64, subject in 0..12u64) {
+        let mut reports: Vec<Report> = (0..count).map(|observer| report(observer, vec![Assessment::clear(Way::Heartbeat)])).collect();
+        reports.push(report(subject, vec![held(Way::Heartbeat, Suspicion::Hard)]));
+        let verdict = verdict_of(&Subject::Node(NodeId(subject)), HealthState::Suspect, &standing(12), &reports);
+        prop_assert_eq!(verdict.state, HealthState::Healthy);
+        prop_assert_eq!(verdict.standing, 11);
     }
 
     #[test]
