@@ -12,7 +12,8 @@
 //! | 6 | [`soft_errors`] | a node's figures beside its own usual ones and its peers' | what it tolerates and its people should know |
 //! | 7 | [`recovery`] | failed subjects, roles, a policy, the plans so far | new and changed plans, as records for strong state |
 //! | 8 | [`alerts`] | what is true now | notices: grouped, repeated ever less often, resolved |
-//! | 9 | [`grouping`], [`redact`] | log lines and other texts | patterns with their counts; texts without secrets |
+//! | 9 | [`diagnosis`] | the facts of a node | findings, the worst first, each with its rule, evidence and remedy |
+//! | 10 | [`grouping`], [`redact`] | log lines and other texts | patterns with their counts; texts without secrets |
 //!
 //! Times are readings of the caller's monotonic clock, handed in. What crosses from one node to another are spans and figures, never readings.
 //!
@@ -27,6 +28,7 @@ extern crate std;
 pub mod alerts;
 pub mod checks;
 pub mod detectors;
+pub mod diagnosis;
 pub mod evidence;
 pub mod grouping;
 pub mod limits;

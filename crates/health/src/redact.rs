@@ -7,7 +7,8 @@
 //! 3. what follows `Authorization`, `Proxy-Authorization`, `Cookie` and `Set-Cookie` up to the line's end, and what follows `Bearer` or `Basic`;
 //! 4. user and password in a URL (`scheme://user:password@host`).
 //!
-//! It rather takes too much than too little. It can't know a secret that nothing marks as one. Taking twice is as taking once.
+//! It rather takes too much than too little. It can't know a secret that nothing marks as one, and except for keys a secret ends with its line.
+//! Taking twice is as taking once.
 
 use alloc::string::String;
 
@@ -158,10 +159,10 @@ fn closing(value: &str, quote: char) -> usize {
     let mut escaped = false;
     for (at, c) in value.char_indices() {
         match c {
+            '\n' => return at,
             _ if escaped => escaped = false,
             '\\' => escaped = true,
             c if c == quote => return at,
-            '\n' => return at,
             _ => {}
         }
     }

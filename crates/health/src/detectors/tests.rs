@@ -226,6 +226,15 @@ fn an_answer_after_its_timeout_is_slow_and_not_dead() {
 }
 
 #[test]
+fn an_answer_clears_what_was_asked_before_it() {
+    let (asked, answered) = (timeout::Request::Asked, timeout::Request::Answered);
+    let number = timeout::RequestNumber;
+    let history = alloc::vec![(0, asked(number(1))), (100, asked(number(2))), (200, asked(number(3))), (300, answered(number(2)))];
+    assert_eq!(assessed(timeout_at(Instant(0)), history.clone(), 699).suspicion, Suspicion::Clear);
+    assert_eq!(assessed(timeout_at(Instant(0)), history, 700).suspicion, Suspicion::Suspect, "the third is still open");
+}
+
+#[test]
 fn an_answer_that_nobody_waits_for_is_no_sign_of_life() {
     let mut detector = timeout_at(Instant(0));
     detector.observe(Instant(0), timeout::Request::Asked(timeout::RequestNumber(1)));

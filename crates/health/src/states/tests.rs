@@ -75,6 +75,21 @@ fn who_changes_too_often_is_held_degraded_and_condemned_all_the_same() {
     assert!((200_000..632_000).contains(&ms), "free at {ms} ms");
 }
 
+#[test]
+fn however_often_it_changed_it_is_free_after_the_longest_time() {
+    let mut health = healthy();
+    let mut ms = 20_000;
+    for _ in 0..2_000 {
+        judge(&mut health, ms, Suspect);
+        judge(&mut health, ms + 500, Healthy);
+        ms += 1_000;
+    }
+    health.tick(at(ms + 595_000));
+    assert!(health.is_flapping());
+    health.tick(at(ms + 600_000));
+    assert!(!health.is_flapping());
+}
+
 proptest! {
     #[test]
     fn every_change_is_allowed_and_death_is_never_hidden(verdicts in prop::collection::vec((0..20_000u64, 0..5usize), 0..200)) {
