@@ -15,6 +15,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("coordination", &["types"]),
     ("consensus", &["types"]),
     ("state", &["types"]),
+    ("health", &["types"]),
     ("storage", &["types"]),
     ("snapshots", &["types", "state", "bbolt"]),
     ("node", &["types", "consensus", "state", "storage"]),
@@ -28,7 +29,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "state"];
+pub const CORES: &[&str] = &["types", "consensus", "state", "health"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
