@@ -13,6 +13,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("bbolt", &[]),
     ("consensus", &["types"]),
+    ("membership", &["types"]),
+    ("scorecard", &["types", "membership"]),
     ("state", &["types"]),
     ("storage", &["types"]),
     ("snapshots", &["types", "state", "bbolt"]),
@@ -26,7 +28,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "state"];
+pub const CORES: &[&str] = &["types", "consensus", "membership", "state"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
