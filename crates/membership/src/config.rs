@@ -26,6 +26,8 @@ pub struct Config {
     pub gossip_burst: usize,
     /// How often one thing is told: this many times the digits of the cluster's size.
     pub retransmit_multiplier: usize,
+    /// And at least so often: with few members the logarithm leaves too much to chance.
+    pub retransmit_least: usize,
     /// How a silent member is judged.
     pub judgement: Judgement,
     /// The worst score of one's own health (Lifeguard): at score s all own timeouts are s + 1 times as long. 0: no score is kept.
@@ -102,18 +104,19 @@ impl Default for Config {
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
             gossip_burst: 8,
-            retransmit_multiplier: 2,
+            retransmit_multiplier: 3,
+            retransmit_least: 8,
             judgement: Judgement::Inquiry { words: 3, witnesses: 6, rounds: 2, pause: Duration::from_millis(600) },
             own_health_worst: 8,
             pause_limit: Some(Duration::from_millis(250)),
             quiet_after_pause: Duration::from_secs(3),
-            anti_entropy: AntiEntropy::Digest { after: Duration::from_secs(4), at_least_every: Duration::from_secs(60) },
+            anti_entropy: AntiEntropy::Digest { after: Duration::from_secs(3), at_least_every: Duration::from_secs(60) },
             reconnect_interval: Some(Duration::from_secs(10)),
             dead_age: Duration::from_secs(24 * 3600),
             dead_count: 16_384,
             join_retry: Duration::from_secs(1),
             leave_linger: Duration::from_secs(2),
-            return_backoff_max: Duration::from_secs(64),
+            return_backoff_max: Duration::from_secs(32),
         }
     }
 }
@@ -128,6 +131,7 @@ impl Config {
             probe_end: Duration::from_secs(1),
             gossip_burst: 1,
             retransmit_multiplier: 4,
+            retransmit_least: 1,
             judgement: Judgement::Suspicion { multiplier: 4, stretch: 1 },
             own_health_worst: 0,
             pause_limit: None,

@@ -94,7 +94,7 @@ impl Membership {
             self.health.worse(1);
         }
         match self.table.slot(probe.target) {
-            Some(slot) if is_proved && may_testify => self.convict(slot),
+            Some(slot) if is_proved && may_testify => self.convict(slot, needed),
             Some(_) if !is_over => self.schedule_round(probe.target, round),
             Some(_) | None => self.acquit(probe.target),
         }
@@ -107,10 +107,11 @@ impl Membership {
         words.min(unsuspected).max(1)
     }
 
-    fn convict(&mut self, slot: Slot) {
+    fn convict(&mut self, slot: Slot, needed: usize) {
         let id = self.table.member(slot).profile.id;
         let Some(inquiry) = self.inquiries.remove(&id) else { return };
-        let witnesses: Vec<NodeId> = inquiry.silent.into_iter().collect();
+        // As many as it takes: each costs eight bytes wherever the verdict is told.
+        let witnesses: Vec<NodeId> = inquiry.silent.into_iter().take(needed).collect();
         self.condemn(slot, &witnesses);
     }
 

@@ -440,7 +440,7 @@ impl Membership {
     /// A packet with what is to be told.
     pub(crate) fn packet(&mut self, message: &Message) -> Vec<u8> {
         let mut out = self.bare_packet(message);
-        let limit = retransmissions(self.config.retransmit_multiplier, self.table.others() + 1);
+        let limit = retransmissions(self.config.retransmit_multiplier, self.table.others() + 1).max(self.config.retransmit_least);
         self.queue.fill(&mut self.table, &mut out, limit);
         out
     }

@@ -22,7 +22,8 @@ use crate::membership::{Membership, OwnHealth};
 /// When members are removed, and when not.
 #[derive(Clone, Debug)]
 pub struct RemovalConfig {
-    /// How long a member must have been failed without a break.
+    /// How long a member must have been failed without a break: longer than the longest wait before a return
+    /// ([`crate::Config::return_backoff_max`]), so that one whose link flaps is not removed for being patient.
     pub failed_for: Duration,
     /// The share of members, as a fraction, that may be failing or removed within the window for any to be removed; one always may.
     pub most_failing: (usize, usize),
@@ -35,7 +36,7 @@ pub struct RemovalConfig {
 impl Default for RemovalConfig {
     fn default() -> Self {
         RemovalConfig {
-            failed_for: Duration::from_secs(15),
+            failed_for: Duration::from_secs(45),
             most_failing: (1, 3),
             window: Duration::from_secs(300),
             worst_own_score: 3,

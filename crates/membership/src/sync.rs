@@ -62,18 +62,19 @@ impl Membership {
         }
     }
 
-    /// Lists some of the buckets that differ, chosen at random.
+    /// Lists some of the buckets that differ, chosen at random: as many as a few datagrams hold.
     pub(crate) fn on_sums(&mut self, sender: Sender, sums: &[u32]) {
-        let mut differing: Vec<usize> = (0..BUCKETS).filter(|bucket| sums.get(*bucket) != self.table.sums().get(*bucket)).collect();
-        self.rng.shuffle(&mut differing);
-        differing.truncate(SYNC_DATAGRAMS * 2);
+        let differs = |bucket: usize| sums.get(bucket) != self.table.sums().get(bucket);
         let mut listings: Vec<Listing> =
-            differing.iter().map(|bucket| Listing { bucket: *bucket as u8, is_complete: true, entries: Vec::new() }).collect();
+            (0..=u8::MAX).map(|bucket| Listing { bucket, is_complete: true, entries: Vec::new() }).collect();
         for (_, member) in self.active_slots() {
-            if let Some(at) = differing.iter().position(|bucket| *bucket == bucket_of(member.profile.id)) {
-                listings[at].entries.push((member.profile.id, member.incarnation, member.profile.version));
+            let bucket = bucket_of(member.profile.id);
+            if differs(bucket) {
+                listings[bucket].entries.push((member.profile.id, member.incarnation, member.profile.version));
             }
         }
+        listings.retain(|listing| differs(usize::from(listing.bucket)));
+        self.rng.shuffle(&mut listings);
         for listings in packed(listings).into_iter().take(SYNC_DATAGRAMS) {
             let packet = self.bare_packet(&Message::Listings(listings));
             self.send(sender.address, sender.way, packet);
