@@ -110,7 +110,7 @@ impl Default for Config {
             own_health_worst: 8,
             pause_limit: Some(Duration::from_millis(250)),
             quiet_after_pause: Duration::from_secs(3),
-            anti_entropy: AntiEntropy::Digest { after: Duration::from_secs(3), at_least_every: Duration::from_secs(60) },
+            anti_entropy: AntiEntropy::Digest { after: Duration::from_secs(3), at_least_every: Duration::from_secs(15) },
             reconnect_interval: Some(Duration::from_secs(10)),
             dead_age: Duration::from_secs(24 * 3600),
             dead_count: 16_384,

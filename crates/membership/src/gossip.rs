@@ -40,11 +40,11 @@ impl Queue {
         self.levels[level].push_back(slot);
     }
 
-    /// Fills a packet up to a datagram's length, each member at most once. Told `limit` times, it is told no more.
-    pub(crate) fn fill(&mut self, table: &mut Table, out: &mut Vec<u8>, limit: usize) {
+    /// Fills a packet up to a datagram's length, with at most `most` members, each once; how many it were. Told `limit` times, it is told no more.
+    pub(crate) fn fill(&mut self, table: &mut Table, out: &mut Vec<u8>, limit: usize, most: usize) -> usize {
         let mut told: Vec<(Slot, usize)> = Vec::new();
         'full: for level in 0..self.levels.len() {
-            while let Some(slot) = self.levels[level].pop_front() {
+            while told.len() < most && let Some(slot) = self.levels[level].pop_front() {
                 let Some(member) = table.get(slot) else { continue };
                 if usize::from(member.level) != level + 1 {
                     continue;
@@ -61,6 +61,7 @@ impl Queue {
                 table.member_mut(slot).level = u8::MAX;
             }
         }
+        let count = told.len();
         for (slot, times) in told {
             if times < limit {
                 self.put(table, slot, times);
@@ -70,6 +71,7 @@ impl Queue {
                 self.waiting -= 1;
             }
         }
+        count
     }
 
     /// A member was forgotten, or its news is no news any more.

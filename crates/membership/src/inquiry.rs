@@ -27,7 +27,10 @@ use crate::table::{Merge, Slot};
 use crate::timers::Timer;
 
 /// After so many rounds without a verdict it is left to others and to the next probe.
-const MOST_ROUNDS: u32 = 6;
+const MOST_ROUNDS: u32 = 9;
+
+/// Who came back from a verdict before gets a round more for each time, up to so many: a slow member is not declared failed again and again.
+const MOST_PATIENCE: u64 = 4;
 
 /// What is known of a silent member.
 #[derive(Debug)]
@@ -88,7 +91,8 @@ impl Membership {
         inquiry.clean_rounds = if is_clean { inquiry.clean_rounds + 1 } else { 0 };
         inquiry.round += 1;
         let (round, silent) = (inquiry.round, inquiry.silent.len());
-        let is_proved = inquiry.clean_rounds >= rounds && silent >= needed;
+        let patience = inquiry.incarnation.in_this_life().min(MOST_PATIENCE) as u8;
+        let is_proved = inquiry.clean_rounds >= rounds.saturating_add(patience) && silent >= needed;
         let is_over = round > MOST_ROUNDS || probe.reached.len() > probe.silent.len() || !may_testify;
         if is_alone {
             self.health.worse(1);

@@ -32,6 +32,12 @@ impl Incarnation {
         Incarnation(lives.saturating_mul(Self::IN_ONE_LIFE))
     }
 
+    /// How often its member has answered a false word about itself, or changed what it says, in this life.
+    #[must_use]
+    pub fn in_this_life(self) -> u64 {
+        self.0 % Self::IN_ONE_LIFE
+    }
+
     /// The incarnation after this one.
     #[must_use]
     pub fn next(self) -> Self {

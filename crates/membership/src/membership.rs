@@ -28,6 +28,9 @@ use crate::sync::Sync;
 use crate::table::{Merge, Slot, Table};
 use crate::timers::{Timer, Timers};
 
+/// Failures within this time say how many more there may be.
+const LATELY: Duration = Duration::from_secs(20);
+
 /// How a packet came, and how its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -69,6 +72,8 @@ pub struct Membership {
     pub(crate) health: Health,
     pub(crate) sync: Sync,
     pub(crate) life: Lifecycle,
+    /// Since when so many were found dead.
+    failures: (Instant, usize),
     /// A gossip tick is due.
     gossiping: bool,
     /// What is being taken in is told on.
@@ -109,6 +114,7 @@ impl Membership {
             health: Health::new(config.own_health_worst),
             sync: Sync::new(now),
             life: Lifecycle::default(),
+            failures: (now, 0),
             gossiping: false,
             is_news: true,
             out: Outputs::default(),
@@ -313,14 +319,16 @@ impl Membership {
 
     /// Takes a record about another in, and does what follows from it.
     fn take_record(&mut self, sender: Sender, record: &Record, is_push: bool) -> Merge {
+        let held = self.table.find(record.id).map(|member| member.profile.version);
+        let has_news = record.profile.as_ref().is_some_and(|profile| held.is_none_or(|held| held < profile.version));
         let merge = self.table.merge(record, self.now, &mut self.rng);
         match merge {
             Merge::Stale => self.answer_outdated(sender, record, is_push),
             Merge::Unknown => {}
             Merge::BelowFloor => self.answer_forgotten(sender, record),
-            Merge::New(slot) => self.on_new(slot, record.profile.is_some()),
-            Merge::Changed(slot, before) => self.on_changed(slot, before, record.profile.is_some()),
-            Merge::Added(slot) => self.on_added(slot, record),
+            Merge::New(slot) => self.on_new(slot, has_news),
+            Merge::Changed(slot, before) => self.on_changed(slot, before, has_news),
+            Merge::Added(slot) => self.on_added(slot, record.state, has_news),
         }
         merge
     }
@@ -353,6 +361,10 @@ impl Membership {
                 self.begin_suspicion(slot);
             }
             State::Failed | State::Left => {
+                self.failures = match self.failed_lately() {
+                    0 => (self.now, 1),
+                    some => (self.failures.0, some + 1),
+                };
                 self.close_inquiry(id);
                 self.suspected_at.remove(&id);
                 self.watch_dead();
@@ -383,12 +395,12 @@ impl Membership {
         }
     }
 
-    pub(crate) fn on_added(&mut self, slot: Slot, record: &Record) {
-        if record.profile.is_some() {
+    pub(crate) fn on_added(&mut self, slot: Slot, state: State, has_profile: bool) {
+        if has_profile {
             self.note_change();
             self.pass_on(slot, true);
         }
-        if record.state == State::Suspect && self.confirms() {
+        if state == State::Suspect && self.confirms() {
             self.pass_on(slot, false);
             self.begin_suspicion(slot);
         }
@@ -423,16 +435,19 @@ impl Membership {
         self.timers.set(self.now + self.config.gossip_interval, Timer::Gossip);
         for slot in self.table.sample(self.config.gossip_fanout, &mut self.rng, |_| true) {
             let address = self.table.member(slot).profile.address;
+            // All that waits once, in as many datagrams as that takes: what is told twice to one is not told to another.
+            let mut left = self.queue.len();
             for _ in 0..self.config.gossip_burst {
-                if self.queue.len() == 0 {
-                    break;
-                }
-                let datagram = self.packet(&Message::Gossip);
-                let was_full = datagram.len() > DATAGRAM_BYTES * 3 / 4;
+                let mut datagram = self.bare_packet(&Message::Gossip);
+                let limit = self.times_to_tell();
+                left -= self.queue.fill(&mut self.table, &mut datagram, limit, left);
                 self.out.datagrams.push((address, datagram));
-                if !was_full {
+                if left == 0 {
                     break;
                 }
+            }
+            if self.queue.len() == 0 {
+                return;
             }
         }
     }
@@ -440,9 +455,22 @@ impl Membership {
     /// A packet with what is to be told.
     pub(crate) fn packet(&mut self, message: &Message) -> Vec<u8> {
         let mut out = self.bare_packet(message);
-        let limit = retransmissions(self.config.retransmit_multiplier, self.table.others() + 1).max(self.config.retransmit_least);
-        self.queue.fill(&mut self.table, &mut out, limit);
+        let limit = self.times_to_tell();
+        self.queue.fill(&mut self.table, &mut out, limit, usize::MAX);
         out
+    }
+
+    /// How often one thing is told. When many have failed lately, others may be dead that are not known to be, and what they are told is lost: up to
+    /// twice as often.
+    fn times_to_tell(&self) -> usize {
+        let times = retransmissions(self.config.retransmit_multiplier, self.table.others() + 1).max(self.config.retransmit_least);
+        let (lost, others) = (self.failed_lately(), self.table.others());
+        if self.config.retransmit_least > 1 { times + times * lost / (others + lost).max(1) } else { times }
+    }
+
+    /// How many were found dead since the first of a row, which ends after [`LATELY`].
+    fn failed_lately(&self) -> usize {
+        if self.now.since(self.failures.0) > LATELY { 0 } else { self.failures.1 }
     }
 
     /// A packet with nothing besides.

@@ -24,7 +24,7 @@ impl Membership {
         let record = Record { id, incarnation, state: State::Suspect, witnesses: vec![self.own], profile: None };
         match self.table.merge(&record, self.now, &mut self.rng) {
             Merge::Changed(slot, before) => self.on_changed(slot, before, false),
-            Merge::Added(slot) => self.on_added(slot, &record),
+            Merge::Added(slot) => self.on_added(slot, State::Suspect, false),
             Merge::Stale | Merge::Unknown | Merge::BelowFloor | Merge::New(_) => {}
         }
     }
