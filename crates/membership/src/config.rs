@@ -104,7 +104,7 @@ impl Default for Config {
             gossip_interval: Duration::from_millis(200),
             gossip_fanout: 3,
             gossip_burst: 8,
-            retransmit_multiplier: 3,
+            retransmit_multiplier: 2,
             retransmit_least: 8,
             judgement: Judgement::Inquiry { words: 3, witnesses: 6, rounds: 2, pause: Duration::from_millis(600) },
             own_health_worst: 8,

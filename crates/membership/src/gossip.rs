@@ -44,7 +44,9 @@ impl Queue {
     pub(crate) fn fill(&mut self, table: &mut Table, out: &mut Vec<u8>, limit: usize, most: usize) -> usize {
         let mut told: Vec<(Slot, usize)> = Vec::new();
         'full: for level in 0..self.levels.len() {
-            while told.len() < most && let Some(slot) = self.levels[level].pop_front() {
+            while told.len() < most
+                && let Some(slot) = self.levels[level].pop_front()
+            {
                 let Some(member) = table.get(slot) else { continue };
                 if usize::from(member.level) != level + 1 {
                     continue;

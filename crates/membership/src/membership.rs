@@ -283,8 +283,7 @@ impl Membership {
 
     /// That a member speaks says that it lives in this incarnation, whatever is told about it.
     fn hear_sender(&mut self, sender: Sender, header: Header, message: &Message) {
-        let record =
-            Record { id: header.from, incarnation: header.incarnation, state: State::Alive, witnesses: Vec::new(), profile: None };
+        let record = Record { id: header.from, incarnation: header.incarnation, state: State::Alive, witnesses: Vec::new(), profile: None };
         match self.table.find(header.from).map(|member| (member.incarnation, member.state)) {
             Some((incarnation, _)) if incarnation < header.incarnation => {
                 self.take_record(sender, &record, false);

@@ -142,7 +142,9 @@ impl Membership {
 
     pub(crate) fn on_ping_request(&mut self, sender: Sender, number: u32, target: NodeId) {
         let Some(slot) = self.table.slot(target) else { return };
-        if sender.way == Way::Stream || self.probes.relayed.len() >= RELAYED_PINGS || self.table.member(slot).profile.name.is_empty() {
+        let member = self.table.member(slot);
+        let is_gone = member.state == State::Left || member.profile.name.is_empty();
+        if is_gone || sender.way == Way::Stream || self.probes.relayed.len() >= RELAYED_PINGS {
             return;
         }
         let own_number = self.probes.next_number();

@@ -35,12 +35,7 @@ pub struct RemovalConfig {
 
 impl Default for RemovalConfig {
     fn default() -> Self {
-        RemovalConfig {
-            failed_for: Duration::from_secs(45),
-            most_failing: (1, 3),
-            window: Duration::from_secs(300),
-            worst_own_score: 3,
-        }
+        RemovalConfig { failed_for: Duration::from_secs(45), most_failing: (1, 3), window: Duration::from_secs(300), worst_own_score: 3 }
     }
 }
 
@@ -146,4 +141,57 @@ fn brake(view: &View, config: &RemovalConfig, now: Instant) -> Option<Brake> {
     let members = removed + view.members.len();
     let (part, whole) = config.most_failing;
     (failing > 1 && failing * whole > members * part).then_some(Brake::TooMany { failing, members })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn view(members: usize, failed: usize) -> View {
+        let observed = |number: usize| Observed {
+            id: NodeId(number as u64),
+            incarnation: Incarnation(1),
+            state: if number < failed { State::Failed } else { State::Alive },
+            since: Instant(0),
+            witnesses: vec![NodeId(9)],
+        };
+        let own_health = OwnHealth { score: 0, is_quiet: false };
+        View { members: (0..members).map(observed).collect(), removed_at: vec![], own_health }
+    }
+
+    fn removed(view: &View, at_s: u64) -> Option<usize> {
+        match decide(view, &RemovalConfig::default(), Instant(at_s * 1_000_000)) {
+            Decision::Remove(removals) => Some(removals.len()),
+            Decision::Hold(_, _) => None,
+        }
+    }
+
+    #[test]
+    fn who_has_been_failed_long_enough_is_removed_with_its_witnesses() {
+        assert_eq!(removed(&view(9, 1), 44), Some(0));
+        let Decision::Remove(removals) = decide(&view(9, 1), &RemovalConfig::default(), Instant(45_000_000)) else {
+            panic!("nothing holds it")
+        };
+        assert_eq!((removals[0].id, &removals[0].witnesses[..]), (NodeId(0), &[NodeId(9)][..]));
+    }
+
+    #[cfg(not(planted))]
+    #[test]
+    fn more_than_a_third_are_held() {
+        assert_eq!(removed(&view(9, 3), 60), Some(3));
+        assert_eq!(removed(&view(9, 4), 60), None);
+        assert_eq!(removed(&view(2, 1), 60), Some(1), "one may always be removed");
+        let few = View { removed_at: vec![Instant(50_000_000); 3], ..view(6, 1) };
+        assert_eq!(removed(&few, 60), None, "those that were removed lately count");
+        assert_eq!(removed(&few, 400), Some(1));
+    }
+
+    #[cfg(not(planted))]
+    #[test]
+    fn who_is_not_well_decides_nothing() {
+        for own_health in [OwnHealth { score: 4, is_quiet: false }, OwnHealth { score: 0, is_quiet: true }] {
+            assert_eq!(removed(&View { own_health, ..view(9, 1) }, 60), None);
+        }
+    }
 }

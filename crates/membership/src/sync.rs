@@ -65,8 +65,7 @@ impl Membership {
     /// Lists some of the buckets that differ, chosen at random: as many as a few datagrams hold.
     pub(crate) fn on_sums(&mut self, sender: Sender, sums: &[u32]) {
         let differs = |bucket: usize| sums.get(bucket) != self.table.sums().get(bucket);
-        let mut listings: Vec<Listing> =
-            (0..=u8::MAX).map(|bucket| Listing { bucket, is_complete: true, entries: Vec::new() }).collect();
+        let mut listings: Vec<Listing> = (0..=u8::MAX).map(|bucket| Listing { bucket, is_complete: true, entries: Vec::new() }).collect();
         for (_, member) in self.active_slots() {
             let bucket = bucket_of(member.profile.id);
             if differs(bucket) {

@@ -156,8 +156,11 @@ impl Table {
         let before = self.slot(self.own).expect("the table's owner is in it");
         self.own = own;
         let slot = self.slot(own).expect("the new owner is in the table");
-        self.leave_active(slot);
-        self.enter_active(before, rng);
+        if before != slot {
+            self.leave_active(slot);
+            self.enter_active(before, rng);
+        }
+        // The next turn begins a round, in an order of its own.
         self.cursor = self.active.len();
         self
     }
@@ -527,5 +530,79 @@ impl Table {
     /// Takes in what a member says of itself, as if it had been heard long ago.
     pub fn admit_known(&mut self, profile: Arc<Profile>, incarnation: Incarnation, now: Instant, rng: &mut Rng) {
         self.merge(&Record::alive(profile, incarnation), now, rng);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+
+    fn profile(number: u64) -> Arc<Profile> {
+        Arc::new(Profile { name: format!("n{number}"), ..(*nameless(NodeId(number))).clone() })
+    }
+
+    fn table(members: u64) -> (Table, Rng) {
+        let (mut table, mut rng) = (Table::new(profile(0), Incarnation(1), Instant(0)), Rng::with_seed(1));
+        (1..members).for_each(|number| table.admit_known(profile(number), Incarnation(1), Instant(0), &mut rng));
+        (table, rng)
+    }
+
+    fn say(table: &mut Table, number: u64, incarnation: u64, state: State, at: u64, rng: &mut Rng) -> Merge {
+        let (id, incarnation) = (NodeId(number), Incarnation(incarnation));
+        table.merge(&Record { id, incarnation, state, witnesses: Vec::new(), profile: Some(profile(number)) }, Instant(at), rng)
+    }
+
+    #[test]
+    fn a_round_has_each_active_member_once_whatever_comes_and_goes() {
+        let (mut table, mut rng) = table(50);
+        for round in 0..20 {
+            let mut seen = BTreeSet::new();
+            for turn in 0..table.others() {
+                let slot = table.next_in_round(&mut rng).unwrap();
+                assert!(table.member(slot).state.is_active());
+                assert!(seen.insert(slot), "twice in a round");
+                if turn == 10 {
+                    // One that has had its turn, and one that may not have had it.
+                    let gone = table.member(slot).profile.id.0;
+                    say(&mut table, gone, 1 + round, State::Failed, 1, &mut rng);
+                    break;
+                }
+            }
+            while table.cursor < table.active.len() {
+                assert!(seen.insert(table.next_in_round(&mut rng).unwrap()), "twice in a round");
+            }
+            assert_eq!(seen.len(), 49 - round as usize);
+        }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_what_takes_part() {
+        let (one, mut rng) = table(20);
+        let mut other = one.clone();
+        say(&mut other, 3, 1, State::Failed, 1, &mut rng);
+        assert_ne!(one.digest(), other.digest());
+        say(&mut other, 3, 2, State::Alive, 2, &mut rng);
+        assert_ne!(one.digest(), other.digest());
+        let differing = (0..BUCKETS).filter(|bucket| one.sums()[*bucket] != other.sums()[*bucket]).count();
+        assert_eq!(differing, 1);
+        let mut one = one;
+        say(&mut one, 3, 2, State::Alive, 2, &mut rng);
+        assert_eq!((one.digest(), one.sums()), (other.digest(), other.sums()));
+    }
+
+    #[test]
+    fn the_longest_dead_are_forgotten_and_not_let_in_again() {
+        let (mut table, mut rng) = table(10);
+        (1..=5).for_each(|number| {
+            say(&mut table, number, 10 + number, State::Failed, number, &mut rng);
+        });
+        table.forget(Instant(3), 100);
+        assert_eq!((table.dead(), table.floor()), (3, Incarnation(12)));
+        table.forget(Instant(0), 1);
+        assert_eq!((table.dead(), table.floor()), (1, Incarnation(14)));
+        assert_eq!(say(&mut table, 2, 12, State::Alive, 9, &mut rng), Merge::BelowFloor);
+        assert_eq!(say(&mut table, 5, 15, State::Alive, 9, &mut rng), Merge::Stale);
+        assert!(matches!(say(&mut table, 2, 15, State::Alive, 9, &mut rng), Merge::New(_)));
     }
 }

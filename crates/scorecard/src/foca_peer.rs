@@ -55,11 +55,7 @@ impl Runtime<Identification> for &mut Asked {
         match notification {
             Notification::MemberUp(member) => self.seen.push(Seen::Up(number_at(member.address))),
             Notification::MemberDown(member) => self.seen.push(Seen::Down(number_at(member.address))),
-            Notification::Rename(_, _)
-            | Notification::Active
-            | Notification::Idle
-            | Notification::Defunct
-            | Notification::Rejoin(_) => {}
+            Notification::Rename(_, _) | Notification::Active | Notification::Idle | Notification::Defunct | Notification::Rejoin(_) => {}
         }
     }
 

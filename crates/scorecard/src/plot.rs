@@ -66,7 +66,10 @@ impl Panel {
             line *= 10.0;
         }
         let (goal, right) = (y(self.goal), left + width);
-        let _ = writeln!(svg, "<line x1=\"{left}\" x2=\"{right}\" y1=\"{goal:.1}\" y2=\"{goal:.1}\" stroke=\"#999\" stroke-dasharray=\"4 3\"/>");
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{left}\" x2=\"{right}\" y1=\"{goal:.1}\" y2=\"{goal:.1}\" stroke=\"#999\" stroke-dasharray=\"4 3\"/>"
+        );
         for size in SIZES {
             let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{size} nodes</text>", x(size), top + height + 18.0);
         }
@@ -75,15 +78,7 @@ impl Panel {
         }
     }
 
-    fn draw_kind(
-        &self,
-        results: &[Result],
-        kind: Kind,
-        colour: &str,
-        x: &dyn Fn(Number) -> f64,
-        y: &dyn Fn(f64) -> f64,
-        svg: &mut String,
-    ) {
+    fn draw_kind(&self, results: &[Result], kind: Kind, colour: &str, x: &dyn Fn(Number) -> f64, y: &dyn Fn(f64) -> f64, svg: &mut String) {
         let of = |size| results.iter().find(|result| result.kind == kind && result.scenario == self.scenario && result.size == size);
         let points: Vec<String> = SIZES
             .into_iter()
@@ -112,7 +107,12 @@ pub fn draw(results: &[Result]) -> String {
     }
     for (at, (kind, colour)) in COLOURS.into_iter().enumerate() {
         let left = 50 + 110 * at;
-        let _ = writeln!(svg, "<circle cx=\"{left}\" cy=\"228\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"232\">{}</text>", left + 9, kind.name());
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{left}\" cy=\"228\" r=\"4\" fill=\"{colour}\"/><text x=\"{}\" y=\"232\">{}</text>",
+            left + 9,
+            kind.name()
+        );
     }
     svg + "</svg>\n"
 }

@@ -80,6 +80,8 @@ impl Scenario {
     #[must_use]
     pub fn lasts_s(self, size: Number) -> u64 {
         match self {
+            // Some hundred million verdicts are told: it takes minutes.
+            Scenario::Half if size > 2_000 => 25,
             Scenario::Crashes | Scenario::Half | Scenario::Pause | Scenario::StartUp => 60,
             Scenario::OneWay | Scenario::Loss | Scenario::Slow(_) if size > 2_000 => 60,
             Scenario::OneWay | Scenario::Loss | Scenario::Slow(_) => 120,
