@@ -4,7 +4,7 @@
 //! `plant` chooses. Without the flag [`is_planted`] is the constant `false`, and nothing of them is left. `cargo xtask planted` runs the
 //! simulator against each.
 
-/// A bug. Numbers up to 38 are those of bugs that other systems shipped; from 101 on they are our own.
+/// A bug. Numbers up to 38 are those of bugs that other systems shipped; from 101 on they are our own, from 201 on those of membership.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Bug {
@@ -103,6 +103,12 @@ pub enum Bug {
     MergeIntoNothing = 122,
     /// A key that is deleted counts on when it is made again.
     HeadOutlivesKey = 123,
+    /// An old incarnation brings a dead member back.
+    StaleRevives = 201,
+    /// Members are removed however many fail at once.
+    RemovalWithoutBrakes = 202,
+    /// A member is declared failed on the word of one that got no answer.
+    VerdictOnOneWord = 203,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -174,6 +180,9 @@ mod chosen {
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
         (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
         (Bug::HeadOutlivesKey, "a deleted key counts on when it is made again"),
+        (Bug::StaleRevives, "an old incarnation brings a dead member back"),
+        (Bug::RemovalWithoutBrakes, "members are removed however many fail"),
+        (Bug::VerdictOnOneWord, "a member is failed on one accuser's word"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

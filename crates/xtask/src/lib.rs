@@ -14,6 +14,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("bbolt", &[]),
     ("coordination", &["types"]),
     ("consensus", &["types"]),
+    ("membership", &["types"]),
+    ("scorecard", &["types", "membership"]),
     ("state", &["types"]),
     ("health", &["types"]),
     ("storage", &["types"]),
@@ -21,7 +23,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
     ("client", &["types", "coordination", "etcd-api"]),
-    ("server", &["types", "coordination", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
+    ("server", &["types", "coordination", "membership", "health", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
     ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "client", "server"]),
@@ -29,7 +31,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "state", "health"];
+pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {

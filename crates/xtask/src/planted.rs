@@ -1,7 +1,7 @@
-//! Plants each bug and lets the simulator look for it.
+//! Plants each bug and lets the simulator look for it, or the scorecard if it is one of membership.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +38,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(ExitCode::from(u8::from(missed > 0)))
 }
 
+/// Bugs from this number on are those of membership.
+const MEMBERSHIP: u32 = 201;
+
+/// Whose part it is to find a bug.
+fn hunter(simulator: &Path, number: u32) -> PathBuf {
+    if number >= MEMBERSHIP { simulator.with_file_name("steadfast-scorecard") } else { simulator.to_owned() }
+}
+
 fn key(number: &str) -> u32 {
     number.parse().unwrap_or(u32::MAX)
 }
@@ -45,7 +53,8 @@ fn key(number: &str) -> u32 {
 fn build() -> Result<PathBuf, String> {
     let target = root().join("target/planted");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--release", "--package", "steadfast-simulator", "--package", "steadfast", "--target-dir"]).arg(&target);
+    cargo.args(["build", "--release", "--package", "steadfast-simulator", "--package", "steadfast-scorecard", "--package", "steadfast"]);
+    cargo.arg("--target-dir").arg(&target);
     let built = cargo.current_dir(root()).env("RUSTFLAGS", "--cfg planted").status().map_err(|error| format!("cargo: {error}"))?;
     if built.success() { Ok(target.join("release/steadfast-simulator")) } else { Err("the programs were not built".into()) }
 }
@@ -69,7 +78,10 @@ fn hunt(simulator: &PathBuf, seeds: &str, hunts: &mut BTreeMap<u32, Hunt>) -> Re
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let output = Command::new(simulator).args(["catch", &number.to_string(), "--seeds", seeds]).output();
+                    let mut hunter = Command::new(hunter(simulator, *number));
+                    // One run of the scorecard is a whole scenario.
+                    let seeds = if *number >= MEMBERSHIP { "10" } else { seeds };
+                    let output = hunter.args(["catch", &number.to_string(), "--seeds", seeds]).output();
                     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
                     let mut results = results.lock().expect("no thread panics");
                     eprintln!("[{}/{}] {}", results.len() + 1, numbers.len(), text.as_deref().unwrap_or("the simulator did not run"));
