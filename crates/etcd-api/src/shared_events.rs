@@ -28,6 +28,11 @@ impl SharedEvents {
         SharedEvents { events, bytes, wire: OnceLock::new() }
     }
 
+    /// The events, shared.
+    pub fn list(&self) -> Arc<[Event]> {
+        self.events.clone()
+    }
+
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
         self.events.is_empty()

@@ -23,7 +23,10 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("node", &["types", "consensus", "state", "storage"]),
     ("etcd-api", &["types", "state"]),
     ("client", &["types", "coordination", "etcd-api"]),
-    ("server", &["types", "coordination", "membership", "health", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"]),
+    (
+        "server",
+        &["types", "coordination", "membership", "health", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"],
+    ),
     ("proof", &["types"]),
     ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
     ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "client", "server"]),

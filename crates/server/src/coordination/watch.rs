@@ -81,7 +81,7 @@ impl Watch for OwnWatch {
                 return Err(error.clone());
             }
             match self.receive().await.and_then(judged) {
-                Ok(delivery) if !delivery.events.is_empty() => (self.events, self.told) = (delivery.events, 0),
+                Ok(delivery) if !delivery.events.is_empty() => (self.events, self.told) = (delivery.events.list(), 0),
                 // A watch that has begun at a revision to come is told of earlier ones, too.
                 Ok(delivery) if !delivery.created && delivery.revision >= self.from => {
                     return Ok(Changes { revision: delivery.revision, changes: Vec::new() });
