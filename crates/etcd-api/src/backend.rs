@@ -121,6 +121,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// How this node sees itself.
     fn status(&self) -> NodeStatus;
 
+    /// Who takes part in the cluster, as this node holds it.
+    ///
+    /// # Errors
+    /// Why this node does not know.
+    fn health(&self) -> Result<Vec<MemberHealth>, &'static str>;
+
     /// Makes a snapshot of the local state, as etcd's backend has it. Called on a thread that may block; `wanted` is asked now and then.
     ///
     /// # Errors
@@ -483,6 +489,40 @@ pub struct NodeStatus {
     pub errors: Vec<String>,
     /// All alarms, of all members.
     pub alarms: Vec<Alarm>,
+}
+
+/// How a server or agent is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthState {
+    /// It takes part.
+    Healthy,
+    /// Somebody got no answer from it.
+    Suspect,
+    /// It was found dead.
+    Failed,
+    /// It said goodbye.
+    Left,
+}
+
+/// A server or agent, as another node holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberHealth {
+    /// Who.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Whether it is an agent, and no server.
+    pub is_agent: bool,
+    /// How it is.
+    pub state: HealthState,
+    /// How long it has been so, milliseconds.
+    pub since_ms: u64,
+    /// Names of those who found it silent.
+    pub witnesses: Vec<String>,
+    /// Where the others reach it.
+    pub address: String,
+    /// Its incarnation, for people.
+    pub incarnation: String,
 }
 
 /// How a leader sees one of the others.

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use crate::alarms;
 use crate::api::Api;
-use crate::backend::{Backend, FollowerStatus, Identity, NodeRole, NodeStatus};
+use crate::backend::{Backend, FollowerStatus, HealthState, Identity, MemberHealth, NodeRole, NodeStatus};
 use crate::proto::steadfast::v1 as pb;
 use pb::cluster_server::Cluster;
 use steadfast_state::alarm::Alarm;
@@ -24,6 +24,26 @@ fn member(member: command::Member) -> pb::Member {
 
 fn follower(follower: FollowerStatus) -> pb::Follower {
     pb::Follower { id: follower.id.0, matched_index: follower.matched.0, lag_entries: follower.lag_entries, active: follower.active }
+}
+
+fn health(member: MemberHealth) -> pb::MemberHealth {
+    let role = if member.is_agent { pb::MemberRole::Agent } else { pb::MemberRole::Server };
+    let state = match member.state {
+        HealthState::Healthy => pb::HealthState::Healthy,
+        HealthState::Suspect => pb::HealthState::Suspect,
+        HealthState::Failed => pb::HealthState::Failed,
+        HealthState::Left => pb::HealthState::Left,
+    };
+    pb::MemberHealth {
+        id: member.id.0,
+        name: member.name,
+        role: role.into(),
+        state: state.into(),
+        since_ms: member.since_ms,
+        witnesses: member.witnesses,
+        address: member.address,
+        incarnation: member.incarnation,
+    }
 }
 
 /// For people, with the id as they see it elsewhere.
@@ -58,5 +78,10 @@ fn response(identity: Identity, status: NodeStatus) -> pb::StatusResponse {
 impl<B: Backend> Cluster for Api<B> {
     async fn status(&self, _: Request<pb::StatusRequest>) -> Result<Response<pb::StatusResponse>, Status> {
         Ok(Response::new(response(self.backend().identity(), self.backend().status())))
+    }
+
+    async fn health(&self, _: Request<pb::HealthRequest>) -> Result<Response<pb::HealthResponse>, Status> {
+        let members = self.backend().health().map_err(Status::failed_precondition)?;
+        Ok(Response::new(pb::HealthResponse { members: members.into_iter().map(health).collect() }))
     }
 }

@@ -16,6 +16,7 @@ use crate::admin::Metrics;
 use crate::clock::Clock;
 use crate::core_loop::Item;
 use crate::formation::ClaimRefusal;
+use crate::gossip::Gossip;
 use crate::identity::random;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
@@ -35,6 +36,8 @@ struct Shared {
     cluster: ClusterId,
     member: NodeId,
     name: String,
+    /// Or why there is none.
+    gossip: Result<Gossip, &'static str>,
     inbox: Inbox<Item>,
     clock: Clock,
     published: Arc<Published>,
@@ -46,7 +49,7 @@ struct Shared {
 
 impl NodeBackend {
     pub(crate) fn new(
-        (cluster, member, name): (ClusterId, NodeId, String),
+        (cluster, member, name, gossip): (ClusterId, NodeId, String, Result<Gossip, &'static str>),
         inbox: Inbox<Item>,
         clock: Clock,
         published: Arc<Published>,
@@ -54,7 +57,7 @@ impl NodeBackend {
         metrics: Metrics,
         scratch: Scratch,
     ) -> Self {
-        NodeBackend(Arc::new(Shared { cluster, member, name, inbox, clock, published, watches, tokens, metrics, scratch }))
+        NodeBackend(Arc::new(Shared { cluster, member, name, gossip, inbox, clock, published, watches, tokens, metrics, scratch }))
     }
 
     /// Asks the core loop and waits for its answer.
@@ -305,6 +308,10 @@ impl api::Backend for NodeBackend {
 
     fn status(&self) -> api::NodeStatus {
         status::describe(&self.0.name, self.0.member, &self.0.published)
+    }
+
+    fn health(&self) -> Result<Vec<api::MemberHealth>, &'static str> {
+        self.0.gossip.as_ref().map(crate::status::health).map_err(|reason| *reason)
     }
 
     fn snapshot(&self, wanted: &dyn Fn() -> bool) -> Result<api::Snapshot, api::LongReadError> {

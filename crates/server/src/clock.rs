@@ -1,4 +1,4 @@
-//! The real monotonic clock, as the cores see it. The one place that reads it. Nothing here or below reads the wall clock.
+//! The real monotonic clock, as the cores see it. The one place that reads it, and the wall clock: once, when a directory is made.
 #![allow(clippy::disallowed_methods, reason = "this is the place")]
 
 use std::time::{Duration, Instant as StdInstant};
@@ -23,6 +23,11 @@ impl Clock {
     /// The time now.
     pub(crate) fn now(self) -> Instant {
         Instant(1_000_000 + self.faults.clock_ahead_micros() + u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX / 2))
+    }
+
+    /// Seconds since 1970. For what a directory notes once in its life, and nothing else.
+    pub(crate) fn wall_seconds() -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
     /// Measures from now until it is called.

@@ -30,6 +30,17 @@ pub enum StartError {
         /// Why, naming the file.
         reason: TlsError,
     },
+    /// The keys of gossip can't be used.
+    #[error("gossip-key-file: {0}")]
+    Keys(String),
+    /// The UDP port of gossip can't be listened on.
+    #[error("cannot take datagrams at {address} (UDP, the number of the peer port): {reason}; {}", remedy(reason, "listen-peer"))]
+    Datagrams {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's words.
+        reason: io::Error,
+    },
     /// An address can't be listened on.
     #[error("cannot listen on {address}: {reason}; {}", remedy(reason, option))]
     Listen {

@@ -17,10 +17,12 @@
 //!
 //! Left out: a list whose majority was emptied at once forms anew; no node that remembers is there to ask.
 
+mod attending;
 mod founding;
 mod joining;
 mod reception;
 
+pub(crate) use attending::{AttendAnswer, AttendRefusal, Attending, attend};
 pub use joining::{ClaimGrant, ClaimRefusal, Claims};
 pub use reception::FrontDesk;
 
@@ -77,6 +79,40 @@ pub enum FormationError {
         address: String,
         /// Who said so.
         asked: String,
+    },
+    /// An agent's name is taken.
+    #[error(
+        "the name `{name}` is taken by the node at {address}, which had it earlier; give this agent another --name and a directory of its own"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where its owner is.
+        address: String,
+    },
+    /// An agent is told to join another cluster than it belongs to.
+    #[error(
+        "{path} belongs to an agent of cluster {found}, and {address} is of cluster {wanted}; correct --join, or start in another directory"
+    )]
+    OtherCluster {
+        /// The directory.
+        path: String,
+        /// Its cluster.
+        found: steadfast_types::ClusterId,
+        /// Who was asked.
+        address: String,
+        /// That one's cluster.
+        wanted: steadfast_types::ClusterId,
+    },
+    /// The cluster's servers do not gossip.
+    #[error(
+        "the server at {address} takes no part in the membership, so no agent can: {reason}; give all nodes the same --gossip-key-file"
+    )]
+    NoGossip {
+        /// Who was asked.
+        address: String,
+        /// Why.
+        reason: String,
     },
     /// The directory was restored for another cluster than it is started with.
     #[error(

@@ -12,6 +12,7 @@
 //! Left out: everything that the replicated state knows better, such as today's members.
 
 mod file;
+mod lives;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -19,6 +20,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use steadfast_types::{ClusterId, NodeId};
+
+pub use lives::Life;
 
 use crate::genesis::{Founder, Genesis};
 use file::{FILE, TEMPORARY, read, write};
@@ -100,6 +103,18 @@ pub enum IdentityError {
         /// The address that was given.
         wanted: String,
     },
+    /// It is an agent's, and wanted for a server, or the other way round.
+    #[error(
+        "{path} belongs to a node with the role {found}, and this one is to be {wanted}; start it with --role {found}, or in another directory"
+    )]
+    OtherRole {
+        /// The directory.
+        path: String,
+        /// What it is.
+        found: &'static str,
+        /// What was wanted.
+        wanted: &'static str,
+    },
     /// It belongs to no cluster.
     #[error("{path} belongs to no cluster: give the data directory of a member that has run")]
     Unsettled {
@@ -133,6 +148,8 @@ pub struct Identity {
     pub address: String,
     /// What was restored into the directory, if anything was.
     pub restored: Option<Restored>,
+    /// Whether it is an agent's, which has no store.
+    pub is_agent: bool,
     /// The cluster it belongs to; none yet: it is forming or joining.
     pub membership: Option<Membership>,
 }
@@ -181,6 +198,18 @@ impl Directory {
     /// # Errors
     /// It can't be read or written, is in use, is damaged or of a newer format, or belongs to a node of another name or address.
     pub fn open(path: &Path, name: &str, address: &str) -> Result<Self, IdentityError> {
+        Self::open_as(path, name, address, false)
+    }
+
+    /// The same, of an agent, which may come back at another address: strong state does not know it.
+    ///
+    /// # Errors
+    /// As for [`Directory::open`].
+    pub fn open_agent(path: &Path, name: &str, address: &str) -> Result<Self, IdentityError> {
+        Self::open_as(path, name, address, true)
+    }
+
+    fn open_as(path: &Path, name: &str, address: &str, is_agent: bool) -> Result<Self, IdentityError> {
         create(path).map_err(|reason| unusable("create", path, reason))?;
         let lock = lock(path)?;
         let Some(identity) = read(path)? else {
@@ -191,6 +220,7 @@ impl Directory {
                 name: name.to_owned(),
                 address: address.to_owned(),
                 restored: None,
+                is_agent,
                 membership: None,
             };
             write(path, &identity)?;
@@ -199,6 +229,15 @@ impl Directory {
         let directory = path.display().to_string();
         if identity.name != name {
             return Err(IdentityError::OtherName { path: directory, found: identity.name, wanted: name.to_owned() });
+        }
+        if identity.is_agent != is_agent {
+            let word = |is_agent| if is_agent { "agent" } else { "server" };
+            return Err(IdentityError::OtherRole { path: directory, found: word(identity.is_agent), wanted: word(is_agent) });
+        }
+        if identity.address != address && is_agent {
+            let mut moved = Directory { path: path.to_owned(), identity, _lock: lock };
+            moved.move_to(address)?;
+            return Ok(moved);
         }
         if identity.address != address {
             return Err(IdentityError::OtherAddress { path: directory, found: identity.address, wanted: address.to_owned() });
@@ -251,6 +290,14 @@ impl Directory {
         write(&self.path, &identity)?;
         self.identity = identity;
         Ok(())
+    }
+
+    /// Begins one more life of the process that has the directory: counted durably before anyone is told.
+    ///
+    /// # Errors
+    /// It could not be written.
+    pub fn begin_life(&self) -> Result<Life, IdentityError> {
+        lives::begin(&self.path)
     }
 
     /// The identity.

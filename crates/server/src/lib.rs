@@ -7,6 +7,7 @@
 extern crate alloc;
 
 pub mod admin;
+mod agent;
 mod backend;
 mod clients;
 mod clock;
@@ -16,6 +17,7 @@ pub mod errors;
 pub mod fault_table;
 pub mod formation;
 pub mod genesis;
+mod gossip;
 pub mod identity;
 mod inbox;
 pub mod options;

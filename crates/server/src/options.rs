@@ -20,7 +20,9 @@ use crate::tokens::TokenKind;
 
 mod autopilot;
 mod compaction;
+mod role;
 pub use compaction::CompactionMode;
+pub use role::NodeRole;
 
 /// The longest name of a node or token of a cluster, bytes: they stand in every status line.
 pub const NAME_BYTES: usize = 64;
@@ -112,6 +114,9 @@ pub fn peer_url(address: &str) -> String {
 pub struct ServerOptions {
     /// The node's name, unique in its cluster.
     pub name: String,
+    /// What it is for.
+    #[serde(default)]
+    pub role: NodeRole,
     /// Where everything it must remember is kept.
     pub data_dir: PathBuf,
     /// Where it serves clients (etcd v3 API).
@@ -221,6 +226,7 @@ impl ServerOptions {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         ServerOptions {
             name: name.to_owned(),
+            role: NodeRole::default(),
             data_dir: data_dir.into(),
             listen_client: at(2379),
             listen_peer: at(2380),
@@ -264,6 +270,7 @@ impl ServerOptions {
     /// The first option that can't be used, and the remedy.
     pub fn validate(&self) -> Result<(), OptionsError> {
         check_name("name", &self.name)?;
+        self.check_role()?;
         if self.data_dir.as_os_str().is_empty() {
             return Err(wrong("data-dir", "no directory is given", "name the directory this node keeps its data in"));
         }
@@ -304,6 +311,7 @@ impl ServerOptions {
             ("listen-admin", self.listen_admin, "listen-client", self.listen_client),
             ("listen-admin", self.listen_admin, "listen-peer", self.listen_peer),
         ];
+        let pairs = if self.role == NodeRole::Agent { &pairs[2..] } else { &pairs[..] };
         match pairs.iter().find(|(_, a, _, b)| clash(*a, *b)) {
             Some((option, address, other, _)) => {
                 Err(wrong(option, format!("{address} is taken by {other}"), "give each listener a port of its own"))

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
+use crate::agent;
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
 use crate::clients::{self, Greeter};
 use crate::clock::Clock;
@@ -30,9 +31,11 @@ use crate::core_loop::{self, Ended, Item, Surroundings};
 use crate::errors::{StartError, listen};
 use crate::fault_table::Faults;
 use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle};
+use crate::genesis::Genesis;
+use crate::gossip::{self, Attendance, Desk, Ended as GossipEnded, Gossip};
 use crate::identity::{Directory, Membership, random};
 use crate::inbox::Inbox;
-use crate::options::{ServerOptions, peer_address};
+use crate::options::{NodeRole, ServerOptions, peer_address};
 use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
 use crate::ports::Ports;
 use crate::published::Published;
@@ -81,7 +84,12 @@ pub enum RunError {
 pub fn run(options: ServerOptions) -> Result<(), RunError> {
     options.validate().map_err(StartError::from)?;
     raise_descriptor_limit();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(serve(options))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
+        match options.role {
+            NodeRole::Server => serve(options).await,
+            NodeRole::Agent => agent::serve(options).await,
+        }
+    })
 }
 
 /// Each connection takes a file descriptor: as many as the system lets this process have, not the few that it begins with.
@@ -116,17 +124,17 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
 }
 
 /// SIGINT or SIGTERM.
-struct StopSignal {
+pub(crate) struct StopSignal {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl StopSignal {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(StopSignal { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn wait(&mut self) {
+    pub(crate) async fn wait(&mut self) {
         tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
     }
 }
@@ -142,6 +150,8 @@ pub(crate) struct Running {
     removed: Arc<AtomicBool>,
     transport: PeerTransport,
     watches: Watches,
+    /// `None`: this node takes no part in it.
+    gossip: Option<Gossip>,
     stop: watch::Sender<bool>,
 }
 
@@ -160,8 +170,10 @@ impl Running {
         let tokens = TokenKind::parse(&options.auth_token).and_then(|kind| Tokens::new(&kind, clock)).map_err(StartError::from)?;
         let store = options.data_dir.join(STORE);
         let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
+        let (address, life) = (peers.local_addr()?, directory.begin_life().map_err(StartError::from)?);
+        let gossip = gossip::start(options, (&directory, life), &membership, address, (&ports.link, clock, &metrics))?;
         let backend = NodeBackend::new(
-            (membership.cluster, id, options.name.clone()),
+            (membership.cluster, id, options.name.clone(), gossip.clone()),
             core.clone(),
             clock,
             published.clone(),
@@ -170,7 +182,12 @@ impl Running {
             Scratch::open(&options.data_dir)?,
         );
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
-        let desk = FrontDesk::new(membership.clone(), backend.clone());
+        let attendance = Servers { genesis: membership.genesis.clone(), backend: backend.clone() };
+        let desk = Desk::new(gossip.clone(), attendance, FrontDesk::new(membership.clone(), backend.clone()));
+        let gossip = gossip.ok();
+        if let Some(gossip) = gossip.clone() {
+            tokio::spawn(report_namesake(gossip));
+        }
         let transport = PeerTransport::start_over(peers, (local, ports.link.clone()), ToCore(core.clone()), desk, metrics.clone(), faults);
         transport.add_contacts(membership.contacts.clone());
         let (members_changed, members_changes) = watch::channel(());
@@ -196,7 +213,7 @@ impl Running {
                 core.push(Item::Removed);
             }
         });
-        tokio::spawn(follow_members(members_changes, published.clone(), transport.clone(), directory, stopping.clone()));
+        tokio::spawn(follow_members(members_changes, published.clone(), (transport.clone(), gossip.clone()), directory, stopping.clone()));
         tokio::spawn(publish_self(backend.clone(), options.clone(), id));
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
         let known = published.clone();
@@ -217,7 +234,7 @@ impl Running {
         tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, desk, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
-        Ok(Running { coordination, path, core, ended, removed, transport, watches, stop })
+        Ok(Running { coordination, path, core, ended, removed, transport, watches, gossip, stop })
     }
 
     async fn core_ended(&self) {
@@ -227,7 +244,12 @@ impl Running {
 
     pub(crate) async fn stop(self) -> Result<(), RunError> {
         self.core.push(Item::Stop);
-        self.core_ended().await;
+        let goodbye = async {
+            if let Some(gossip) = &self.gossip {
+                gossip.say_goodbye().await;
+            }
+        };
+        tokio::join!(self.core_ended(), goodbye);
         self.stop.send_replace(true);
         self.watches.stop();
         self.transport.shutdown().await;
@@ -318,7 +340,7 @@ async fn report_end(life: impl Future<Output = Ended>, end: watch::Sender<Option
     end.send_replace(Some(result));
 }
 
-async fn until(mut stopping: watch::Receiver<bool>) {
+pub(crate) async fn until(mut stopping: watch::Receiver<bool>) {
     // A dropped sender means the same.
     let _ = stopping.wait_for(|stop| *stop).await;
 }
@@ -341,6 +363,32 @@ impl Claims for NodeBackend {
         let member = self.claim_member(peer_url, nonce).await?;
         let members = self.members().map_err(|error| ClaimRefusal::NotNow(error.to_string()))?;
         Ok(ClaimGrant { member, members })
+    }
+}
+
+/// What agents are told.
+struct Servers {
+    genesis: Genesis,
+    backend: NodeBackend,
+}
+
+impl Attendance for Servers {
+    fn genesis(&self) -> Genesis {
+        self.genesis.clone()
+    }
+
+    fn members(&self) -> Result<Vec<Member>, String> {
+        self.backend.members().map_err(|error| error.to_string())
+    }
+}
+
+/// A server whose name an elder has goes on: strong state knows it by its id. But the membership can't show it.
+async fn report_namesake(gossip: Gossip) {
+    if let GossipEnded::NameTaken(elder) = gossip.ended().await {
+        tracing::error!(
+            elder,
+            "another node has this server's name: this one takes no part in the membership until one of them has another --name"
+        );
     }
 }
 
@@ -437,7 +485,7 @@ impl Surroundings for Process {
 async fn follow_members(
     mut changes: watch::Receiver<()>,
     published: Arc<Published>,
-    transport: PeerTransport,
+    (transport, gossip): (PeerTransport, Option<Gossip>),
     mut directory: Directory,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -458,6 +506,9 @@ async fn follow_members(
             tracing::error!(%error, address = own, "this node's new address could not be written down; it is needed at the next start");
         }
         if !members.is_empty() {
+            if let Some(gossip) = &gossip {
+                gossip.set_seeds(addresses.values().cloned().collect());
+            }
             transport.set_peers(addresses, removed.into_iter().collect());
         }
     }
@@ -529,6 +580,7 @@ impl AdminView {
             queued_peer_frames: self.transport.queued().values().sum(),
             watchers: self.watches.watchers(),
             leases: self.backend.leases().map_or(0, |leases| leases.len()),
+            admitted: None,
             stopping: status.errors.into_iter().next(),
         }
     }

@@ -11,6 +11,7 @@ mod client;
 mod dev;
 mod drill;
 mod endpoints;
+mod health;
 mod kv;
 mod member;
 mod move_leader;
@@ -59,6 +60,8 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     /// Show all nodes of a cluster and how they are
     Status(status::StatusArgs),
+    /// Show who takes part in a cluster, servers and agents, and who of them is well
+    Health(health::HealthArgs),
     /// Read everything on every member, and compare
     Check(check::CheckArgs),
     /// Read, write and watch keys
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => dev::run(&args),
         Command::Serve(args) => serve::run(*args),
         Command::Status(args) => client_command(status::run(&args)),
+        Command::Health(args) => client_command(health::run(&args)),
         Command::Check(args) => client_command(check::run(&args)),
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),

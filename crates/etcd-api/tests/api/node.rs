@@ -77,6 +77,11 @@ async fn status_tells_what_the_node_knows() {
     assert_eq!((status.role(), status.leader_id, status.compact_revision), (steadfast::Role::Leader, 0, -1));
     assert_eq!(status.followers, [steadfast::Follower { id: 9, matched_index: 8, lag_entries: 2, active: true }]);
     assert_eq!(status.members[0].peer_urls, ["http://127.0.0.1:2380"]);
+    let health = own.health(steadfast::HealthRequest {}).await.unwrap().into_inner().members;
+    let states: Vec<_> = health.iter().map(|member| (member.name.as_str(), member.role(), member.state())).collect();
+    let (server, agent) = (steadfast::MemberRole::Server, steadfast::MemberRole::Agent);
+    assert_eq!(states, [("n1", server, steadfast::HealthState::Healthy), ("a1", agent, steadfast::HealthState::Failed)]);
+    assert_eq!((health[1].witnesses.as_slice(), health[1].since_ms), (&["n1".to_string()][..], 5));
 }
 
 #[tokio::test]

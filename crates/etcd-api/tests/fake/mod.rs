@@ -416,6 +416,23 @@ impl Backend for Fake {
         }
     }
 
+    fn health(&self) -> Result<Vec<MemberHealth>, &'static str> {
+        let healthy = MemberHealth {
+            id: MEMBER,
+            name: "n1".into(),
+            is_agent: false,
+            state: HealthState::Healthy,
+            since_ms: 5,
+            witnesses: Vec::new(),
+            address: "127.0.0.1:2380".into(),
+            incarnation: "1.0".into(),
+        };
+        let witnesses = vec!["n1".to_owned()];
+        let failed =
+            MemberHealth { id: NodeId(9), name: "a1".into(), is_agent: true, state: HealthState::Failed, witnesses, ..healthy.clone() };
+        Ok(vec![healthy, failed])
+    }
+
     fn snapshot(&self, _wanted: &dyn Fn() -> bool) -> Result<Snapshot, LongReadError> {
         let state = self.state();
         let mut file = tempfile::tempfile().expect("a scratch file");

@@ -88,6 +88,16 @@ metrics_table! {
     client_certificate_stale: Gauge, "steadfast_client_certificate_stale", Count, "1 while the client port's certificate files can't be used and an older certificate is in use.";
     peer_certificate_expiry: Gauge, "steadfast_peer_certificate_expiry_timestamp_seconds", Seconds, "When the peer port's certificate expires, seconds since 1970; 0 without TLS.";
     peer_certificate_stale: Gauge, "steadfast_peer_certificate_stale", Count, "1 while the peer port's certificate files can't be used and an older certificate is in use.";
+    gossip_sent: Counter, "steadfast_gossip_packets_sent_total", Count, "Packets of gossip sent, by datagram and by stream.";
+    gossip_received: Counter, "steadfast_gossip_packets_received_total", Count, "Packets of gossip received, those that were refused included.";
+    gossip_dropped: Counter, "steadfast_gossip_packets_dropped_total", Count, "Packets of gossip that were not sent or not taken, because too many waited or the system refused them.";
+    gossip_malformed: Counter, "steadfast_gossip_packets_malformed_total", Count, "Packets refused because they are none, or of a format that this version does not speak.";
+    gossip_foreign: Counter, "steadfast_gossip_packets_foreign_total", Count, "Packets refused because they are of another cluster, or say that they come from this node.";
+    gossip_oversized: Counter, "steadfast_gossip_packets_oversized_total", Count, "Packets refused because they are larger than any may be.";
+    gossip_unopened: Counter, "steadfast_gossip_packets_unopened_total", Count, "Packets refused because none of the keys in --gossip-key-file opens them.";
+    gossip_healthy: Gauge, "steadfast_gossip_members_healthy", Count, "Servers and agents that take part, this node included.";
+    gossip_suspect: Gauge, "steadfast_gossip_members_suspect", Count, "Servers and agents that somebody got no answer from.";
+    gossip_failed: Gauge, "steadfast_gossip_members_failed", Count, "Servers and agents that were found dead.";
     watchers: Gauge, "steadfast_watchers", Count, "Watchers of this node's clients.";
     watch_events: Counter, "steadfast_watch_events_total", Count, "Events sent to watchers.";
     leases: Gauge, "steadfast_leases", Count, "Leases in the state.";

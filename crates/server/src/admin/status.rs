@@ -50,6 +50,9 @@ pub struct AdminStatus {
     pub watchers: usize,
     /// Leases.
     pub leases: usize,
+    /// Of an agent alone: whether a member has let it take part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<bool>,
     /// Set when the node can't go on or is about to stop: why.
     pub stopping: Option<String>,
 }
@@ -75,13 +78,20 @@ pub struct Check {
 }
 
 impl AdminStatus {
-    /// What must hold before the node is ready to serve clients.
-    pub fn checks(&self) -> [Check; 3] {
-        [
-            Check { name: "running", problem: self.stopping.as_ref().map(|why| format!("the node is stopping: {why}")) },
-            Check { name: "leader", problem: self.leader.is_none().then(|| self.leaderless()) },
-            Check { name: "applied", problem: self.behind() },
-        ]
+    /// What must hold before the node is ready: a server to serve clients, an agent to be seen by the others.
+    pub fn checks(&self) -> Vec<Check> {
+        let running = Check { name: "running", problem: self.stopping.as_ref().map(|why| format!("the node is stopping: {why}")) };
+        match self.admitted {
+            Some(admitted) => {
+                let problem = (!admitted).then(|| "no member has answered yet; see that --join names running servers".to_owned());
+                vec![running, Check { name: "admitted", problem }]
+            }
+            None => vec![
+                running,
+                Check { name: "leader", problem: self.leader.is_none().then(|| self.leaderless()) },
+                Check { name: "applied", problem: self.behind() },
+            ],
+        }
     }
 
     /// The first thing that keeps the node from being ready.

@@ -145,6 +145,8 @@ impl Reception for Forming {
         match topic {
             Topic::Founding => FoundingAnswer::Forming((*self.0).clone()).to_wire().into(),
             Topic::Claim => super::joining::ClaimAnswer::not_formed().to_wire().into(),
+            Topic::Attend => super::attending::AttendAnswer::not_formed().to_wire().into(),
+            Topic::Gossip => Bytes::new(),
         }
     }
 }
@@ -218,8 +220,15 @@ mod tests {
     fn intent(name: &str, node: u64, seed: Option<u64>) -> Intent {
         let list = [("n1".to_owned(), "h:1".to_owned()), ("n2".to_owned(), "h:2".to_owned())];
         let restored = seed.map(|hash| Restored { hash, token: "token".to_owned(), members: list.to_vec() });
-        let identity =
-            Identity { node: NodeId(node), nonce: 1, name: name.to_owned(), address: "h:1".to_owned(), restored, membership: None };
+        let identity = Identity {
+            node: NodeId(node),
+            nonce: 1,
+            name: name.to_owned(),
+            address: "h:1".to_owned(),
+            restored,
+            is_agent: false,
+            membership: None,
+        };
         Intent::new(&identity, "token", &list)
     }
 

@@ -127,7 +127,7 @@ async fn ask(link: &Link, peer: &str, claim: &[u8]) -> Result<(NodeId, Membershi
 }
 
 /// Where the other members are reached.
-fn contacts(own: NodeId, members: &[Member]) -> std::collections::BTreeMap<NodeId, String> {
+pub(super) fn contacts(own: NodeId, members: &[Member]) -> std::collections::BTreeMap<NodeId, String> {
     let place = |member: &Member| Some((member.id, peer_address(member.peer_urls.first()?).to_owned()));
     members.iter().filter(|member| member.id != own).filter_map(place).collect()
 }

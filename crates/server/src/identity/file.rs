@@ -15,19 +15,24 @@ pub(super) const FILE: &str = "IDENTITY";
 pub(super) const TEMPORARY: &str = "IDENTITY.tmp";
 const TITLE: &str = "steadfast identity";
 
-/// Writes a new file beside the old one, makes it durable, and puts it in the old one's place.
+/// Makes this the directory's identity.
 pub(super) fn write(directory: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let body = serde_json::to_string_pretty(&Body::from(identity)).expect("an identity is plain data");
     let text = format!("{TITLE} {FORMAT} {:08x}\n{body}\n", crc32c::crc32c(format!("{body}\n").as_bytes()));
-    let temporary = directory.join(TEMPORARY);
+    replace(directory, (FILE, TEMPORARY), &text)
+}
+
+/// Writes `text` beside the file of this name, makes it durable, and puts it in that one's place.
+pub(super) fn replace(directory: &Path, (name, temporary): (&str, &str), text: &str) -> Result<(), IdentityError> {
+    let (path, temporary) = (directory.join(name), directory.join(temporary));
     let replace = || {
         let mut file = File::create(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&temporary, directory.join(FILE))?;
+        fs::rename(&temporary, &path)?;
         File::open(directory)?.sync_all()
     };
-    replace().map_err(|reason| unusable("write", &directory.join(FILE), reason))
+    replace().map_err(|reason| unusable("write", &path, reason))
 }
 
 pub(super) fn read(directory: &Path) -> Result<Option<Identity>, IdentityError> {
@@ -77,6 +82,9 @@ struct Body {
     address: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     restored: Option<RestoredBody>,
+    /// Of agents alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    agent: bool,
     membership: Option<MembershipBody>,
 }
 
@@ -123,6 +131,7 @@ impl From<&Identity> for Body {
                 token: restored.token.clone(),
                 members: restored.members.clone(),
             }),
+            agent: identity.is_agent,
             membership: identity.membership.as_ref().map(MembershipBody::from),
         }
     }
@@ -160,6 +169,7 @@ impl TryFrom<Body> for Identity {
             name: body.name,
             address: body.address,
             restored: body.restored.map(Restored::try_from).transpose()?,
+            is_agent: body.agent,
             membership: body.membership.map(Membership::try_from).transpose()?,
         })
     }

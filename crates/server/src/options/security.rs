@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use steadfast_membership::limits::NAME_BYTES;
+
 use super::{OptionsError, ServerOptions, Start, wrong};
 use crate::tls::TlsFiles;
 
@@ -40,6 +42,8 @@ pub struct PeerSecurity {
     pub peer_auto_tls: bool,
     /// Trust the network between members.
     pub insecure_peers: bool,
+    /// The keys that gossip, which goes by datagrams, is sealed with.
+    pub gossip_key_file: Option<PathBuf>,
 }
 
 impl ClientSecurity {
@@ -138,6 +142,17 @@ impl ServerOptions {
                  --insecure-peers if nobody else reaches that network",
             )),
         }
+    }
+
+    /// Why this node takes no part in the membership's gossip, if it may not: datagrams have no TLS, and where members authenticate each other,
+    /// strangers must not be able to say who lives. Where they do not, in clear text or on this machine alone, gossip is as open as all else.
+    pub(crate) fn why_no_gossip(&self) -> Option<&'static str> {
+        if self.name.len() > NAME_BYTES {
+            return Some("this node's name is longer than 63 bytes");
+        }
+        let is_local = self.listen_peer.ip().is_loopback() && is_loopback(&self.advertise_peer);
+        let is_open = self.peer_security.gossip_key_file.is_none() && self.peer_security.peer_cert_file.is_some() && !is_local;
+        is_open.then_some("peers authenticate each other, and no key is given to seal datagrams with")
     }
 
     /// In plain text the admin port is for this machine alone.

@@ -10,13 +10,13 @@ const REMEMBERED: usize = 256;
 
 /// What was said about whom.
 #[derive(Debug, Default)]
-pub(super) struct Complaints {
+pub(crate) struct Complaints {
     said: Mutex<BTreeSet<(String, String)>>,
 }
 
 impl Complaints {
     /// Whether this was not said yet of them; from now on it was.
-    pub(super) fn first(&self, who: impl Display, what: impl Display) -> bool {
+    pub(crate) fn first(&self, who: impl Display, what: impl Display) -> bool {
         let mut said = self.said.lock();
         if said.len() >= REMEMBERED {
             said.clear();
@@ -25,7 +25,7 @@ impl Complaints {
     }
 
     /// All is well with them again.
-    pub(super) fn forget(&self, who: impl Display) {
+    pub(crate) fn forget(&self, who: impl Display) {
         let who = who.to_string();
         self.said.lock().retain(|(other, _)| *other != who);
     }

@@ -3,7 +3,7 @@
 //! Each side opens with a preamble of 12 bytes: `STEADFST`, the oldest and the newest protocol version it speaks, the connection's purpose,
 //! a zero. Both then speak the newest version that both know. After it, framed:
 //! - a *session* (frames from the dialer to the accepter): a [`Hello`], answered by a [`Welcome`];
-//! - a *question* of a node that is not a member yet: the question, answered by one frame and the end of the connection.
+//! - a *question*, of a node that is not a member yet or about who lives: one frame, answered by one frame and the end of the connection.
 //!
 //! With TLS its handshake comes before all of this (`link`).
 //!
@@ -40,31 +40,61 @@ const TLS_HANDSHAKE: u8 = 22;
 pub(super) enum Purpose {
     /// Frames between members.
     Session,
-    /// A question of a node that is not a member yet.
+    /// One frame, answered by one.
     Question(Topic),
 }
 
-/// What a node that is not a member yet asks about; see `formation`.
+/// What is asked about: by nodes that are not members yet (see `formation`), and between all that gossip (see `gossip`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
     /// Forming a new cluster.
     Founding,
     /// Joining as a member that was added.
     Claim,
+    /// What is too large for a datagram, or is to be tried by another way.
+    Gossip,
+    /// Taking part as an agent.
+    Attend,
+}
+
+impl Topic {
+    /// Those who answer about it say no more than so many bytes. The whole list of a large cluster is longer than all else.
+    fn answer_bytes(self) -> usize {
+        match self {
+            Topic::Founding | Topic::Claim | Topic::Attend => HANDSHAKE_FRAME_BYTES,
+            Topic::Gossip => crate::gossip::STREAM_FRAME_BYTES,
+        }
+    }
 }
 
 impl Purpose {
+    const ALL: [Purpose; 5] = [
+        Purpose::Session,
+        Purpose::Question(Topic::Founding),
+        Purpose::Question(Topic::Claim),
+        Purpose::Question(Topic::Gossip),
+        Purpose::Question(Topic::Attend),
+    ];
+
+    fn answer_bytes(self) -> usize {
+        match self {
+            Purpose::Session => HANDSHAKE_FRAME_BYTES,
+            Purpose::Question(topic) => topic.answer_bytes(),
+        }
+    }
+
     fn code(self) -> u8 {
         match self {
             Purpose::Session => 1,
             Purpose::Question(Topic::Founding) => 2,
             Purpose::Question(Topic::Claim) => 3,
+            Purpose::Question(Topic::Gossip) => 4,
+            Purpose::Question(Topic::Attend) => 5,
         }
     }
 
     fn of_code(code: u8) -> Option<Self> {
-        let all = [Purpose::Session, Purpose::Question(Topic::Founding), Purpose::Question(Topic::Claim)];
-        all.into_iter().find(|purpose| purpose.code() == code)
+        Purpose::ALL.into_iter().find(|purpose| purpose.code() == code)
     }
 }
 
@@ -221,7 +251,7 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     (purpose, level): (Purpose, Level),
     words: &[u8],
 ) -> Result<(Bytes, FrameReader<S>), HandshakeError> {
-    let mut stream = FrameReader::new(stream, HANDSHAKE_FRAME_BYTES);
+    let mut stream = FrameReader::new(stream, purpose.answer_bytes());
     let mut out = preamble(purpose.code(), level);
     put_frame(&mut out, words);
     write_out(stream.stream(), &out).await?;

@@ -18,7 +18,7 @@
 //! Each connection runs over TCP alone or over TLS (`link`). Over TCP alone the network between members is trusted: the handshake tells
 //! clusters apart, not friends from foes.
 
-mod complaints;
+pub(crate) mod complaints;
 mod frame;
 mod handshake;
 mod inbound;

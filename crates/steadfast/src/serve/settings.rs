@@ -7,7 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
-use steadfast_server::options::{ClientSecurity, CompactionMode, PeerSecurity, ServerOptions, Start};
+use steadfast_server::options::{ClientSecurity, CompactionMode, NodeRole, PeerSecurity, ServerOptions, Start};
 
 use super::logging::LogFormat;
 use crate::usage::UsageError;
@@ -19,6 +19,9 @@ pub(super) struct Settings {
     /// The node's name, unique in its cluster
     #[arg(long, env = "STEADFAST_NAME", hide_env = true, value_name = "NAME")]
     name: Option<String>,
+    /// What it is for: server, or agent (it takes part in the membership alone, and needs --join) [default: server]
+    #[arg(long, env = "STEADFAST_ROLE", hide_env = true, value_name = "ROLE")]
+    role: Option<NodeRole>,
     /// Where it keeps everything it must remember; made if it is missing
     #[arg(long, env = "STEADFAST_DATA_DIR", hide_env = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -127,6 +130,9 @@ pub(super) struct Settings {
     #[arg(long, env = "STEADFAST_INSECURE_PEERS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
     insecure_peers: Option<bool>,
+    /// Seal the datagrams by which nodes find out who lives: 32-byte keys, one a line, in hexadecimal or base64; the first seals, all open. The same on all nodes
+    #[arg(long, env = "STEADFAST_GOSSIP_KEY_FILE", hide_env = true, value_name = "FILE")]
+    gossip_key_file: Option<PathBuf>,
     /// Let the admin port speak plain text also beyond this machine, or beside a client port with TLS
     #[arg(long, env = "STEADFAST_INSECURE_ADMIN", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
@@ -181,6 +187,7 @@ impl Settings {
         self.check_start_kinds(&file)?;
         Ok(Settings {
             name: self.name.or(file.name),
+            role: self.role.or(file.role),
             data_dir: self.data_dir.or(file.data_dir),
             listen_client: self.listen_client.or(file.listen_client),
             listen_peer: self.listen_peer.or(file.listen_peer),
@@ -215,6 +222,7 @@ impl Settings {
             peer_cert_allowed_cn: self.peer_cert_allowed_cn.or(file.peer_cert_allowed_cn),
             peer_auto_tls: self.peer_auto_tls.or(file.peer_auto_tls),
             insecure_peers: self.insecure_peers.or(file.insecure_peers),
+            gossip_key_file: self.gossip_key_file.or(file.gossip_key_file),
             insecure_admin: self.insecure_admin.or(file.insecure_admin),
             log_format: self.log_format.or(file.log_format),
         })
@@ -266,9 +274,11 @@ impl Settings {
             peer_cert_allowed_cn: self.peer_cert_allowed_cn,
             peer_auto_tls: self.peer_auto_tls.unwrap_or_default(),
             insecure_peers: self.insecure_peers.unwrap_or_default(),
+            gossip_key_file: self.gossip_key_file,
         };
         let scheme = if client_security.is_on() { "https" } else { "http" };
         let options = ServerOptions {
+            role: self.role.unwrap_or_default(),
             listen_client,
             listen_peer,
             listen_admin: self.listen_admin.unwrap_or(defaults.listen_admin),
