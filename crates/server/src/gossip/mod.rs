@@ -39,10 +39,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin::Metrics;
 use crate::clock::Clock;
 use crate::identity::Life;
-use crate::peers::Link;
+use crate::peers::{GOSSIP_FRAME_BYTES, Link};
 
-/// The largest frame of a message by stream, bytes.
-pub(crate) const STREAM_FRAME_BYTES: usize = STREAM_BYTES + seal::OVERHEAD_BYTES;
+const _: () = assert!(STREAM_BYTES + seal::OVERHEAD_BYTES <= GOSSIP_FRAME_BYTES, "every message by stream fits into a frame");
 
 /// Messages by stream that wait for the task.
 const WAITING_STREAMS: usize = 64;

@@ -29,6 +29,9 @@ pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest frame of a handshake, question or answer, bytes: a list of members with their addresses.
 pub const HANDSHAKE_FRAME_BYTES: usize = 64 * 1024;
 
+/// The largest answer about gossip, bytes: what the membership core may say by stream, sealed.
+pub const GOSSIP_FRAME_BYTES: usize = 33 * 1024 * 1024;
+
 const MAGIC: [u8; 8] = *b"STEADFST";
 const PREAMBLE_BYTES: usize = 12;
 
@@ -62,7 +65,7 @@ impl Topic {
     fn answer_bytes(self) -> usize {
         match self {
             Topic::Founding | Topic::Claim | Topic::Attend => HANDSHAKE_FRAME_BYTES,
-            Topic::Gossip => crate::gossip::STREAM_FRAME_BYTES,
+            Topic::Gossip => GOSSIP_FRAME_BYTES,
         }
     }
 }

@@ -27,7 +27,7 @@ mod outbound;
 mod queue;
 mod roster;
 
-pub use handshake::{HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
+pub use handshake::{GOSSIP_FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
 pub use inbound::{HANDSHAKES, answer_questions};
 pub use link::Link;
 pub use outbound::{AskError, ask};
