@@ -71,7 +71,7 @@ fn bugs(simulator: &PathBuf) -> Result<BTreeMap<u32, Hunt>, String> {
 }
 
 /// Each bug in a process of its own, as many at a time as there are cores.
-fn hunt(simulator: &PathBuf, seeds: &str, hunts: &mut BTreeMap<u32, Hunt>) -> Result<(), String> {
+fn hunt(simulator: &Path, seeds: &str, hunts: &mut BTreeMap<u32, Hunt>) -> Result<(), String> {
     let numbers: Vec<u32> = hunts.keys().copied().collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
