@@ -118,6 +118,7 @@ impl Membership {
             let record = Record { id: profile.id, incarnation, state: State::Left, witnesses: Vec::new(), profile: None };
             if let Merge::Changed(slot, before) = self.table.merge(&record, self.now, &mut self.rng) {
                 self.on_changed(slot, before, false);
+                self.tell_on(slot, false);
             }
             return true;
         }

@@ -22,18 +22,20 @@ pub struct Header {
     pub from: NodeId,
     /// Its incarnation.
     pub incarnation: Incarnation,
-    /// The digest of its table (see [`crate::table`]).
+    /// The digest of its table (see [`crate::Table::digest`]).
     pub digest: u32,
 }
 
-/// What one bucket of a table holds.
+/// What a table holds of one bucket between two ids, both included: all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
     /// Which bucket.
     pub bucket: u8,
-    /// Whether nothing is left out.
-    pub is_complete: bool,
-    /// Its active members: id, incarnation, the version of the profile.
+    /// The range's first id.
+    pub first: NodeId,
+    /// The range's last id.
+    pub last: NodeId,
+    /// The active members in it: id, incarnation, the version of the profile.
     pub entries: Vec<(NodeId, Incarnation, Incarnation)>,
 }
 
@@ -266,7 +268,8 @@ fn take_ids(reader: &mut Reader) -> Result<Vec<NodeId>, WireError> {
 impl Wire for Listing {
     fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.bucket);
-        self.is_complete.encode(out);
+        put_id(out, self.first);
+        put_id(out, self.last);
         put_varint(out, self.entries.len() as u64);
         for (id, incarnation, version) in &self.entries {
             put_id(out, *id);
@@ -276,11 +279,12 @@ impl Wire for Listing {
     }
 
     fn decode(reader: &mut Reader) -> Result<Self, WireError> {
-        let (bucket, is_complete, count) = (u8::decode(reader)?, bool::decode(reader)?, reader.varint()?);
+        let (bucket, first, last) = (u8::decode(reader)?, take_id(reader)?, take_id(reader)?);
+        let count = reader.varint()?;
         if count > (reader.remaining() / 10) as u64 {
             return Err(WireError::Truncated);
         }
         let entry = |_| Ok((take_id(reader)?, Incarnation(reader.varint()?), Incarnation(reader.varint()?)));
-        Ok(Listing { bucket, is_complete, entries: (0..count).map(entry).collect::<Result<_, WireError>>()? })
+        Ok(Listing { bucket, first, last, entries: (0..count).map(entry).collect::<Result<_, WireError>>()? })
     }
 }

@@ -4,7 +4,7 @@
 //! all that it meets for longer, it sends the sums of its 256 buckets; the other lists some of the buckets that differ; the first asks for what it
 //! lacks, and pushes what the other lacks. What it costs depends on the difference, not on the size.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -23,8 +23,14 @@ use crate::timers::Timer;
 /// The most bytes that an entry of a listing takes: an id and two varints.
 const ENTRY_BYTES: usize = 28;
 
-/// Entries of listings in one datagram.
-const DATAGRAM_ENTRIES: usize = (DATAGRAM_BYTES - 64) / ENTRY_BYTES;
+/// What a listing takes besides, with some room: a bucket, two ids, a count.
+const LISTING_BYTES: usize = 20;
+
+/// Bytes of listings in one datagram.
+const DATAGRAM_ROOM: usize = DATAGRAM_BYTES - 64;
+
+/// Entries in one listing: two fit in a datagram.
+const LISTING_ENTRIES: usize = (DATAGRAM_ROOM / 2 - LISTING_BYTES) / ENTRY_BYTES;
 
 #[derive(Debug)]
 pub(crate) struct Sync {
@@ -65,14 +71,14 @@ impl Membership {
     /// Lists some of the buckets that differ, chosen at random: as many as a few datagrams hold.
     pub(crate) fn on_sums(&mut self, sender: Sender, sums: &[u32]) {
         let differs = |bucket: usize| sums.get(bucket) != self.table.sums().get(bucket);
-        let mut listings: Vec<Listing> = (0..=u8::MAX).map(|bucket| Listing { bucket, is_complete: true, entries: Vec::new() }).collect();
+        let mut buckets: BTreeMap<usize, BTreeMap<NodeId, (Incarnation, Incarnation)>> =
+            (0..BUCKETS).filter(|bucket| differs(*bucket)).map(|bucket| (bucket, BTreeMap::new())).collect();
         for (_, member) in self.active_slots() {
-            let bucket = bucket_of(member.profile.id);
-            if differs(bucket) {
-                listings[bucket].entries.push((member.profile.id, member.incarnation, member.profile.version));
+            if let Some(entries) = buckets.get_mut(&bucket_of(member.profile.id)) {
+                entries.insert(member.profile.id, (member.incarnation, member.profile.version));
             }
         }
-        listings.retain(|listing| differs(usize::from(listing.bucket)));
+        let mut listings: Vec<Listing> = buckets.into_iter().flat_map(|(bucket, entries)| ranges(bucket as u8, &entries)).collect();
         self.rng.shuffle(&mut listings);
         for listings in packed(listings).into_iter().take(SYNC_DATAGRAMS) {
             let packet = self.bare_packet(&Message::Listings(listings));
@@ -103,9 +109,9 @@ impl Membership {
                 lacking.push(*id);
             }
         }
-        let mut complete = [false; BUCKETS];
-        listings.iter().filter(|listing| listing.is_complete).for_each(|listing| complete[usize::from(listing.bucket)] = true);
-        let unlisted = |id: NodeId| complete[bucket_of(id)] && !listed.contains(&id);
+        let covers =
+            |listing: &Listing, id: NodeId| usize::from(listing.bucket) == bucket_of(id) && (listing.first..=listing.last).contains(&id);
+        let unlisted = |id: NodeId| !listed.contains(&id) && listings.iter().any(|listing| covers(listing, id));
         ahead.extend(self.active_slots().filter(|(_, member)| unlisted(member.profile.id)).map(|(slot, _)| slot));
         if !lacking.is_empty() {
             self.want(sender, &lacking);
@@ -204,20 +210,32 @@ impl Membership {
     }
 }
 
+/// A bucket's members as listings that together cover all ids.
+fn ranges(bucket: u8, entries: &BTreeMap<NodeId, (Incarnation, Incarnation)>) -> Vec<Listing> {
+    let entries: Vec<_> = entries.iter().map(|(id, (incarnation, version))| (*id, *incarnation, *version)).collect();
+    let mut listings: Vec<Listing> = vec![];
+    for part in entries.chunks(LISTING_ENTRIES) {
+        let first = listings.last_mut().map_or(NodeId(0), |before| {
+            before.last = NodeId(part[0].0.0 - 1);
+            part[0].0
+        });
+        listings.push(Listing { bucket, first, last: NodeId(u64::MAX), entries: part.to_vec() });
+    }
+    if listings.is_empty() {
+        listings.push(Listing { bucket, first: NodeId(0), last: NodeId(u64::MAX), entries });
+    }
+    listings
+}
+
 /// Listings in parts that fit into a datagram each.
 fn packed(listings: Vec<Listing>) -> Vec<Vec<Listing>> {
     let mut parts: Vec<Vec<Listing>> = vec![];
     let mut room = 0;
-    for mut listing in listings {
-        if listing.entries.len() > DATAGRAM_ENTRIES {
-            listing.entries.truncate(DATAGRAM_ENTRIES);
-            listing.is_complete = false;
-        }
-        // An empty listing takes a little too.
-        let takes = listing.entries.len() + 1;
+    for listing in listings {
+        let takes = LISTING_BYTES + listing.entries.len() * ENTRY_BYTES;
         if parts.is_empty() || takes > room {
             parts.push(vec![]);
-            room = DATAGRAM_ENTRIES + 1;
+            room = DATAGRAM_ROOM;
         }
         room -= takes;
         if let Some(part) = parts.last_mut() {
@@ -225,4 +243,28 @@ fn packed(listings: Vec<Listing>) -> Vec<Vec<Listing>> {
         }
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listings_cover_every_id_once_and_fit_in_datagrams() {
+        for count in [0, 1, LISTING_ENTRIES, LISTING_ENTRIES + 1, 5 * LISTING_ENTRIES] {
+            let entries =
+                (0..count as u64).map(|number| (NodeId(number * 7 + 3), (Incarnation(u64::MAX), Incarnation(u64::MAX)))).collect();
+            let listings = ranges(9, &entries);
+            assert_eq!((listings[0].first, listings[listings.len() - 1].last), (NodeId(0), NodeId(u64::MAX)));
+            assert!(listings.windows(2).all(|pair| pair[0].last.0 + 1 == pair[1].first.0));
+            let within = |listing: &Listing| listing.entries.iter().all(|entry| (listing.first..=listing.last).contains(&entry.0));
+            assert!(listings.iter().all(within));
+            assert_eq!(listings.iter().map(|listing| listing.entries.len()).sum::<usize>(), count);
+            for part in packed(listings) {
+                let mut bytes = Vec::new();
+                steadfast_types::wire::Wire::encode(&Message::Listings(part), &mut bytes);
+                assert!(bytes.len() + 32 <= DATAGRAM_BYTES, "{} bytes", bytes.len());
+            }
+        }
+    }
 }

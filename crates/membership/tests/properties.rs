@@ -60,8 +60,8 @@ fn ids() -> impl Strategy<Value = NodeId> {
 
 fn messages() -> impl Strategy<Value = Message> {
     let entries = prop::collection::vec((ids(), any::<u64>().prop_map(Incarnation), any::<u64>().prop_map(Incarnation)), 0..5);
-    let listing = (any::<u8>(), any::<bool>(), entries);
-    let listing = listing.prop_map(|(bucket, is_complete, entries)| Listing { bucket, is_complete, entries });
+    let listing = (any::<u8>(), ids(), ids(), entries);
+    let listing = listing.prop_map(|(bucket, first, last, entries)| Listing { bucket, first, last, entries });
     prop_oneof![
         (any::<u32>(), ids(), any::<bool>()).prop_map(|(number, target, is_accused)| Message::Ping { number, target, is_accused }),
         any::<u32>().prop_map(|number| Message::Ack { number }),
