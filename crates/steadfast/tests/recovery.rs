@@ -37,7 +37,7 @@ fn examined(data_dir: &Path) -> ((u64, u64), String) {
 /// One of three is away while the others go on; then these two die, one with its disk. Two disks of three are at hand, and the newer one
 /// has everything.
 #[test]
-#[ignore = "starts a cluster of processes and kills all of it; takes half a minute"]
+#[ignore = "starts a cluster of processes and kills all of it"]
 fn a_cluster_that_lost_its_quorum_begins_anew_from_the_best_disk() {
     let mut cluster = Cluster::start(3);
     let load = Load::start("lost", &cluster.endpoints(), WRITERS, VALUE_BYTES);

@@ -1,7 +1,7 @@
 //! A cluster goes on from one member's disk, whatever of the work was cut off and repeated.
 
 use proptest::prelude::*;
-use steadfast_state::command::{KeySpan, Range};
+use steadfast_state::command::{KeySpan, Put, Range};
 use steadfast_storage::disk::MemoryDisk;
 
 use super::*;
@@ -21,12 +21,22 @@ fn bootstrap(size: u64) -> Bootstrap {
     Bootstrap { configuration: Configuration::of_voters(ids()), members: ids().map(member).collect(), level: Level::NEWEST }
 }
 
-/// The disk of one of three nodes with forty keys, of which the tables hold some. Its last entries are committed nowhere else.
+/// The disk of one of three nodes with so many keys, of which the tables hold some. The last one was acknowledged to nobody, and is on no
+/// other disk.
 fn survivor() -> MemoryDisk {
     let mut cluster = Cluster::new(3);
     assert!(cluster.converges(500, &mut |_, _, _| 1));
-    cluster.write(SURVIVOR, KEYS, 150);
-    cluster.run(20);
+    cluster.write(SURVIVOR, KEYS - 1, 150);
+    let leader = cluster.leader().expect("they have converged");
+    cluster.ask(leader, RequestBody::MoveLeader(SURVIVOR));
+    cluster.run(50);
+    assert_eq!(cluster.leader(), Some(SURVIVOR));
+    cluster.stop(NodeId(2));
+    cluster.stop(NodeId(3));
+    let put = Put { key: "unacknowledged".into(), ..Put::default() };
+    let slot = cluster.ask(SURVIVOR, RequestBody::Propose(Command::Put(put)));
+    cluster.run(5);
+    assert!(cluster.answers.iter().all(|(answered, _)| *answered != slot));
     cluster.stop(SURVIVOR)
 }
 

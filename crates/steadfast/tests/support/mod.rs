@@ -363,11 +363,12 @@ impl Node {
         self.await_end();
     }
 
-    /// Waits until its ports are free again.
+    /// Waits until the process has ended, whoever started it, and its ports are free again.
     pub fn await_end(&mut self) {
         if let Some(mut process) = self.process.take() {
             eventually("the end of a process", || process.try_wait().expect("a child"));
         }
+        eventually("the end of a process of another's", || (!self.is_running()).then_some(()));
         eventually("its ports becoming free", || TcpListener::bind(&self.etcd).is_ok().then_some(()));
         self.pid = None;
     }
