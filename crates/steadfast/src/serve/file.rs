@@ -80,6 +80,7 @@ mod tests {
     fn every_flag_is_a_key() {
         let text = r#"
             name = "n1"
+            role = "server"
             data-dir = "/data"
             listen-client = "127.0.0.1:2379"
             listen-peer = "127.0.0.1:2380"
@@ -112,6 +113,7 @@ mod tests {
             peer-trusted-ca-file = "file.pem"
             peer-cert-allowed-cn = "peer"
             peer-auto-tls = false
+            gossip-key-file = "file"
             insecure-peers = false
             insecure-admin = false
             log-format = "json"
@@ -130,7 +132,7 @@ mod tests {
         assert_eq!(error, "\"data_dir\" is not a setting: did you mean data-dir?");
         let error = parse("[server]\nname = 'x'").expect_err("unknown");
         assert!(error.contains("did you mean") || error.contains("the keys are"), "{error}");
-        assert!(parse("quite-another-thing = 1").expect_err("unknown").contains("the keys are name, data-dir"), "{error}");
+        assert!(parse("quite-another-thing = 1").expect_err("unknown").contains("the keys are name, role, data-dir"), "{error}");
     }
 
     #[test]
