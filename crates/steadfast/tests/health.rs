@@ -212,10 +212,8 @@ fn forged_foreign_and_replayed_packets_change_nothing() {
             names.map(|name| metric(&node.admin, &format!("steadfast_gossip_packets_{name}_total ")))
         };
         let begin = counts();
-        let mut sent = 0;
-        for packet in random.iter().chain(&foreign).chain(&replayed) {
+        for (sent, packet) in (1..).zip(random.iter().chain(&foreign).chain(&replayed)) {
             socket.send_to(packet, &node.peer).expect("sent");
-            sent += 1;
             // One after the other, so that none is lost in a full buffer.
             eventually("a packet taken", || (counts()[0] >= begin[0] + sent).then_some(()));
         }
