@@ -449,10 +449,10 @@ impl Table {
         self.dead.iter().skip(skip).map(|(_, slot)| *slot).find(fits)
     }
 
-    /// Forgets who is dead since before `limit`, and the longest dead beyond `count`.
+    /// Forgets who is dead since `limit` or longer, and the longest dead beyond `count`.
     pub(crate) fn forget(&mut self, limit: Instant, count: usize) {
         while let Some(&(since, slot)) = self.dead.first() {
-            if since >= limit && self.dead.len() <= count {
+            if since > limit && self.dead.len() <= count {
                 return;
             }
             self.dead.remove(&(since, slot));
@@ -598,7 +598,7 @@ mod tests {
             say(&mut table, number, 10 + number, State::Failed, number, &mut rng);
         });
         table.forget(Instant(3), 100);
-        assert_eq!((table.dead(), table.floor()), (3, Incarnation(12)));
+        assert_eq!((table.dead(), table.floor()), (2, Incarnation(13)));
         table.forget(Instant(0), 1);
         assert_eq!((table.dead(), table.floor()), (1, Incarnation(14)));
         assert_eq!(say(&mut table, 2, 12, State::Alive, 9, &mut rng), Merge::BelowFloor);

@@ -248,3 +248,23 @@ fn a_member_that_was_forgotten_takes_a_new_incarnation() {
     forgetful.receive_datagram(Instant(4), address(9), gossip(vec![new])).unwrap();
     assert_eq!(forgetful.table().view(NodeId(2)).map(|member| member.state), Some(State::Alive));
 }
+
+/// A timer that rings to the very moment must not find the dead a moment too young, for ever.
+#[test]
+fn the_dead_are_forgotten_at_the_moment_that_they_are_old_enough() {
+    // A turn after so long would be a pause, by which all timers are put off.
+    let config = Config { dead_age: Duration::from_secs(5), pause_limit: None, ..Config::default() };
+    let mut member = newcomer(config);
+    let dead = Record {
+        id: NodeId(2),
+        incarnation: Incarnation(5),
+        state: State::Left,
+        witnesses: vec![],
+        profile: Some(Arc::new(profile(2, 5))),
+    };
+    member.receive_datagram(Instant(1), address(9), gossip(vec![dead])).unwrap();
+    member.tick(Instant(1) + Duration::from_secs(5) - Duration::from_micros(1));
+    assert!(member.table().view(NodeId(2)).is_some());
+    member.tick(Instant(1) + Duration::from_secs(5));
+    assert!(member.table().view(NodeId(2)).is_none());
+}

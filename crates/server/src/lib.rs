@@ -18,7 +18,6 @@ pub mod fault_table;
 pub mod formation;
 pub mod genesis;
 mod gossip;
-mod health;
 pub mod identity;
 mod inbox;
 pub mod options;

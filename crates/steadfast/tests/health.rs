@@ -8,7 +8,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::Child;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -66,8 +66,10 @@ impl Agent {
 
     /// Its end by itself: whether it was a good one, and all that it logged.
     fn await_end(&mut self) -> (bool, String) {
-        let mut process = self.process.take().expect("it runs");
+        // It stays this one's to end until it has ended.
+        let process = self.process.as_mut().expect("it runs");
         let status = eventually("the end of an agent", || process.try_wait().expect("a child"));
+        self.process = None;
         (status.success(), fs::read_to_string(self.log()).expect("a log"))
     }
 
@@ -253,7 +255,14 @@ fn who_has_another_key_is_not_heard() {
 fn the_younger_of_two_agents_with_one_name_is_told() {
     let cluster = Cluster::start(3);
     let _elder = Agent::start_named(&cluster, "twin", 1, &[]);
+    let second = || {
+        let made = tempfile::tempfile().and_then(|file| file.metadata()?.modified()).expect("a file");
+        made.duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+    };
     await_all_healthy(&cluster, 4);
+    let born = second();
+    // Directories know the second they were made in; of two of one second it is not said which is the elder.
+    eventually("the next second", || (second() > born).then_some(()));
     let mut younger = Agent::start_named(&cluster, "twin", 2, &[]);
     let (is_good, log) = younger.await_end();
     assert!(!is_good && log.contains("the name `twin` is taken by the node at 127.0.1.1:"), "{log}");

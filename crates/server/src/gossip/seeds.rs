@@ -1,4 +1,5 @@
-//! Whom to ask for admission: the members that are known by address, whenever this node finds itself alone.
+//! Whom to ask for admission: the members that are known by address, whenever this node finds itself alone; and those of them that nobody has told it of.
+//! For founders that start at once may admit each other in pairs, and two such islands would never hear of each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,6 +15,9 @@ use super::view::View;
 /// How often a node that is alone asks again: names may have new addresses by then.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A node that is not alone asks those it has not heard of ever less often, down to this: a member may be known by another address than is configured.
+const ASK_SELDOM: Duration = Duration::from_secs(320);
+
 /// Addresses and how each was written: by that name its certificate is checked.
 pub(super) type Seeds = BTreeMap<SocketAddr, String>;
 
@@ -24,17 +28,34 @@ pub(super) async fn keep_joined(
     mut view: watch::Receiver<Arc<View>>,
     joins: mpsc::Sender<Seeds>,
 ) {
+    let mut patience = ASK_AGAIN;
     loop {
-        let known: Vec<String> = seeds.borrow_and_update().iter().filter(|seed| **seed != own).cloned().collect();
-        if !known.is_empty() && view.borrow_and_update().is_alone() && joins.send(resolve(&known).await).await.is_err() {
+        let configured: Vec<String> = seeds.borrow_and_update().iter().filter(|seed| **seed != own).cloned().collect();
+        let resolved = resolve(&configured).await;
+        let (is_alone, wanted) = wanted(resolved, &view.borrow_and_update());
+        if !wanted.is_empty() && joins.send(wanted).await.is_err() {
             return;
         }
+        patience = if is_alone { ASK_AGAIN } else { (patience * 2).min(ASK_SELDOM) };
         tokio::select! {
-            changed = seeds.changed() => if changed.is_err() { return },
+            changed = seeds.changed() => match changed {
+                Ok(()) => patience = ASK_AGAIN,
+                Err(_) => return,
+            },
             // Not a change: it may say at once what will be different in a moment.
-            _ = timeout(ASK_AGAIN, joins.closed()) => if joins.is_closed() { return },
+            _ = timeout(patience, joins.closed()) => if joins.is_closed() { return },
         }
     }
+}
+
+/// Whether this node is alone, and whom it should ask: then all, else whom it has not heard of.
+fn wanted(mut seeds: Seeds, view: &View) -> (bool, Seeds) {
+    let is_alone = view.is_alone();
+    if !is_alone {
+        let known: BTreeSet<SocketAddr> = view.members.iter().map(|seen| seen.address).collect();
+        seeds.retain(|address, _| !known.contains(address));
+    }
+    (is_alone, seeds)
 }
 
 async fn resolve(seeds: &[String]) -> Seeds {
@@ -65,5 +86,38 @@ pub(super) async fn own_address(address: &str) -> SocketAddr {
             }
         }
         tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steadfast_membership::{Incarnation, Role, State};
+    use steadfast_types::{Instant, NodeId};
+
+    use super::super::view::Seen;
+    use super::*;
+
+    fn view(ports: &[u16]) -> View {
+        let seen = |port: &u16| Seen {
+            id: NodeId(u64::from(*port)),
+            name: format!("n{port}"),
+            role: Role::Server,
+            address: ([127, 0, 0, 1], *port).into(),
+            state: State::Alive,
+            since: Instant(0),
+            witnesses: Vec::new(),
+            incarnation: Incarnation::of_life(1),
+            born: 0,
+        };
+        View { members: ports.iter().map(seen).collect(), is_admitted: true }
+    }
+
+    #[test]
+    fn who_is_alone_asks_all_and_others_ask_whom_nobody_has_told_them_of() {
+        let seeds: Seeds = [1, 2, 3].map(|port| (([127, 0, 0, 1], port).into(), format!("n{port}"))).into();
+        let ports = |known: &[u16]| wanted(seeds.clone(), &view(known)).1.keys().map(SocketAddr::port).collect::<Vec<_>>();
+        assert_eq!(ports(&[1]), [1, 2, 3]);
+        assert_eq!(ports(&[1, 2]), [3], "an island of two");
+        assert!(ports(&[1, 2, 3]).is_empty());
     }
 }
