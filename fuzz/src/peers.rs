@@ -148,7 +148,21 @@ fn check_accepter(incoming: &[u8], piece: usize) {
             now(answer(&mut stream, b"words")).expect("this connection takes everything");
             assert!(stream.into_stream().written.ends_with(b"words"));
         }
-        Ok(Heard { purpose: Purpose::Question(Topic::Founding | Topic::Claim | Topic::Gossip | Topic::Attend), words, .. }) => {
+        Ok(Heard {
+            purpose:
+                Purpose::Question(
+                    Topic::Founding
+                    | Topic::Claim
+                    | Topic::Gossip
+                    | Topic::Attend
+                    | Topic::Health
+                    | Topic::Diagnosis
+                    | Topic::Admit
+                    | Topic::Restart,
+                ),
+            words,
+            ..
+        }) => {
             assert!(words.len() <= handshake::HANDSHAKE_FRAME_BYTES)
         }
         Err(error) => check_refusal(&error),

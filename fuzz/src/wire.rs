@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use steadfast_consensus::Message;
 use steadfast_node::{LeaseTtl, MembershipChange};
+use steadfast_server::checks::ServiceReport;
+use steadfast_server::checks::declared::Definition;
 use steadfast_server::genesis::{Founder, Genesis};
 use steadfast_state::command::{Command, Compare, Member, Operation, Range, Txn};
 use steadfast_types::wire::Wire;
@@ -54,6 +56,8 @@ pub fn check(input: &[u8]) {
         21 => drop(decode::<MembershipChange>(bytes)),
         22 => drop(decode::<LeaseTtl>(bytes)),
         23 => drop(decode::<Founder>(bytes)),
+        25 => drop(decode::<ServiceReport>(bytes)),
+        26 => drop(decode::<Definition>(bytes)),
         _ => drop(decode::<Genesis>(bytes)),
     }
 }

@@ -121,11 +121,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// How this node sees itself.
     fn status(&self) -> NodeStatus;
 
-    /// Who takes part in the cluster, as this node holds it.
+    /// Who takes part in the cluster and how everybody is, as this node holds it.
     ///
     /// # Errors
     /// Why this node does not know.
-    fn health(&self) -> Result<Vec<MemberHealth>, &'static str>;
+    fn health(&self) -> Result<ClusterHealth, &'static str>;
+
+    /// All that is known of the node with this name or id: a readable summary first.
+    ///
+    /// # Errors
+    /// No node is known by this word.
+    fn diagnose(&self, node: String) -> impl Future<Output = Result<Vec<BundleFile>, UnknownNode>> + Send;
+
+    /// Sends a test alert through each receiver of this node, and waits for what comes of it.
+    fn test_alerts(&self) -> impl Future<Output = Vec<AlertDelivery>> + Send;
 
     /// Makes a snapshot of the local state, as etcd's backend has it. Called on a thread that may block; `wanted` is asked now and then.
     ///
@@ -491,7 +500,54 @@ pub struct NodeStatus {
     pub alarms: Vec<Alarm>,
 }
 
-/// How a server or agent is.
+/// How a cluster is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterHealth {
+    /// Its servers and agents.
+    pub members: Vec<MemberHealth>,
+    /// The services that run on them and are checked.
+    pub services: Vec<ServiceHealth>,
+    /// The last changes, oldest first.
+    pub events: Vec<HealthEvent>,
+    /// Why what strong state says can't be told; then states are what gossip shows.
+    pub unread: Option<String>,
+}
+
+/// A service on a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceHealth {
+    /// Its name.
+    pub service: String,
+    /// The name of the node that it runs on.
+    pub node: String,
+    /// How it is.
+    pub state: HealthState,
+    /// Since when, milliseconds since 1970 by the clock of the leader of that time.
+    pub since_ms: u64,
+    /// Why, in words.
+    pub cause: String,
+}
+
+/// A change of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthEvent {
+    /// Which change of the cluster.
+    pub number: u64,
+    /// When, milliseconds since 1970 by the clock of the leader of that time.
+    pub at_ms: u64,
+    /// The node's name.
+    pub node: String,
+    /// The service; empty: the node itself.
+    pub service: String,
+    /// The state before.
+    pub from: HealthState,
+    /// The state after.
+    pub to: HealthState,
+    /// Why, in words.
+    pub cause: String,
+}
+
+/// How a server, an agent or a service is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthState {
     /// It takes part.
@@ -502,6 +558,10 @@ pub enum HealthState {
     Failed,
     /// It said goodbye.
     Left,
+    /// It has errors that are tolerated.
+    Degraded,
+    /// It failed, is back, and has to show that it stays.
+    Recovering,
 }
 
 /// A server or agent, as another node holds it.
@@ -513,8 +573,12 @@ pub struct MemberHealth {
     pub name: String,
     /// Whether it is an agent, and no server.
     pub is_agent: bool,
-    /// How it is.
+    /// How it is: as strong state has it, unless it has said goodbye.
     pub state: HealthState,
+    /// How it is as this node's gossip shows it.
+    pub gossip: HealthState,
+    /// Why it is so, in words; empty if nothing is recorded of it.
+    pub cause: String,
     /// How long it has been so, milliseconds.
     pub since_ms: u64,
     /// Names of those who found it silent.
@@ -523,6 +587,34 @@ pub struct MemberHealth {
     pub address: String,
     /// Its incarnation, for people.
     pub incarnation: String,
+}
+
+/// A text of a bundle, without secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BundleFile {
+    /// What it is called.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// Nobody is known by this word.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no node is known by {word:?}; known are {known}")]
+pub struct UnknownNode {
+    /// The word.
+    pub word: String,
+    /// Who is, in words.
+    pub known: String,
+}
+
+/// What became of a test alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlertDelivery {
+    /// The receiver: its kind and where it is, without secrets.
+    pub receiver: String,
+    /// Why it did not take it; `None` if it did.
+    pub error: Option<String>,
 }
 
 /// How a leader sees one of the others.

@@ -4,7 +4,11 @@ use tonic::{Request, Response, Status};
 
 use crate::alarms;
 use crate::api::Api;
-use crate::backend::{Backend, FollowerStatus, HealthState, Identity, MemberHealth, NodeRole, NodeStatus};
+use crate::auth::Credentials;
+use crate::backend::{
+    AlertDelivery, Backend, BundleFile, FollowerStatus, HealthEvent, HealthState, Identity, MemberHealth, NodeRole, NodeStatus,
+    ServiceHealth,
+};
 use crate::proto::steadfast::v1 as pb;
 use pb::cluster_server::Cluster;
 use steadfast_state::alarm::Alarm;
@@ -26,19 +30,48 @@ fn follower(follower: FollowerStatus) -> pb::Follower {
     pb::Follower { id: follower.id.0, matched_index: follower.matched.0, lag_entries: follower.lag_entries, active: follower.active }
 }
 
-fn health(member: MemberHealth) -> pb::MemberHealth {
-    let role = if member.is_agent { pb::MemberRole::Agent } else { pb::MemberRole::Server };
-    let state = match member.state {
+fn state(state: HealthState) -> pb::HealthState {
+    match state {
         HealthState::Healthy => pb::HealthState::Healthy,
         HealthState::Suspect => pb::HealthState::Suspect,
         HealthState::Failed => pb::HealthState::Failed,
         HealthState::Left => pb::HealthState::Left,
-    };
+        HealthState::Degraded => pb::HealthState::Degraded,
+        HealthState::Recovering => pb::HealthState::Recovering,
+    }
+}
+
+fn service(service: ServiceHealth) -> pb::ServiceHealth {
+    pb::ServiceHealth {
+        service: service.service,
+        node: service.node,
+        state: state(service.state).into(),
+        since_unix_ms: service.since_ms,
+        cause: service.cause,
+    }
+}
+
+fn event(event: HealthEvent) -> pb::HealthEvent {
+    pb::HealthEvent {
+        number: event.number,
+        at_unix_ms: event.at_ms,
+        node: event.node,
+        service: event.service,
+        from: state(event.from).into(),
+        to: state(event.to).into(),
+        cause: event.cause,
+    }
+}
+
+fn health(member: MemberHealth) -> pb::MemberHealth {
+    let role = if member.is_agent { pb::MemberRole::Agent } else { pb::MemberRole::Server };
     pb::MemberHealth {
         id: member.id.0,
         name: member.name,
         role: role.into(),
-        state: state.into(),
+        state: state(member.state).into(),
+        gossip: state(member.gossip).into(),
+        cause: member.cause,
         since_ms: member.since_ms,
         witnesses: member.witnesses,
         address: member.address,
@@ -80,8 +113,30 @@ impl<B: Backend> Cluster for Api<B> {
         Ok(Response::new(response(self.backend().identity(), self.backend().status())))
     }
 
-    async fn health(&self, _: Request<pb::HealthRequest>) -> Result<Response<pb::HealthResponse>, Status> {
-        let members = self.backend().health().map_err(Status::failed_precondition)?;
-        Ok(Response::new(pb::HealthResponse { members: members.into_iter().map(health).collect() }))
+    async fn health(&self, request: Request<pb::HealthRequest>) -> Result<Response<pb::HealthResponse>, Status> {
+        let found = self.backend().health().map_err(Status::failed_precondition)?;
+        let wanted = usize::try_from(request.into_inner().events).unwrap_or(usize::MAX);
+        let older = found.events.len().saturating_sub(wanted);
+        Ok(Response::new(pb::HealthResponse {
+            members: found.members.into_iter().map(health).collect(),
+            services: found.services.into_iter().map(service).collect(),
+            events: found.events.into_iter().skip(older).map(event).collect(),
+            unread: found.unread.unwrap_or_default(),
+        }))
+    }
+
+    async fn diagnose(&self, request: Request<pb::DiagnoseRequest>) -> Result<Response<pb::DiagnoseResponse>, Status> {
+        self.permit_admin(&Credentials::of(&request)).await?;
+        let bundle = self.backend().diagnose(request.into_inner().node).await;
+        let files = bundle.map_err(|unknown| Status::not_found(unknown.to_string()))?;
+        let file = |BundleFile { name, text }| pb::BundleFile { name, text };
+        Ok(Response::new(pb::DiagnoseResponse { files: files.into_iter().map(file).collect() }))
+    }
+
+    async fn test_alerts(&self, request: Request<pb::TestAlertsRequest>) -> Result<Response<pb::TestAlertsResponse>, Status> {
+        self.permit_admin(&Credentials::of(&request)).await?;
+        let delivery = |AlertDelivery { receiver, error }| pb::AlertDelivery { receiver, error: error.unwrap_or_default() };
+        let deliveries = self.backend().test_alerts().await.into_iter().map(delivery).collect();
+        Ok(Response::new(pb::TestAlertsResponse { deliveries }))
     }
 }

@@ -7,6 +7,7 @@
 //! Left out: parsing a declaration, running a check, and publishing the results: the shell does that.
 
 pub mod definition;
+pub mod restart;
 pub mod scheduler;
 pub mod services;
 pub mod tally;

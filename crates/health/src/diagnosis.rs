@@ -15,11 +15,22 @@ use crate::grouping::Group;
 use crate::limits::{DETAIL_BYTES, FINDINGS, cut};
 use crate::redact::redact;
 use crate::soft_errors::{self, NodeFigures};
-use crate::states::{Cause, Event, HealthState};
+use crate::states::HealthState;
 
 mod rules;
 #[cfg(test)]
 mod tests;
+
+/// A change of the node's health, as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Past {
+    /// Which change.
+    pub number: u64,
+    /// The state after it.
+    pub to: HealthState,
+    /// Why, in words: the cause and what it rests on.
+    pub why: String,
+}
 
 /// A thread of the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,8 +41,16 @@ pub struct Thread {
     pub uninterruptible: bool,
     /// What it waits for in the kernel (`wchan`).
     pub waits_for: String,
-    /// For how long it has been so, ms, as far as was looked.
+    /// For how long it has been so without having run, ms, as far as was looked.
     pub for_ms: u64,
+    /// It was uninterruptible at both of two looks, a second apart, whether or not it ran between them.
+    pub waited_twice: bool,
+    /// Processor time between two looks, ms.
+    pub busy_ms: u64,
+    /// The innermost call of our own code; empty if it is not known.
+    pub place: String,
+    /// Both looks found it at the very same place in the program.
+    pub is_unmoved: bool,
 }
 
 /// What a peer says of the node.
@@ -49,7 +68,7 @@ pub struct PeerView {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Its changes of health, oldest first.
-    pub history: Vec<Event>,
+    pub history: Vec<Past>,
     /// Errors and warnings of its log, by pattern.
     pub log: Vec<Group>,
     /// Its threads.

@@ -25,6 +25,9 @@ pub const CHECKS: usize = 4_096;
 /// Runs of checks at the same time on one node; further ones wait their turn, the longest due first.
 pub const RUNNING_CHECKS: usize = 64;
 
+/// Services of one node whose restart is declared.
+pub const RESTARTS: usize = 256;
+
 /// Words of a check's command.
 pub const CHECK_WORDS: usize = 64;
 

@@ -7,6 +7,8 @@
 //! 3. carries out the [`step::Effect`], which does no harm when repeated,
 //! 4. writes the record with the step finished or failed ([`plan::Plan::finish`], [`plan::Plan::fail_attempt`]), again by revision.
 //!
+//! [`driver`] is the part of an executor that decides which of these comes next.
+//!
 //! It may crash anywhere: whoever goes on finds the step begun, and begins it again. As "begun" is written before the effect, and a planner's change
 //! to a record is by revision too, a plan is never cancelled beside its own fence.
 //!
@@ -18,6 +20,7 @@
 //! 5. Every plan that is at work ends: a step is begun [`policy::Policy::attempts`] times at most. One that waits, for a person and then for the
 //!    brake, goes to work, is refused, or ends by 4.
 
+pub mod driver;
 pub mod observed;
 pub mod plan;
 pub mod planner;

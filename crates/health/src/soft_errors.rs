@@ -49,7 +49,7 @@ pub struct Measured {
 }
 
 /// A rule: from a node's figures to a figure and its bound, if they are known.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct SoftRule {
     /// What it is called, with the unit of its figures.
     pub name: &'static str,
@@ -134,7 +134,7 @@ pub const RULES: &[SoftRule] = &[
 ];
 
 /// A soft error that was found.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct SoftError {
     /// By which rule.
     pub rule: &'static SoftRule,

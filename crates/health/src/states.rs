@@ -178,6 +178,12 @@ impl Health {
         Health { config, subject, state: Recovering, opinion: None, damping, changes: 0, history: VecDeque::new() }
     }
 
+    /// A subject of which it is recorded that it was in this state. What it changed before is not counted against it again.
+    #[must_use]
+    pub fn resume(subject: Subject, config: Config, state: HealthState) -> Self {
+        Health { state, ..Health::new(subject, config) }
+    }
+
     /// The present state.
     #[must_use]
     pub fn state(&self) -> HealthState {

@@ -22,14 +22,18 @@
 //! | [`Rule::Condemned`] | failed | at least H distinct observers condemn, never fewer than two; of a service, the node it runs on is enough |
 //! | [`Rule::Suspected`] | suspect | at least L observers suspect or condemn |
 //! | [`Rule::Impaired`] | degraded | any observer has anything, or the node reports a soft error |
-//! | [`Rule::Returned`] | recovering | nobody has anything, and it was failed or recovers |
+//! | [`Rule::Returned`] | recovering, each time | nobody has anything, and it was failed or recovers |
 //! | [`Rule::Well`] | healthy | nobody has anything |
+//!
+//! A verdict knows no time, so [`Rule::Returned`] never ends by itself: *for how long* one recovers that has returned is for [`crate::states::Health`], which is told
+//! healthy of it, by that rule, and holds it recovering for as long as its configuration says. Who hands on the verdict's own state keeps it recovering for ever.
 //!
 //! H of K and L of K are kept as shares of the observers in standing, as in Rapid (ATC 2018): who is condemned or left is no observer.
 //!
 //! 1. A report counts if its observer is in standing, is not the subject itself, was not paused, and the report is fresh; one per observer.
 //! 2. Soft errors (a clock offset is one) make degraded at most. Nothing here has a wall clock.
 //! 3. More evidence never makes a verdict better.
+//! 4. Where the membership itself tells who lives, evidence by other ways adds to its word and never goes beyond it: see [`judge_up_to`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -147,7 +151,7 @@ pub enum Rule {
     Suspected,
     /// Somebody has something.
     Impaired,
-    /// Nobody has anything, after a failure.
+    /// Nobody has anything, after a failure. It is given for as long as the state is not healthy: see above how it ends.
     Returned,
     /// Nobody has anything.
     Well,
@@ -270,6 +274,13 @@ fn opinions<'a>(policy: &Policy, case: &Case<'a>) -> Opinions<'a> {
 /// The verdict, or none from a judge that stood still.
 #[must_use]
 pub fn judge(policy: &Policy, case: &Case<'_>) -> Option<Verdict> {
+    judge_up_to(policy, case, HealthState::Failed)
+}
+
+/// The same, of a subject that is known to be no worse than `worst`: who answers its membership is not dead, however many connections with it
+/// are broken. `degraded` at least.
+#[must_use]
+pub fn judge_up_to(policy: &Policy, case: &Case<'_>, worst: HealthState) -> Option<Verdict> {
     if !case.judge_has_say {
         return None;
     }
@@ -281,10 +292,15 @@ pub fn judge(policy: &Policy, case: &Case<'_>) -> Option<Verdict> {
         Subject::Service { node, .. } => opinions.get(node).is_some_and(|(weight, _)| *weight == Weight::Condemns),
     };
     let condemning = at_least(Weight::Condemns);
+    let may_be = |state: HealthState| state <= worst;
     let (rule, state, from) = match case.state {
         state if opinions.is_empty() && case.soft_errors.is_empty() => (Rule::Unheard, state, Weight::Nothing),
-        _ if on_the_spot || condemning >= policy.condemning(standing) => (Rule::Condemned, HealthState::Failed, Weight::Condemns),
-        _ if at_least(Weight::Suspects) >= policy.suspecting(standing) => (Rule::Suspected, HealthState::Suspect, Weight::Suspects),
+        _ if may_be(HealthState::Failed) && (on_the_spot || condemning >= policy.condemning(standing)) => {
+            (Rule::Condemned, HealthState::Failed, Weight::Condemns)
+        }
+        _ if may_be(HealthState::Suspect) && at_least(Weight::Suspects) >= policy.suspecting(standing) => {
+            (Rule::Suspected, HealthState::Suspect, Weight::Suspects)
+        }
         // Its own word that it has errors is no word that it lives.
         state if opinions.is_empty() && state > HealthState::Degraded => (Rule::Unheard, state, Weight::Nothing),
         _ if at_least(Weight::Impairs) > 0 || !case.soft_errors.is_empty() => (Rule::Impaired, HealthState::Degraded, Weight::Impairs),

@@ -28,6 +28,10 @@ pub struct Config {
     pub retransmit_multiplier: usize,
     /// And at least so often: with few members the logarithm leaves too much to chance.
     pub retransmit_least: usize,
+    /// Whether what others are heard to tell counts as told by oneself.
+    pub feedback: bool,
+    /// What was told so often has no more datagrams of its own while there is little to tell: it waits for pings and answers to go with.
+    pub gossip_times: usize,
     /// How a silent member is judged.
     pub judgement: Judgement,
     /// The worst score of one's own health (Lifeguard): at score s all own timeouts are s + 1 times as long. 0: no score is kept.
@@ -48,7 +52,8 @@ pub struct Config {
     pub join_retry: Duration,
     /// How long a member that leaves stays to tell it.
     pub leave_linger: Duration,
-    /// Who was declared failed again and again comes back later each time: 2, 4, 8, … seconds, at most this. Zero: always at once.
+    /// Who was declared failed comes back when it is heard again, and later each time: after 2, 4, 8, … seconds; after this at most, heard or not. Zero: always
+    /// at once.
     pub return_backoff_max: Duration,
 }
 
@@ -106,6 +111,8 @@ impl Default for Config {
             gossip_burst: 8,
             retransmit_multiplier: 2,
             retransmit_least: 8,
+            feedback: true,
+            gossip_times: 4,
             judgement: Judgement::Inquiry { words: 3, witnesses: 6, rounds: 2, pause: Duration::from_millis(600) },
             own_health_worst: 8,
             pause_limit: Some(Duration::from_millis(250)),
@@ -132,6 +139,8 @@ impl Config {
             gossip_burst: 1,
             retransmit_multiplier: 4,
             retransmit_least: 1,
+            feedback: false,
+            gossip_times: usize::MAX,
             judgement: Judgement::Suspicion { multiplier: 4, stretch: 1 },
             own_health_worst: 0,
             pause_limit: None,

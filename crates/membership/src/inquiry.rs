@@ -8,9 +8,11 @@
 //! 1. A verdict names its witnesses: at least as many distinct members as are configured pinged it and got no answer, this one included. Fewer
 //!    only where fewer are left that are not under suspicion.
 //! 2. In the last rounds nobody reached it: the word of one whom it answers outweighs any number of silences.
+//!    When more come to know of it, those who can't reach it either add their words (`may_add_word`): others may ask for more than one.
 //! 3. A member that hears from no witness, or has paused, or is declared failed itself, accuses nobody. So one with bad links condemns nobody.
 
 use alloc::collections::BTreeSet;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use steadfast_types::NodeId;
@@ -23,7 +25,7 @@ use crate::membership::Membership;
 use crate::message::Message;
 use crate::output::Event;
 use crate::probe::Probe;
-use crate::table::{Merge, Slot};
+use crate::table::{Member, Merge, Slot};
 use crate::timers::Timer;
 
 /// After so many rounds without a verdict it is left to others and to the next probe.
@@ -109,6 +111,37 @@ impl Membership {
         let Judgement::Inquiry { words, .. } = self.config.judgement else { return 1 };
         let unsuspected = (self.table.others() + 1).saturating_sub(self.inquiries.len());
         words.min(unsuspected).max(1)
+    }
+
+    /// Whether a member was declared failed by fewer than it takes now, and this member, which is well, is not one of them.
+    pub(crate) fn may_add_word(&self, slot: Slot) -> bool {
+        let said = self.table.witnesses(slot);
+        let is_asked =
+            matches!(self.config.judgement, Judgement::Inquiry { .. }) && said.len() < self.words_needed() && !said.contains(&self.own);
+        is_asked && self.health.is_steady() && self.may_testify()
+    }
+
+    /// Pings one that others have found dead.
+    pub(crate) fn begin_last_probe(&mut self, slot: Slot) {
+        if let Some(number) = self.begin_probe(slot, false) {
+            self.timers.set(self.now + self.config.probe_end, Timer::ProbeEnd(number));
+        }
+    }
+
+    /// Nobody else was asked, and its target is held failed as it was at the beginning.
+    pub(crate) fn is_last(&self, probe: &Probe) -> bool {
+        let is_dead = |member: &Member| member.state == State::Failed && member.incarnation == probe.incarnation;
+        !probe.is_inquiry && probe.asked.is_empty() && self.table.find(probe.target).is_some_and(is_dead)
+    }
+
+    /// It was silent for this member too.
+    pub(crate) fn add_word(&mut self, probe: &Probe) {
+        let Some(slot) = self.table.slot(probe.target).filter(|slot| self.may_add_word(*slot)) else { return };
+        let record =
+            Record { id: probe.target, incarnation: probe.incarnation, state: State::Failed, witnesses: vec![self.own], profile: None };
+        if self.table.merge(&record, self.now, &mut self.rng) == Merge::Added(slot) {
+            self.tell_on(slot, false);
+        }
     }
 
     fn convict(&mut self, slot: Slot, needed: usize) {

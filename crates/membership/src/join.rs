@@ -29,6 +29,8 @@ pub(crate) struct Lifecycle {
     is_over: bool,
     /// Declared dead in this incarnation, not yet returned.
     returning_above: Option<Incarnation>,
+    /// When it returns at the latest, whether it is heard or not.
+    return_by: Instant,
     returns: u32,
     returned_at: Instant,
     /// A timer looks after the dead.
@@ -204,7 +206,9 @@ impl Membership {
         }
         self.health.worse(1);
         self.life.returning_above = Some(incarnation);
-        let wait = self.life.backoff(self.now, self.config.return_backoff_max);
+        let most = self.config.return_backoff_max;
+        self.life.return_by = self.jitter(most / 4) + most * 3 / 4;
+        let wait = self.life.backoff(self.now, most);
         if wait.is_zero() {
             self.on_return();
         } else {
@@ -213,8 +217,12 @@ impl Membership {
         }
     }
 
+    /// Takes its death back once it is heard again: if it were not, it would be found dead anew at once, and all would be told of both.
     pub(crate) fn on_return(&mut self) {
-        if let Some(above) = self.life.returning_above.take() {
+        let is_heard = self.health.is_steady() || self.table.others() == 0 || self.now >= self.life.return_by;
+        if !is_heard {
+            self.timers.set(self.now + self.config.probe_interval, Timer::Return);
+        } else if let Some(above) = self.life.returning_above.take() {
             self.come_back(above);
         }
     }
@@ -233,7 +241,10 @@ impl Membership {
         let Some(interval) = self.config.reconnect_interval else { return };
         let next = self.jitter(interval / 4) + interval;
         self.timers.set(next, Timer::Reconnect);
-        if let Some(slot) = self.table.sample_failed(&mut self.rng) {
+        let start = self.rng.u64(..);
+        if let Some(slot) = self.table.sample_failed(start, |slot| self.may_add_word(slot)) {
+            self.begin_last_probe(slot);
+        } else if let Some(slot) = self.table.sample_failed(start, |_| true) {
             let target = self.table.member(slot).profile.id;
             self.send_about(slot, &Message::Ping { number: 0, target, is_accused: true });
         }

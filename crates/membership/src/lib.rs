@@ -23,8 +23,8 @@
 //! 1. Each interval everybody pings one other, in rounds (`probe`). Who does not answer is pinged by three relays, and by stream.
 //! 2. If a relay says that it got no answer either, an inquiry begins (`inquiry`): in rounds, other members at random are asked to ping. Only when at
 //!    least three distinct members found it silent, and nobody reached it in the last rounds, is it declared failed. The verdict names its
-//!    witnesses, and gossip takes it to all (`gossip`).
-//! 3. A member that hears that it was declared failed says that it lives, in a new incarnation (`join`); each time again it waits longer.
+//!    witnesses, and gossip takes it to all (`telling`, `gossip`).
+//! 3. A member that hears that it was declared failed says that it lives, in a new incarnation, once it is heard again (`join`); each time again it waits longer.
 //! 4. What gossip did not bring, digests find (`sync`).
 //! 5. To remove it from the cluster is another decision ([`removal`]).
 //!
@@ -48,11 +48,13 @@ mod health;
 mod inquiry;
 mod join;
 mod membership;
+mod news;
 mod output;
 mod probe;
 mod suspicion;
 mod sync;
 mod table;
+mod telling;
 mod timers;
 
 pub use config::{AntiEntropy, Config, Judgement};

@@ -11,25 +11,23 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use bytes::Bytes;
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::time::Duration;
 use steadfast_types::{Instant, NodeId, Rng};
 
-use crate::config::{AntiEntropy, Config, Judgement};
-use crate::gossip::{Queue, retransmissions};
+use crate::config::{AntiEntropy, Config};
+use crate::gossip::Queue;
 use crate::health::Health;
 use crate::inquiry::Inquiry;
 use crate::join::Lifecycle;
 use crate::limits::{DATAGRAM_BYTES, METADATA_BYTES, STREAM_BYTES};
 use crate::member::{Incarnation, Profile, Record, State};
-use crate::message::{Header, Message, Packet, PacketError, begin};
+use crate::message::{Header, Message, Packet, PacketError};
 use crate::output::{Event, Outputs};
 use crate::probe::Probes;
 use crate::sync::Sync;
-use crate::table::{Merge, Slot, Table};
+use crate::table::{Slot, Table};
 use crate::timers::{Timer, Timers};
-
-/// Failures within this time say how many more there may be.
-const LATELY: Duration = Duration::from_secs(20);
 
 /// How a packet came, and how its answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +71,11 @@ pub struct Membership {
     pub(crate) sync: Sync,
     pub(crate) life: Lifecycle,
     /// Since when so many were found dead.
-    failures: (Instant, usize),
+    pub(crate) failures: (Instant, usize),
     /// A gossip tick is due.
-    gossiping: bool,
+    pub(crate) gossiping: bool,
     /// What is being taken in is told on.
-    is_news: bool,
+    pub(crate) is_news: bool,
     pub(crate) out: Outputs,
 }
 
@@ -289,6 +287,13 @@ impl Membership {
                 self.take_record(sender, &record, false);
             }
             Some((_, state)) if !state.is_active() => {
+                if is_planted(Bug::SenderRevives)
+                    && state == State::Failed
+                    && let Some(slot) = self.table.slot(header.from)
+                {
+                    self.table.set(slot, header.incarnation, State::Alive, self.now, &mut self.rng);
+                    return self.on_changed(slot, state, false);
+                }
                 if matches!(message, Message::Ping { .. } | Message::PingRequest { .. } | Message::Ack { .. }) {
                     // It does not know what is said of it.
                     self.tell(sender, &[header.from]);
@@ -302,198 +307,7 @@ impl Membership {
         }
     }
 
-    fn take_records(&mut self, sender: Sender, records: &[Record], is_push: bool) {
-        let mut unknown = Vec::new();
-        for record in records {
-            if record.id == self.own {
-                self.on_word_about_oneself(record);
-            } else if self.take_record(sender, record, is_push) == Merge::Unknown {
-                unknown.push(record.id);
-            }
-        }
-        if !unknown.is_empty() {
-            self.want(sender, &unknown);
-        }
-    }
-
-    /// Takes a record about another in, and does what follows from it.
-    fn take_record(&mut self, sender: Sender, record: &Record, is_push: bool) -> Merge {
-        let held = self.table.find(record.id).map(|member| member.profile.version);
-        let has_news = record.profile.as_ref().is_some_and(|profile| held.is_none_or(|held| held < profile.version));
-        let merge = self.table.merge(record, self.now, &mut self.rng);
-        match merge {
-            Merge::Stale => self.answer_outdated(sender, record, is_push),
-            Merge::Unknown => {}
-            Merge::BelowFloor => self.answer_forgotten(sender, record),
-            Merge::New(slot) => self.on_new(slot, has_news),
-            Merge::Changed(slot, before) => self.on_changed(slot, before, has_news),
-            Merge::Added(slot) => self.on_added(slot, record.state, has_news),
-        }
-        merge
-    }
-
-    fn on_new(&mut self, slot: Slot, has_profile: bool) {
-        self.note_change();
-        self.pass_on(slot, has_profile);
-        let Some(member) = self.table.get(slot) else { return };
-        if !member.state.is_active() {
-            self.watch_dead();
-            return;
-        }
-        let (profile, state) = (Arc::clone(&member.profile), member.state);
-        self.out.events.push(Event::Joined(profile));
-        self.check_name(slot);
-        if state == State::Suspect {
-            self.begin_suspicion(slot);
-        }
-    }
-
-    pub(crate) fn on_changed(&mut self, slot: Slot, before: State, has_profile: bool) {
-        self.note_change();
-        self.pass_on(slot, has_profile);
-        let member = self.table.member(slot);
-        let (id, incarnation, state) = (member.profile.id, member.incarnation, member.state);
-        match state {
-            State::Alive => self.on_alive(slot, before, has_profile),
-            State::Suspect => {
-                self.out.events.push(Event::Suspected(id));
-                self.begin_suspicion(slot);
-            }
-            State::Failed | State::Left => {
-                self.failures = match self.failed_lately() {
-                    0 => (self.now, 1),
-                    some => (self.failures.0, some + 1),
-                };
-                self.close_inquiry(id);
-                self.suspected_at.remove(&id);
-                self.watch_dead();
-                self.out.events.push(match state {
-                    State::Left => Event::Left(id, incarnation),
-                    State::Alive | State::Suspect | State::Failed => Event::Failed(id, incarnation),
-                });
-            }
-        }
-    }
-
-    fn on_alive(&mut self, slot: Slot, before: State, has_profile: bool) {
-        let (profile, incarnation) = (Arc::clone(&self.table.member(slot).profile), self.table.member(slot).incarnation);
-        let id = profile.id;
-        match before {
-            State::Alive if has_profile => self.out.events.push(Event::Changed(profile)),
-            State::Alive => {}
-            State::Suspect => self.out.events.push(Event::Cleared(id)),
-            State::Failed | State::Left => {
-                self.out.events.push(Event::Returned(id, incarnation));
-                self.check_name(slot);
-            }
-        }
-        self.suspected_at.remove(&id);
-        if self.inquiries.contains_key(&id) {
-            self.close_inquiry(id);
-            self.out.events.push(Event::Cleared(id));
-        }
-    }
-
-    pub(crate) fn on_added(&mut self, slot: Slot, state: State, has_profile: bool) {
-        if has_profile {
-            self.note_change();
-            self.pass_on(slot, true);
-        }
-        if state == State::Suspect && self.confirms() {
-            self.pass_on(slot, false);
-            self.begin_suspicion(slot);
-        }
-    }
-
-    /// Whether words of others shorten a suspicion.
-    fn confirms(&self) -> bool {
-        matches!(self.config.judgement, Judgement::Suspicion { stretch: 2.., .. })
-    }
-
-    /// Tells on what was heard, if others may not have heard it.
-    fn pass_on(&mut self, slot: Slot, with_profile: bool) {
-        if self.is_news {
-            self.tell_on(slot, with_profile);
-        }
-    }
-
-    /// Puts a member's record into the queue.
-    pub(crate) fn tell_on(&mut self, slot: Slot, with_profile: bool) {
-        self.queue.push(&mut self.table, slot, with_profile);
-        if !core::mem::replace(&mut self.gossiping, true) {
-            let next = self.jitter(self.config.gossip_interval);
-            self.timers.set(next, Timer::Gossip);
-        }
-    }
-
-    fn on_gossip_turn(&mut self) {
-        self.gossiping = self.queue.len() > 0;
-        if !self.gossiping {
-            return;
-        }
-        self.timers.set(self.now + self.config.gossip_interval, Timer::Gossip);
-        for slot in self.table.sample(self.config.gossip_fanout, &mut self.rng, |_| true) {
-            let address = self.table.member(slot).profile.address;
-            // All that waits once, in as many datagrams as that takes: what is told twice to one is not told to another.
-            let mut left = self.queue.len();
-            for _ in 0..self.config.gossip_burst {
-                let mut datagram = self.bare_packet(&Message::Gossip);
-                let limit = self.times_to_tell();
-                left -= self.queue.fill(&mut self.table, &mut datagram, limit, left);
-                self.out.datagrams.push((address, datagram));
-                if left == 0 {
-                    break;
-                }
-            }
-            if self.queue.len() == 0 {
-                return;
-            }
-        }
-    }
-
-    /// A packet with what is to be told.
-    pub(crate) fn packet(&mut self, message: &Message) -> Vec<u8> {
-        let mut out = self.bare_packet(message);
-        let limit = self.times_to_tell();
-        self.queue.fill(&mut self.table, &mut out, limit, usize::MAX);
-        out
-    }
-
-    /// How often one thing is told. When many have failed lately, others may be dead that are not known to be, and what they are told is lost: up to
-    /// twice as often.
-    fn times_to_tell(&self) -> usize {
-        let times = retransmissions(self.config.retransmit_multiplier, self.table.others() + 1).max(self.config.retransmit_least);
-        let (lost, others) = (self.failed_lately(), self.table.others());
-        if self.config.retransmit_least > 1 { times + times * lost / (others + lost).max(1) } else { times }
-    }
-
-    /// How many were found dead since the first of a row, which ends after [`LATELY`].
-    fn failed_lately(&self) -> usize {
-        if self.now.since(self.failures.0) > LATELY { 0 } else { self.failures.1 }
-    }
-
-    /// A packet with nothing besides.
-    pub(crate) fn bare_packet(&self, message: &Message) -> Vec<u8> {
-        let mut out = Vec::with_capacity(if self.queue.len() > 0 { DATAGRAM_BYTES + 512 } else { 64 });
-        let header = Header { from: self.own, incarnation: self.incarnation(), digest: self.table.digest() };
-        begin(&mut out, self.config.cluster, header, message);
-        out
-    }
-
-    pub(crate) fn send(&mut self, to: SocketAddr, way: Way, packet: Vec<u8>) {
-        match way {
-            Way::Datagram => self.out.datagrams.push((to, packet)),
-            Way::Stream => self.out.streams.push((to, packet)),
-        }
-    }
-
-    /// Sends a message by datagram to a member, with what is to be told.
-    pub(crate) fn send_to(&mut self, slot: Slot, message: &Message) {
-        let (address, datagram) = (self.table.member(slot).profile.address, self.packet(message));
-        self.out.datagrams.push((address, datagram));
-    }
-
-    fn watch_dead(&mut self) {
+    pub(crate) fn watch_dead(&mut self) {
         if self.table.dead() > self.config.dead_count {
             self.table.forget(self.now - self.config.dead_age, self.config.dead_count);
             self.queue.recount(&self.table);

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use steadfast_types::NodeId;
+use steadfast_types::time::Duration;
 
 use crate::config::Judgement;
 use crate::limits::{PROBES, RELAYED_PINGS};
@@ -62,15 +63,20 @@ impl Probes {
 
 impl Membership {
     pub(crate) fn on_probe_turn(&mut self) {
-        self.timers.set(self.now + self.health.stretch(self.config.probe_interval), Timer::Probe);
+        self.timers.set(self.now + self.patient(self.config.probe_interval), Timer::Probe);
         let Some(slot) = self.table.next_in_round(&mut self.rng) else { return };
         if self.inquiries.contains_key(&self.table.member(slot).profile.id) {
             return;
         }
         if let Some(number) = self.begin_probe(slot, false) {
-            self.timers.set(self.now + self.health.stretch(self.config.probe_timeout), Timer::PingLate(number));
-            self.timers.set(self.now + self.health.stretch(self.config.probe_end), Timer::ProbeEnd(number));
+            self.timers.set(self.now + self.patient(self.config.probe_timeout), Timer::PingLate(number));
+            self.timers.set(self.now + self.patient(self.config.probe_end), Timer::ProbeEnd(number));
         }
+    }
+
+    /// The worse one's own health, the longer others have to answer; but who was declared dead has to find out soon whether it is heard again, and accuses nobody.
+    fn patient(&self, time: Duration) -> Duration {
+        if self.life.is_returning() { time } else { self.health.stretch(time) }
     }
 
     /// Pings a member, and remembers it.
@@ -83,8 +89,9 @@ impl Membership {
         let (target, incarnation, state) = (member.profile.id, member.incarnation, member.state);
         let probe = Probe { target, incarnation, is_inquiry, asked: Vec::new(), reached: Vec::new(), silent: Vec::new() };
         self.probes.own.insert(number, probe);
-        let ping = Message::Ping { number, target, is_accused: is_inquiry };
-        if state == State::Suspect && self.config.own_health_worst > 0 {
+        let is_failed = state == State::Failed;
+        let ping = Message::Ping { number, target, is_accused: is_inquiry || is_failed };
+        if is_failed || state == State::Suspect && self.config.own_health_worst > 0 {
             // The suspect hears it first (Lifeguard, section 4.3).
             self.send_about(slot, &ping);
         } else {
@@ -180,7 +187,7 @@ impl Membership {
         } else if is_target || is_relay {
             let target = probe.target;
             self.probes.own.remove(&number);
-            self.health.better();
+            self.health.heard();
             self.acquit(target);
         }
     }
@@ -197,10 +204,16 @@ impl Membership {
         if probe.is_inquiry {
             return self.on_round_end(probe);
         }
+        if self.is_last(&probe) {
+            return self.add_word(&probe);
+        }
         let is_alone = probe.silent.is_empty() && !probe.asked.is_empty();
         if is_alone {
             // Not one relay's word came: it may be this member that nobody hears.
-            self.health.worse(1);
+            self.health.unheard();
+        } else if probe.asked.is_empty() {
+            // Nobody is left who could say that it is this member's fault; an earlier pause is not held against it for ever.
+            self.health.better();
         }
         let Some(slot) = self.table.slot(probe.target) else { return };
         let member = self.table.member(slot);

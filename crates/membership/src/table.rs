@@ -22,8 +22,11 @@ use steadfast_types::{Instant, NodeId, Rng};
 use crate::limits::{MEMBERS, WITNESSES};
 use crate::member::{Incarnation, Profile, Record, Role, State};
 
-/// How many buckets a table is compared by. With 10,000 members one of them has some forty, which fit in a datagram.
-pub(crate) const BUCKETS: usize = 256;
+mod dead;
+mod digest;
+mod round;
+
+pub(crate) use digest::{BUCKETS, bucket_of, mix};
 
 /// Not in the list of active members.
 const NOWHERE: u32 = u32::MAX;
@@ -96,19 +99,8 @@ pub struct Table {
     floor: Incarnation,
 }
 
-/// A fixed good mixture of 64 bits (the finisher of splitmix64): all nodes must mix alike.
-pub(crate) fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
-}
-
 fn hash_name(name: &str) -> u64 {
     mix(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
-}
-
-pub(crate) fn bucket_of(id: NodeId) -> usize {
-    (mix(id.0) >> 56) as usize
 }
 
 /// Someone of whom only the end is known.
@@ -220,26 +212,6 @@ impl Table {
     #[must_use]
     pub fn others(&self) -> usize {
         self.active.len()
-    }
-
-    /// A short digest of who takes part, in which incarnation. Equal tables have equal ones.
-    #[must_use]
-    pub fn digest(&self) -> u32 {
-        self.digest
-    }
-
-    pub(crate) fn sums(&self) -> &[u32; BUCKETS] {
-        &self.sums
-    }
-
-    /// The greatest incarnation of all that was forgotten.
-    #[must_use]
-    pub fn floor(&self) -> Incarnation {
-        self.floor
-    }
-
-    pub(crate) fn raise_floor(&mut self, floor: Incarnation) {
-        self.floor = self.floor.max(floor);
     }
 
     /// Takes a record in.
@@ -374,114 +346,6 @@ impl Table {
         }
     }
 
-    fn enter_active(&mut self, slot: Slot, rng: &mut Rng) {
-        if self.member(slot).position != NOWHERE {
-            return;
-        }
-        let end = self.active.len();
-        self.active.push(slot);
-        self.member_mut(slot).position = end as u32;
-        self.swap_active(end, rng.usize(0..=end));
-    }
-
-    /// Those that are still to come in the round stay so.
-    fn leave_active(&mut self, slot: Slot) {
-        let mut position = self.member(slot).position as usize;
-        if position >= self.active.len() {
-            return;
-        }
-        if position < self.cursor {
-            self.cursor -= 1;
-            self.swap_active(position, self.cursor);
-            position = self.cursor;
-        }
-        self.swap_active(position, self.active.len() - 1);
-        self.active.pop();
-        self.member_mut(slot).position = NOWHERE;
-    }
-
-    fn swap_active(&mut self, one: usize, other: usize) {
-        self.active.swap(one, other);
-        for position in [one, other] {
-            let slot = self.active[position];
-            self.member_mut(slot).position = position as u32;
-        }
-    }
-
-    /// Whose turn it is to be probed: each once a round, and each round in another order (SWIM, section 4.3).
-    pub(crate) fn next_in_round(&mut self, rng: &mut Rng) -> Option<Slot> {
-        if self.cursor >= self.active.len() {
-            self.cursor = 0;
-            rng.shuffle(&mut self.active);
-            for position in 0..self.active.len() {
-                let slot = self.active[position];
-                self.member_mut(slot).position = position as u32;
-            }
-        }
-        let slot = self.active.get(self.cursor).copied()?;
-        self.cursor += 1;
-        Some(slot)
-    }
-
-    /// Up to `count` distinct active members at random that `fits`.
-    pub(crate) fn sample(&self, count: usize, rng: &mut Rng, fits: impl Fn(&Member) -> bool) -> Vec<Slot> {
-        let mut chosen: Vec<Slot> = Vec::with_capacity(count);
-        if self.active.len() <= 2 * count {
-            chosen.extend(self.active.iter().filter(|slot| fits(self.member(**slot))));
-            rng.shuffle(&mut chosen);
-            chosen.truncate(count);
-            return chosen;
-        }
-        for _ in 0..4 * count {
-            let slot = self.active[rng.usize(0..self.active.len())];
-            if chosen.len() < count && !chosen.contains(&slot) && fits(self.member(slot)) {
-                chosen.push(slot);
-            }
-        }
-        chosen
-    }
-
-    /// One that failed, at random: it may only have been cut off.
-    pub(crate) fn sample_failed(&self, rng: &mut Rng) -> Option<Slot> {
-        let fits = |slot: &Slot| self.member(*slot).state == State::Failed && !self.member(*slot).profile.name.is_empty();
-        let count = self.dead.len().min(16);
-        let skip = rng.usize(0..=self.dead.len() - count);
-        self.dead.iter().skip(skip).map(|(_, slot)| *slot).find(fits)
-    }
-
-    /// Forgets who is dead since `limit` or longer, and the longest dead beyond `count`.
-    pub(crate) fn forget(&mut self, limit: Instant, count: usize) {
-        while let Some(&(since, slot)) = self.dead.first() {
-            if since > limit && self.dead.len() <= count {
-                return;
-            }
-            self.dead.remove(&(since, slot));
-            self.remove(slot);
-        }
-    }
-
-    /// How many dead are remembered.
-    pub(crate) fn dead(&self) -> usize {
-        self.dead.len()
-    }
-
-    /// When the longest dead died.
-    pub(crate) fn first_death(&self) -> Option<Instant> {
-        self.dead.first().map(|(since, _)| *since)
-    }
-
-    fn remove(&mut self, slot: Slot) {
-        let Some(member) = self.members[slot as usize].take() else { return };
-        self.floor = self.floor.max(member.incarnation);
-        self.witnesses.remove(&slot);
-        for (index, hash) in [(&mut self.by_id, mix(member.profile.id.0)), (&mut self.by_name, hash_name(&member.profile.name))] {
-            if let Ok(entry) = index.find_entry(hash, |found| *found == slot) {
-                entry.remove();
-            }
-        }
-        self.free.push(slot);
-    }
-
     /// Adds words; whether there are more now. The smallest ids stay, so that the order does not matter.
     pub(crate) fn add_witnesses(&mut self, slot: Slot, words: &[NodeId]) -> bool {
         if words.is_empty() {
@@ -494,27 +358,6 @@ impl Table {
         held.dedup();
         held.truncate(WITNESSES);
         *held != before
-    }
-
-    fn fingerprint(&self, slot: Slot) -> Option<(usize, u64)> {
-        let member = self.member(slot);
-        let id = member.profile.id;
-        let bits = mix(member.incarnation.0 ^ mix(member.profile.version.0 ^ mix(id.0)));
-        member.state.is_active().then(|| (bucket_of(id), bits))
-    }
-
-    fn count(&mut self, slot: Slot) {
-        if let Some((bucket, bits)) = self.fingerprint(slot) {
-            self.digest = self.digest.wrapping_add((bits >> 32) as u32);
-            self.sums[bucket] = self.sums[bucket].wrapping_add(bits as u32);
-        }
-    }
-
-    fn discount(&mut self, slot: Slot) {
-        if let Some((bucket, bits)) = self.fingerprint(slot) {
-            self.digest = self.digest.wrapping_sub((bits >> 32) as u32);
-            self.sums[bucket] = self.sums[bucket].wrapping_sub(bits as u32);
-        }
     }
 
     /// Appends what is held of a member.
@@ -535,74 +378,22 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use alloc::format;
+
+    use super::*;
 
     fn profile(number: u64) -> Arc<Profile> {
         Arc::new(Profile { name: format!("n{number}"), ..(*nameless(NodeId(number))).clone() })
     }
 
-    fn table(members: u64) -> (Table, Rng) {
+    pub(super) fn table(members: u64) -> (Table, Rng) {
         let (mut table, mut rng) = (Table::new(profile(0), Incarnation(1), Instant(0)), Rng::with_seed(1));
         (1..members).for_each(|number| table.admit_known(profile(number), Incarnation(1), Instant(0), &mut rng));
         (table, rng)
     }
 
-    fn say(table: &mut Table, number: u64, incarnation: u64, state: State, at: u64, rng: &mut Rng) -> Merge {
+    pub(super) fn say(table: &mut Table, number: u64, incarnation: u64, state: State, at: u64, rng: &mut Rng) -> Merge {
         let (id, incarnation) = (NodeId(number), Incarnation(incarnation));
         table.merge(&Record { id, incarnation, state, witnesses: Vec::new(), profile: Some(profile(number)) }, Instant(at), rng)
-    }
-
-    #[test]
-    fn a_round_has_each_active_member_once_whatever_comes_and_goes() {
-        let (mut table, mut rng) = table(50);
-        for round in 0..20 {
-            let mut seen = BTreeSet::new();
-            for turn in 0..table.others() {
-                let slot = table.next_in_round(&mut rng).unwrap();
-                assert!(table.member(slot).state.is_active());
-                assert!(seen.insert(slot), "twice in a round");
-                if turn == 10 {
-                    // One that has had its turn, and one that may not have had it.
-                    let gone = table.member(slot).profile.id.0;
-                    say(&mut table, gone, 1 + round, State::Failed, 1, &mut rng);
-                    break;
-                }
-            }
-            while table.cursor < table.active.len() {
-                assert!(seen.insert(table.next_in_round(&mut rng).unwrap()), "twice in a round");
-            }
-            assert_eq!(seen.len(), 49 - round as usize);
-        }
-    }
-
-    #[test]
-    fn the_digest_is_that_of_what_takes_part() {
-        let (one, mut rng) = table(20);
-        let mut other = one.clone();
-        say(&mut other, 3, 1, State::Failed, 1, &mut rng);
-        assert_ne!(one.digest(), other.digest());
-        say(&mut other, 3, 2, State::Alive, 2, &mut rng);
-        assert_ne!(one.digest(), other.digest());
-        let differing = (0..BUCKETS).filter(|bucket| one.sums()[*bucket] != other.sums()[*bucket]).count();
-        assert_eq!(differing, 1);
-        let mut one = one;
-        say(&mut one, 3, 2, State::Alive, 2, &mut rng);
-        assert_eq!((one.digest(), one.sums()), (other.digest(), other.sums()));
-    }
-
-    #[test]
-    fn the_longest_dead_are_forgotten_and_not_let_in_again() {
-        let (mut table, mut rng) = table(10);
-        (1..=5).for_each(|number| {
-            say(&mut table, number, 10 + number, State::Failed, number, &mut rng);
-        });
-        table.forget(Instant(3), 100);
-        assert_eq!((table.dead(), table.floor()), (2, Incarnation(13)));
-        table.forget(Instant(0), 1);
-        assert_eq!((table.dead(), table.floor()), (1, Incarnation(14)));
-        assert_eq!(say(&mut table, 2, 12, State::Alive, 9, &mut rng), Merge::BelowFloor);
-        assert_eq!(say(&mut table, 5, 15, State::Alive, 9, &mut rng), Merge::Stale);
-        assert!(matches!(say(&mut table, 2, 15, State::Alive, 9, &mut rng), Merge::New(_)));
     }
 }

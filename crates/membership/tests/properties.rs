@@ -118,6 +118,34 @@ proptest! {
     }
 
     #[test]
+    fn a_wall_clock_that_is_hours_off_matters_to_namesakes_alone(records in prop::collection::vec(records(), 1..30), hours in -3_i64..=3) {
+        let told = |hours: i64| {
+            let mut membership = newcomer(Config::default());
+            for (at, record) in (1_u64..).zip(records.clone()) {
+                let born = 1_000_000_u64.saturating_add_signed(hours * 3600);
+                let profile = record.profile.as_ref().map(|profile| Arc::new(Profile { born, ..(**profile).clone() }));
+                membership.receive_datagram(Instant(at), address(9), gossip(vec![Record { profile, ..record }])).expect("of this cluster");
+            }
+            membership.table().iter().map(|member| (member.profile.id, member.incarnation, member.state)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(told(0), told(hours));
+    }
+
+    #[test]
+    fn of_two_namesakes_the_one_with_the_earlier_clock_is_the_elder_and_a_third_removes_neither(births in prop::array::uniform2(0_u64..3), order: bool) {
+        let mut membership = newcomer(Config::default());
+        let twin = |at: usize| Arc::new(Profile { name: "twin".into(), born: births[at] * 3600, ..profile(at as u64 + 2, 1) });
+        for at in if order { [0, 1] } else { [1, 0] } {
+            membership.receive_datagram(Instant(1), address(9), gossip(vec![Record::alive(twin(at), Incarnation(1))])).expect("of this cluster");
+        }
+        let mut outputs = Outputs::default();
+        membership.take_outputs(&mut outputs);
+        let (elder, younger) = if births[0] <= births[1] { (NodeId(2), NodeId(3)) } else { (NodeId(3), NodeId(2)) };
+        prop_assert!(outputs.events.contains(&Event::NameConflict { elder, younger }), "{:?}", outputs.events);
+        prop_assert!([2, 3].into_iter().all(|id| membership.state(NodeId(id)) == Some(State::Alive)));
+    }
+
+    #[test]
     fn hostile_bytes_harm_nobody(pieces in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..200), any::<bool>()), 1..20)) {
         let mut membership = newcomer(Config::default());
         for (at, (mut bytes, by_stream)) in (0_u64..).zip(pieces) {
@@ -267,4 +295,99 @@ fn the_dead_are_forgotten_at_the_moment_that_they_are_old_enough() {
     assert!(member.table().view(NodeId(2)).is_some());
     member.tick(Instant(1) + Duration::from_secs(5));
     assert!(member.table().view(NodeId(2)).is_none());
+}
+
+/// Two members, one of which has paused a few times: when the other dies, nobody's answer makes it well again.
+#[test]
+fn who_has_paused_notices_the_death_of_the_only_other_all_the_same() {
+    let mut member = newcomer(Config::default());
+    let other = Record::alive(Arc::new(profile(2, 5)), Incarnation(5));
+    member.receive_datagram(Instant(1), address(2), gossip(vec![other])).unwrap();
+    for _ in 0..6 {
+        let late = member.next_deadline() + Duration::from_secs(1);
+        member.tick(late);
+    }
+    assert!(member.own_health().score >= 4, "it is not well");
+    let end = member.next_deadline() + Duration::from_secs(60);
+    while member.next_deadline() < end {
+        member.tick(member.next_deadline());
+    }
+    assert_eq!(member.state(NodeId(2)), Some(State::Failed));
+}
+
+/// Carries what two members say to each other; to all others it is lost.
+fn run_together(members: &mut [Membership], from: Instant, until: impl Fn(&[Membership]) -> bool) -> Option<Instant> {
+    let (mut now, mut outputs, mut under_way) = (from, Outputs::default(), Vec::new());
+    let end = from + Duration::from_secs(120);
+    while now < end {
+        now = now + Duration::from_millis(10);
+        for (to, from, bytes) in std::mem::take(&mut under_way) {
+            if let Some(member) = members.iter_mut().find(|member| address(member.id().0) == to) {
+                member.receive_datagram(now, from, Bytes::from(bytes)).unwrap();
+            }
+        }
+        for member in members.iter_mut() {
+            member.tick(now);
+            member.take_outputs(&mut outputs);
+            let own = address(member.id().0);
+            under_way.extend(outputs.datagrams.drain(..).map(|(to, bytes)| (to, own, bytes)));
+        }
+        if until(members) {
+            return Some(now);
+        }
+    }
+    None
+}
+
+fn witnesses(member: &Membership, of: u64) -> Vec<NodeId> {
+    member.table().view(NodeId(of)).map(|view| view.witnesses.to_vec()).unwrap_or_default()
+}
+
+/// A member dies while but one other knows it, whose word is enough; whoever decides later may want two.
+#[test]
+fn those_who_come_later_add_their_words_about_the_dead() {
+    let mut first = newcomer(Config::default());
+    let dead = Record::alive(Arc::new(profile(2, 5)), Incarnation(5));
+    first.receive_datagram(Instant(1), address(2), gossip(vec![dead])).unwrap();
+    let mut members = vec![first];
+    let found = run_together(&mut members, Instant(1), |members| members[0].state(NodeId(2)) == Some(State::Failed));
+    let now = found.expect("it is found dead");
+    assert_eq!(witnesses(&members[0], 2), [NodeId(1)]);
+    let second = Membership::new(Config::default(), profile(3, 0), Incarnation::of_life(1), 3, now);
+    let record = Record::alive(Arc::new(profile(3, 0)), second.incarnation());
+    members.push(second);
+    members[0].receive_datagram(now, address(3), gossip(vec![record])).unwrap();
+    // By stream, as whoever joins has it: what the first knows of the dead.
+    let told = Record {
+        id: NodeId(2),
+        incarnation: Incarnation(5),
+        state: State::Failed,
+        witnesses: vec![NodeId(1)],
+        profile: Some(Arc::new(profile(2, 5))),
+    };
+    let known = Record::alive(Arc::new(profile(1, 0)), Incarnation::of_life(1));
+    members[1].receive_datagram(now, address(1), gossip(vec![told, known])).unwrap();
+    let both = |member: &Membership| witnesses(member, 2) == [NodeId(1), NodeId(3)];
+    run_together(&mut members, now, |members| members.iter().all(both)).expect("both have found it silent");
+}
+
+/// Nobody who hears nobody takes its death back at once, to be found dead again.
+#[test]
+fn who_was_declared_dead_comes_back_when_it_is_heard() {
+    for hears in [false, true] {
+        let mut members = vec![newcomer(Config::default())];
+        let other = Membership::new(Config::default(), profile(2, 0), Incarnation::of_life(1), 3, Instant(0));
+        let record = Record::alive(Arc::new(profile(2, 0)), other.incarnation());
+        let mut records = vec![record];
+        if hears {
+            members.push(other);
+        }
+        let own = members[0].incarnation();
+        records.push(Record { id: NodeId(1), incarnation: own, state: State::Failed, witnesses: vec![NodeId(2)], profile: None });
+        members[0].receive_datagram(Instant(1), address(9), gossip(records)).unwrap();
+        let back = run_together(&mut members, Instant(1), |members| members[0].incarnation() > own).expect("it comes back in the end");
+        let most = Config::default().return_backoff_max;
+        let is_early = back.since(Instant(1)) < most * 3 / 4;
+        assert_eq!(is_early, hears, "{back:?}");
+    }
 }

@@ -8,7 +8,7 @@ use steadfast_state::{Answer as AnswerFor, Changes, Gather, StateFault};
 use steadfast_storage::tables::Pressure;
 use steadfast_types::disk::Disk;
 use steadfast_types::planted::{Bug, is_planted};
-use steadfast_types::{Entry, LogIndex};
+use steadfast_types::{Entry, LogIndex, Revision};
 
 use crate::jobs::{Job, Kind};
 use crate::node::{Node, Waiter};
@@ -191,7 +191,8 @@ impl<S, D: Disk> Node<S, D> {
                 Waiter::Lease { caller, question } => self.answer_lease(caller, question),
             }
         }
-        let reached = self.revision_waits.reached(self.state.revision());
+        let revision = if is_planted(Bug::SessionReadEarly) { Revision(i64::MAX) } else { self.state.revision() };
+        let reached = self.revision_waits.reached(revision);
         self.out.answers.extend(reached.into_iter().map(|slot| (slot, Answer::Readable)));
     }
 }

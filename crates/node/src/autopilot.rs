@@ -3,11 +3,11 @@
 //! 1. A new voter that has caught up begins to count; always.
 //! 2. A voter that was silent for too long leaves, if another takes its place: a learner in sync, in the same change; or a voter that was added,
 //!    which shows in an even number of them. So it never lowers how many members may fail, and a cluster that has no replacement keeps the voter.
-//! 3. A learner that was in sync for long enough becomes a voter.
+//! 3. A learner that was in sync for long enough becomes a voter, unless it is a spare: that one waits for a voter's place.
 //!
 //! 2 and 3 are a policy's, which is off unless somebody asks for it. None is done that would leave fewer live voters than a majority.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use steadfast_consensus::{FollowerStatus, Status};
 use steadfast_state::command::{Batch, Command, Member, Origin, Proposal};
@@ -77,8 +77,15 @@ struct Change {
     why: String,
 }
 
-/// What is to be changed now.
-fn decide(policy: Autopilot, watchman: &Watchman, members: &[Member], status: &Status, me: NodeId, now: Instant) -> Option<Change> {
+/// What is to be changed now. `spares`: see [`crate::Input::Spares`].
+fn decide(
+    policy: Autopilot,
+    watchman: &Watchman,
+    (members, spares): (&[Member], Option<&BTreeSet<NodeId>>),
+    status: &Status,
+    me: NodeId,
+    now: Instant,
+) -> Option<Change> {
     if status.configuration.is_joint() {
         return None;
     }
@@ -87,8 +94,9 @@ fn decide(policy: Autopilot, watchman: &Watchman, members: &[Member], status: &S
     }
     let is_safe = |change: &Change| survives(&change.target, status, me);
     let learners = || members.iter().filter(|member| member.learner && status.configuration.learners.contains(&member.id));
+    let is_free = |id: &NodeId| spares.is_some_and(|spares| !spares.contains(id));
     replaced(policy, watchman, &status.configuration, learners().map(|member| member.id), now)
-        .or_else(|| promoted(policy, watchman, &status.configuration, learners().map(|member| member.id), now))
+        .or_else(|| promoted(policy, watchman, &status.configuration, learners().map(|member| member.id).filter(is_free), now))
         .filter(is_safe)
 }
 
@@ -148,7 +156,10 @@ impl<S, D: Disk> Node<S, D> {
         if self.state.applied().index < self.configuration_at || self.last_applied_term != self.raft.term() {
             return;
         }
-        let Some(change) = decide(policy, &self.watchman, &self.members(), &status, self.options.id, self.now) else { return };
+        let Some(change) = decide(policy, &self.watchman, (&self.members(), self.spares.as_ref()), &status, self.options.id, self.now)
+        else {
+            return;
+        };
         let proposals = change.commands.into_iter().map(|command| Proposal { origin: Origin::default(), command }).collect();
         // What stands in the way now will not for ever; the next time is soon.
         if self.raft.propose_configuration(change.target, Batch { proposals }.to_wire().into()).is_ok() && !change.why.is_empty() {

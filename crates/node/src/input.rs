@@ -1,5 +1,7 @@
 //! What comes in: client requests, peer frames, and completions of what was asked of the shell.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use steadfast_state::command::Command;
 use steadfast_types::disk::Disk;
@@ -30,6 +32,9 @@ pub enum Input<S, D: Disk> {
     PeerDisconnected(NodeId),
     /// Whether the watch hub wants events to say what was before; not, until it says so.
     WatchersWantPrevious(bool),
+    /// Learners that are kept for the place of a voter: `Autopilot` promotes none of them. `None`: it is not known who they are, so it promotes nobody.
+    /// Until the first of these there are none.
+    Spares(Option<BTreeSet<NodeId>>),
     /// The log driver has done its work.
     LogDone(LogDone),
     /// A job has ended.
@@ -84,12 +89,20 @@ pub enum MembershipChange {
     Remove(NodeId),
     /// Makes a learner a voter.
     Promote(NodeId),
+    /// Lets a learner vote in the place of a voter that does not answer, who is removed: one joint change. To be asked of the leader itself: others may not know it yet.
+    Replace {
+        /// Who goes.
+        voter: NodeId,
+        /// Who comes; it must have caught up.
+        learner: NodeId,
+    },
 }
 
 steadfast_types::wire_enum!(MembershipChange {
     1 => Add { id, peer_urls, learner },
     2 => Remove(id),
     3 => Promote(id),
+    4 => Replace { voter, learner },
 });
 
 /// A lease's times, as the leader counts them.

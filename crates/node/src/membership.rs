@@ -12,7 +12,7 @@ use crate::{MembershipChange, Refusal};
 /// A new voter counts once it misses no more than so many entries.
 const CAUGHT_UP: u64 = 64;
 
-/// The configuration to move to, and the command that goes with it.
+/// The configuration to move to, and the commands that go with it; the last one's outcome is the change's.
 ///
 /// # Errors
 /// The change makes no sense, or would leave too few live voters.
@@ -21,12 +21,12 @@ pub(crate) fn plan(
     members: &[Member],
     status: &Status,
     me: NodeId,
-) -> Result<(Configuration, Command), Refusal> {
+) -> Result<(Configuration, Vec<Command>), Refusal> {
     let mut target = Configuration { outgoing: Default::default(), ..status.configuration.clone() };
     if status.configuration.is_joint() {
         return Err(Refusal::ChangeUnderWay);
     }
-    let command = match change {
+    let commands = match change {
         MembershipChange::Add { id, peer_urls, learner } => {
             if members.iter().any(|m| m.id == *id) {
                 return Err(Refusal::MemberExists);
@@ -38,7 +38,7 @@ pub(crate) fn plan(
                 return Err(Refusal::MemberExists);
             }
             target.learners.insert(*id);
-            Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })
+            vec![Command::MemberAdd(Member { id: *id, peer_urls: peer_urls.clone(), learner: *learner, ..Member::default() })]
         }
         MembershipChange::Remove(id) => {
             if !target.voters.remove(id) && !target.learners.remove(id) {
@@ -47,7 +47,7 @@ pub(crate) fn plan(
             if target.voters.is_empty() || !survives(&target, status, me) {
                 return Err(Refusal::NotEnoughMembers);
             }
-            Command::MemberRemove { id: *id }
+            vec![Command::MemberRemove { id: *id }]
         }
         MembershipChange::Promote(id) => {
             if !target.contains(*id) {
@@ -61,10 +61,29 @@ pub(crate) fn plan(
                 return Err(Refusal::LearnerNotReady);
             }
             target.voters.insert(*id);
-            Command::MemberPromote { id: *id }
+            vec![Command::MemberPromote { id: *id }]
+        }
+        MembershipChange::Replace { voter, learner } => {
+            if !members.iter().any(|member| member.id == *learner && member.learner) || !target.learners.remove(learner) {
+                return Err(Refusal::MemberNotLearner);
+            }
+            if !target.voters.remove(voter) {
+                return Err(Refusal::MemberNotFound);
+            }
+            if *voter == me || status.followers.iter().any(|follower| follower.id == *voter && follower.active) {
+                return Err(Refusal::VoterAnswers);
+            }
+            if !status.followers.iter().any(|follower| follower.id == *learner && follower.active && is_caught_up(follower, status)) {
+                return Err(Refusal::LearnerNotReady);
+            }
+            target.voters.insert(*learner);
+            if !survives(&target, status, me) {
+                return Err(Refusal::NotEnoughMembers);
+            }
+            vec![Command::MemberRemove { id: *voter }, Command::MemberPromote { id: *learner }]
         }
     };
-    Ok((target, command))
+    Ok((target, commands))
 }
 
 /// The configuration in which a new voter that has caught up counts as one, if there is such a voter.

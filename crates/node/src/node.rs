@@ -5,7 +5,7 @@
 //! 2. A read is let through only after its index, confirmed by a quorum after the read came in, is applied here.
 //! 3. The log is cut only up to what the tables hold durably.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use steadfast_consensus::message::{Body, Message};
@@ -86,6 +86,8 @@ pub struct Node<S, D: Disk> {
     pub(crate) compared: Compared,
     pub(crate) compactor: Compactor,
     pub(crate) watchman: Watchman,
+    /// See [`Input::Spares`].
+    pub(crate) spares: Option<BTreeSet<NodeId>>,
     pub(crate) offers: Offers,
     pub(crate) space: Space,
     pub(crate) standings: Standings,
@@ -215,6 +217,7 @@ impl<S, D: Disk> Node<S, D> {
             compared: Compared { at: now, hash: None },
             compactor: Compactor::default(),
             watchman: Watchman::default(),
+            spares: Some(BTreeSet::new()),
             offers: Offers::new(now),
             space: Space::new(parts.options.quota_bytes),
             standings: Standings::default(),
@@ -344,6 +347,7 @@ impl<S, D: Disk> Node<S, D> {
             Input::Frame { from, frame } => self.on_frame(from, frame),
             Input::PeerConnected { peer, level } => self.offers.connected(peer, level),
             Input::WatchersWantPrevious(wanted) => self.with_previous = wanted,
+            Input::Spares(spares) => self.spares = spares,
             Input::PeerDisconnected(peer) => {
                 self.offers.disconnected(peer);
                 self.raft.peer_disconnected(peer);

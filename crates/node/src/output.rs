@@ -88,6 +88,9 @@ pub enum Refusal {
     /// The change would leave too few live voters; nothing was done.
     #[error("re-configuration failed due to not enough started members")]
     NotEnoughMembers,
+    /// Nobody takes the place of a voter that answers; nothing was done.
+    #[error("the voter answers, so nobody takes its place")]
+    VoterAnswers,
     /// Some member runs a release that does not know this yet; nothing was done.
     #[error("a member of the cluster runs a release that does not know this yet; upgrade it first")]
     LevelTooLow,
@@ -118,6 +121,7 @@ steadfast_types::wire_enum!(Refusal {
     13 => Stopped {},
     14 => NoSpace {},
     15 => LevelTooLow {},
+    16 => VoterAnswers {},
 });
 
 /// Something worth a log line, or that the shell must act on.

@@ -111,8 +111,10 @@ impl<S, D: Disk> Node<S, D> {
             return Err(Refusal::ChangeUnderWay);
         }
         let members = self.members();
-        let (target, command) = crate::membership::plan(change, &members, &self.raft.status(), self.options.id)?;
-        let batch = Batch { proposals: vec![Proposal { origin, command }] };
+        let (target, mut commands) = crate::membership::plan(change, &members, &self.raft.status(), self.options.id)?;
+        let last = commands.pop().map(|command| Proposal { origin, command });
+        let others = commands.into_iter().map(|command| Proposal { origin: Origin::default(), command });
+        let batch = Batch { proposals: others.chain(last).collect() };
         match self.raft.propose_configuration(target, batch.to_wire().into()) {
             Ok(_) => Ok(()),
             Err(ProposeError::NotLeader { .. } | ProposeError::Transferring) => Err(Refusal::LeaderChanged),

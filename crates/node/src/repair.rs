@@ -128,6 +128,7 @@ impl<D: Disk> Repair<D> {
                 Input::PeerConnected { .. }
                 | Input::PeerDisconnected(_)
                 | Input::WatchersWantPrevious(_)
+                | Input::Spares(_)
                 | Input::LogDone(_)
                 | Input::JobDone(_) => {}
             }

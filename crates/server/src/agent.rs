@@ -6,17 +6,21 @@ use bytes::Bytes;
 use steadfast_types::wire::Wire;
 use tokio::sync::watch;
 
-use crate::admin::{self, AdminStatus, Metrics};
+use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
+use crate::checks;
 use crate::clock::Clock;
+use crate::diagnosis::{self, Diagnosis};
 use crate::errors::{StartError, listen};
 use crate::fault_table::Faults;
 use crate::formation::{AttendAnswer, AttendRefusal, FormationError, attend};
 use crate::gossip::{self, Ended, Gossip};
+use crate::health::{self, Counted, Part};
 use crate::identity::{Directory, Membership};
 use crate::options::{ServerOptions, Start};
 use crate::peers::{Reception, Topic, answer_questions};
 use crate::ports::Ports;
-use crate::run::{RunError, StopSignal, until};
+use crate::recovery::restarter::{self, Restarter, Restarting};
+use crate::run::{RunError, StopSignal, enable_faults, until};
 
 /// Takes part until SIGINT or SIGTERM, then says goodbye.
 pub(crate) async fn serve(options: ServerOptions) -> Result<(), RunError> {
@@ -33,18 +37,50 @@ pub(crate) async fn serve(options: ServerOptions) -> Result<(), RunError> {
         () = stop_signal.wait() => return Ok(()),
     };
     settle(&mut directory, &membership).map_err(StartError::from)?;
-    let clock = Clock::new(Faults::default());
-    let started = gossip::start(&options, (&directory, life), &membership, peers.local_addr()?, (&ports.link, clock, &metrics))?;
+    let faults = if options.faults { enable_faults() } else { Faults::default() };
+    let clock = Clock::new(faults);
+    let started = gossip::start(&options, (&directory, life), &membership, peers.local_addr()?, (&ports.link, clock, &metrics, faults))?;
     let gossip = started.expect("an agent's options let it gossip");
     gossip.add_seeds(servers);
     tracing::info!(name = options.name, node = %directory.identity().node, cluster = %membership.cluster, "agent started");
     let (stop, stopping) = watch::channel(false);
+    let others = gossip.clone();
+    let resolve = Box::new(move |word: &str| others.view().find(word));
+    let desk = faults.table().map(|table| FaultDesk { table, resolve });
+    let more = admin::faults_route(desk).merge(gossip.members_route());
+    let place = diagnosis::Place::new(&options, (membership.cluster, directory.identity().node), &ports.link, &metrics);
+    let diagnosis = Diagnosis::new(diagnosis::Place { gossip: Some(gossip.clone()), ..place });
+    let desk = diagnosis::Answering::new(diagnosis, Answering(gossip.clone()));
     let status = status(&options, &directory, &membership, gossip.clone());
-    tokio::spawn(admin::serve(admin, ports.admin.clone(), status, metrics, None, until(stopping)));
+    let part = Part {
+        cluster: membership.cluster,
+        node: directory.identity().node,
+        gossip: gossip.clone(),
+        link: ports.link.clone(),
+        clock,
+        metrics: metrics.clone(),
+        directory: options.data_dir.clone(),
+        counted: Counted::default(),
+        stopping: stopping.clone(),
+    };
+    // What runs here is declared by the answers to reports, which say how it is.
+    let (declare, answers) = watch::channel(Arc::default());
+    let restarts = restarter::Part {
+        cluster: part.cluster,
+        node: part.node,
+        is_enabled: options.enable_script_checks,
+        directory: options.data_dir.clone(),
+        declared: health::restarts(answers.clone()),
+    };
+    let desk = Restarting::new(Restarter::new(restarts).map_err(StartError::from)?, desk);
+    let checks = checks::start(&options, part.node, clock, metrics.clone(), health::declared(answers));
+    health::start_agent(part, health::reported(checks.reports.clone()), declare);
+    let more = more.merge(checks::routes(checks));
+    tokio::spawn(admin::serve(admin, ports.admin.clone(), status, metrics, more, until(stopping)));
     let ended = tokio::select! {
         () = stop_signal.wait() => None,
         ended = gossip.ended() => Some(ended),
-        () = answer_questions(&peers, &ports.link, Arc::new(Answering(gossip.clone()))) => unreachable!("questions are answered for ever"),
+        () = answer_questions(&peers, &ports.link, Arc::new(desk)) => unreachable!("questions are answered for ever"),
     };
     if ended.is_none() {
         tracing::info!("stopping: asked to");
@@ -95,7 +131,7 @@ impl Reception for Answering {
         match topic {
             Topic::Gossip => self.0.answer(question).await,
             Topic::Attend => AttendAnswer::Refused(AttendRefusal::NotNow("an agent is there, and no server".to_owned())).to_wire().into(),
-            Topic::Founding | Topic::Claim => Bytes::new(),
+            Topic::Founding | Topic::Claim | Topic::Health | Topic::Diagnosis | Topic::Admit | Topic::Restart => Bytes::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node behind the etcd API: requests become inputs of the core loop, reads go to the tables from the caller's thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use steadfast_etcd_api::backend as api;
@@ -13,17 +13,21 @@ use steadfast_types::{ClusterId, LeaseId, NodeId, Revision, Term};
 use tokio::sync::{oneshot, watch};
 
 use crate::admin::Metrics;
+use crate::alerts::Alerting;
 use crate::clock::Clock;
 use crate::core_loop::Item;
+use crate::diagnosis::Diagnosis;
 use crate::formation::ClaimRefusal;
 use crate::gossip::Gossip;
+use crate::health;
+use crate::health::view::HealthView;
 use crate::identity::random;
 use crate::inbox::Inbox;
 use crate::published::{Published, Reader};
 use crate::snapshots::Scratch;
 use crate::status;
 use crate::tokens::{Issued, Tokens};
-use crate::watches::{StreamCommands, StreamDeliveries, Watches};
+use crate::watches::{StreamCommands, StreamDeliveries, Watches, Watching};
 
 /// How long a request may take: etcd's 5 s and two election timeouts of a second.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
@@ -38,6 +42,8 @@ struct Shared {
     name: String,
     /// Or why there is none.
     gossip: Result<Gossip, &'static str>,
+    /// What strong state says of everybody's health.
+    health: watch::Receiver<Arc<HealthView>>,
     inbox: Inbox<Item>,
     clock: Clock,
     published: Arc<Published>,
@@ -45,11 +51,19 @@ struct Shared {
     tokens: Tokens,
     metrics: Metrics,
     scratch: Scratch,
+    diagnosis: OnceLock<Diagnosis>,
+    alerting: OnceLock<Alerting>,
 }
 
 impl NodeBackend {
     pub(crate) fn new(
-        (cluster, member, name, gossip): (ClusterId, NodeId, String, Result<Gossip, &'static str>),
+        (cluster, member, name, gossip, health): (
+            ClusterId,
+            NodeId,
+            String,
+            Result<Gossip, &'static str>,
+            watch::Receiver<Arc<HealthView>>,
+        ),
         inbox: Inbox<Item>,
         clock: Clock,
         published: Arc<Published>,
@@ -57,7 +71,40 @@ impl NodeBackend {
         metrics: Metrics,
         scratch: Scratch,
     ) -> Self {
-        NodeBackend(Arc::new(Shared { cluster, member, name, gossip, inbox, clock, published, watches, tokens, metrics, scratch }))
+        let (diagnosis, alerting) = (OnceLock::new(), OnceLock::new());
+        NodeBackend(Arc::new(Shared {
+            cluster,
+            member,
+            name,
+            gossip,
+            health,
+            inbox,
+            clock,
+            published,
+            watches,
+            tokens,
+            metrics,
+            scratch,
+            diagnosis,
+            alerting,
+        }))
+    }
+
+    /// What the node watches itself is counted and opened here.
+    pub(crate) fn watches(&self) -> &Watches {
+        &self.0.watches
+    }
+
+    /// From now on it is asked for bundles.
+    pub(crate) fn show(&self, diagnosis: Diagnosis) {
+        // An error: it was there before.
+        let _ = self.0.diagnosis.set(diagnosis);
+    }
+
+    /// From now on it is asked for test alerts.
+    pub(crate) fn alert(&self, alerting: Alerting) {
+        // An error: it was there before.
+        let _ = self.0.alerting.set(alerting);
     }
 
     /// Asks the core loop and waits for its answer.
@@ -103,6 +150,7 @@ impl NodeBackend {
             | Refusal::MemberNotLearner
             | Refusal::LearnerNotReady
             | Refusal::ChangeUnderWay
+            | Refusal::VoterAnswers
             | Refusal::NotEnoughMembers => unreachable!("{refusal} answers membership changes only"),
         }
     }
@@ -115,7 +163,8 @@ impl NodeBackend {
             Refusal::MemberNotLearner => CommandError::MemberNotLearner.into(),
             Refusal::LearnerNotReady => api::MembershipRefusal::LearnerNotReady,
             Refusal::ChangeUnderWay => api::MembershipRefusal::InProgress,
-            Refusal::NotEnoughMembers => api::MembershipRefusal::NotEnoughStarted,
+            // Plans alone ask for what it answers.
+            Refusal::NotEnoughMembers | Refusal::VoterAnswers => api::MembershipRefusal::NotEnoughStarted,
             Refusal::TooManyRequests
             | Refusal::TimedOut
             | Refusal::LeaderChanged
@@ -310,8 +359,26 @@ impl api::Backend for NodeBackend {
         status::describe(&self.0.name, self.0.member, &self.0.published)
     }
 
-    fn health(&self) -> Result<Vec<api::MemberHealth>, &'static str> {
-        self.0.gossip.as_ref().map(crate::status::health).map_err(|reason| *reason)
+    fn health(&self) -> Result<api::ClusterHealth, &'static str> {
+        let gossip = self.0.gossip.as_ref().map_err(|reason| *reason)?;
+        let recorded = self.0.health.borrow().clone();
+        // What was followed until the leader was lost may be outdated.
+        let is_known = recorded.revision > Revision(0) && self.0.published.leader().borrow().is_some();
+        Ok(health::shown(gossip, &recorded, is_known))
+    }
+
+    async fn diagnose(&self, node: String) -> Result<Vec<api::BundleFile>, api::UnknownNode> {
+        match self.0.diagnosis.get() {
+            Some(diagnosis) => diagnosis.bundle(&node).await,
+            None => Err(api::UnknownNode { word: node, known: "none: this node has just begun".to_owned() }),
+        }
+    }
+
+    async fn test_alerts(&self) -> Vec<api::AlertDelivery> {
+        match self.0.alerting.get() {
+            Some(alerting) => alerting.test().await,
+            None => Vec::new(),
+        }
     }
 
     fn snapshot(&self, wanted: &dyn Fn() -> bool) -> Result<api::Snapshot, api::LongReadError> {
@@ -327,6 +394,6 @@ impl api::Backend for NodeBackend {
     }
 
     fn watch_stream(&self) -> (StreamCommands, StreamDeliveries) {
-        self.0.watches.open()
+        self.0.watches.open(Watching::Client)
     }
 }

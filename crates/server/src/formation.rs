@@ -9,6 +9,8 @@
 //! **Joining.** The node claims the member that was added with its peer address. The cluster grants that once, to one directory (by its
 //! nonce), through its log.
 //!
+//! **Being admitted.** A spare, or a server whose directory was emptied, asks to become a learner without having been added: see `admission`.
+//!
 //! Invariants:
 //! 1. A directory settles once, for one genesis; so of two different geneses from one list at most one can have a majority.
 //! 2. A node of whose cluster it is told that it runs already, with another id at its place, never forms another: its directory was emptied,
@@ -17,12 +19,15 @@
 //!
 //! Left out: a list whose majority was emptied at once forms anew; no node that remembers is there to ask.
 
+mod admission;
 mod attending;
 mod founding;
 mod joining;
 mod reception;
 
+pub(crate) use admission::{Admission, settle_or_be_admitted};
 pub(crate) use attending::{AttendAnswer, AttendRefusal, Attending, attend};
+pub(crate) use joining::ClaimAnswer;
 pub use joining::{ClaimGrant, ClaimRefusal, Claims};
 pub use reception::FrontDesk;
 

@@ -24,6 +24,7 @@ use steadfast_types::{ClusterId, NodeId};
 pub use lives::Life;
 
 use crate::genesis::{Founder, Genesis};
+pub(crate) use file::replace;
 use file::{FILE, TEMPORARY, read, write};
 
 /// The format that this version writes, and the newest that it reads.
@@ -364,7 +365,7 @@ pub fn random() -> u64 {
     }
 }
 
-fn unusable(doing: &'static str, path: &Path, reason: io::Error) -> IdentityError {
+pub(crate) fn unusable(doing: &'static str, path: &Path, reason: io::Error) -> IdentityError {
     IdentityError::Unusable { doing, path: path.display().to_string(), reason }
 }
 

@@ -18,10 +18,14 @@ use steadfast_types::limits;
 
 use crate::tokens::TokenKind;
 
+mod alerting;
 mod autopilot;
 mod compaction;
+mod recovery;
 mod role;
+pub use alerting::{AlertOptions, SecretUrl};
 pub use compaction::CompactionMode;
+pub use recovery::{Approval, Approvals};
 pub use role::NodeRole;
 
 /// The longest name of a node or token of a cluster, bytes: they stand in every status line.
@@ -163,6 +167,21 @@ pub struct ServerOptions {
     /// removes it.
     #[serde(default = "default_off")]
     pub replace_dead_voters_after: String,
+    /// A voter that was failed for so long is replaced by a spare, by a recovery plan, like `60s`; `0`: never.
+    #[serde(default = "recovery::voters_after")]
+    pub recover_voters_after: String,
+    /// A learner or spare that was failed for so long is removed, by a recovery plan, like `5m`; `0`: never.
+    #[serde(default = "recovery::others_after")]
+    pub recover_others_after: String,
+    /// An agent that was failed for so long is removed, by a recovery plan, like `5m`; `0`: never.
+    #[serde(default = "recovery::agents_after")]
+    pub recover_agents_after: String,
+    /// A service that was failed for so long is started anew, if it is declared how, by a recovery plan, like `5s`; `0`: never.
+    #[serde(default = "recovery::services_after")]
+    pub recover_services_after: String,
+    /// Who decides about recovery plans.
+    #[serde(default)]
+    pub recovery_approval: Approvals,
     /// What the tables may take on the disk of this node, bytes; 0: as much as there is. Beyond it, commands that take more are refused, on all
     /// members, until there is room again.
     #[serde(default)]
@@ -186,6 +205,12 @@ pub struct ServerOptions {
     /// The admin port speaks plain text, wherever it listens, and asks nobody for a certificate.
     #[serde(default)]
     pub insecure_admin: bool,
+    /// Run the scripts that strong state declares as checks, as this node's user: whoever may write there can run code here.
+    #[serde(default)]
+    pub enable_script_checks: bool,
+    /// Who is told of what is wrong.
+    #[serde(default)]
+    pub alerts: AlertOptions,
 }
 
 fn default_heartbeat_interval_ms() -> u64 {
@@ -244,6 +269,11 @@ impl ServerOptions {
             auto_compaction_retention: default_auto_compaction_retention(),
             promote_learners_after: default_off(),
             replace_dead_voters_after: default_off(),
+            recover_voters_after: recovery::voters_after(),
+            recover_others_after: recovery::others_after(),
+            recover_agents_after: recovery::agents_after(),
+            recover_services_after: recovery::services_after(),
+            recovery_approval: Approvals::default(),
             quota_backend_bytes: 0,
             auth_token: default_auth_token(),
             bcrypt_cost: default_bcrypt_cost(),
@@ -251,6 +281,8 @@ impl ServerOptions {
             client_security: ClientSecurity::default(),
             peer_security: PeerSecurity::default(),
             insecure_admin: false,
+            enable_script_checks: false,
+            alerts: AlertOptions::default(),
         }
     }
 
@@ -282,7 +314,9 @@ impl ServerOptions {
         self.check_sizes()?;
         self.auto_compaction()?;
         self.autopilot()?;
+        self.recovery()?;
         self.check_auth()?;
+        self.check_alerts()?;
         self.check_security()
     }
 

@@ -18,6 +18,9 @@ pub(crate) type Reader = StateReader<<LsmTables<FileDisk> as Tables>::Reader>;
 /// The status is refreshed this often while there is anything to do, and at each change of role or members.
 const REFRESH: Duration = Duration::from_millis(50);
 
+/// A core loop that has not turned for so long does not turn: it has heartbeats to send or to await far more often.
+const FRESH: Duration = Duration::from_secs(3);
+
 /// Shared by all threads of one node.
 pub(crate) struct Published {
     me: NodeId,
@@ -49,6 +52,11 @@ impl Published {
             self.refreshed_at.store(now.0, Ordering::Relaxed);
         }
         due
+    }
+
+    /// Whether the core loop has turned lately: what is published is how the node stands now.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        now.since(Instant(self.refreshed_at.load(Ordering::Relaxed))) < FRESH
     }
 
     pub(crate) fn update(&self, status: &NodeStatus) {

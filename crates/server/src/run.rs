@@ -23,22 +23,28 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::agent;
+use crate::alerts::{self, Alerting};
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
+use crate::checks;
 use crate::clients::{self, Greeter};
 use crate::clock::Clock;
 use crate::coordination::OwnCluster;
 use crate::core_loop::{self, Ended, Item, Surroundings};
+use crate::diagnosis::{self, Diagnosis};
 use crate::errors::{StartError, listen};
 use crate::fault_table::Faults;
-use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle};
+use crate::formation::{ClaimGrant, ClaimRefusal, Claims, FrontDesk, settle_or_be_admitted};
 use crate::genesis::Genesis;
 use crate::gossip::{self, Attendance, Desk, Ended as GossipEnded, Gossip};
+use crate::health::{self, Counted, Part, ReportDesk};
 use crate::identity::{Directory, Membership, random};
 use crate::inbox::Inbox;
 use crate::options::{NodeRole, ServerOptions, peer_address};
 use crate::peers::{LocalPeer, PeerEvent, PeerEvents, PeerTransport};
 use crate::ports::Ports;
 use crate::published::Published;
+use crate::recovery::restarter::{self, Restarter, Restarting};
+use crate::recovery::{self, admission, ledger::Ledger, members::Members};
 use crate::snapshots::Scratch;
 use crate::tokens::{TokenKind, Tokens};
 use crate::watches::Watches;
@@ -86,7 +92,7 @@ pub fn run(options: ServerOptions) -> Result<(), RunError> {
     raise_descriptor_limit();
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         match options.role {
-            NodeRole::Server => serve(options).await,
+            NodeRole::Server | NodeRole::Spare => serve(options).await,
             NodeRole::Agent => agent::serve(options).await,
         }
     })
@@ -112,7 +118,7 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
     let metrics = Metrics::new();
     let ports = Ports::secure(&options, &metrics)?;
     let membership = tokio::select! {
-        settled = settle(&options, &mut directory, &peers, &ports.link) => settled.map_err(StartError::from)?,
+        settled = settle_or_be_admitted(&options, &mut directory, &peers, &ports.link) => settled.map_err(StartError::from)?,
         () = stop_signal.wait() => return Ok(()),
     };
     let node = Running::start(&options, directory, membership, (clients, peers, admin), (&ports, metrics))?;
@@ -171,9 +177,10 @@ impl Running {
         let store = options.data_dir.join(STORE);
         let opened = open_store(&store, options, id, incarnation, &membership, clock)?;
         let (address, life) = (peers.local_addr()?, directory.begin_life().map_err(StartError::from)?);
-        let gossip = gossip::start(options, (&directory, life), &membership, address, (&ports.link, clock, &metrics))?;
+        let (publish_health, health_views) = watch::channel(Arc::default());
+        let gossip = gossip::start(options, (&directory, life), &membership, address, (&ports.link, clock, &metrics, faults))?;
         let backend = NodeBackend::new(
-            (membership.cluster, id, options.name.clone(), gossip.clone()),
+            (membership.cluster, id, options.name.clone(), gossip.clone(), health_views.clone()),
             core.clone(),
             clock,
             published.clone(),
@@ -181,17 +188,61 @@ impl Running {
             metrics.clone(),
             Scratch::open(&options.data_dir)?,
         );
+        let (stop, stopping) = watch::channel(false);
+        let coordination = OwnCluster::new(backend.clone());
+        let following = checks::follow(coordination.clone(), stopping.clone());
+        let restarts = checks::follow(coordination.clone(), stopping.clone());
+        let place = diagnosis::Place::new(options, (membership.cluster, id), &ports.link, &metrics);
+        let diagnosis = Diagnosis::new(diagnosis::Place {
+            gossip: gossip.clone().ok(),
+            published: Some(published.clone()),
+            health: Some(health_views.clone()),
+            ..place
+        });
+        backend.show(diagnosis.clone());
         let local = LocalPeer { cluster: membership.cluster, node: id, incarnation, address: options.advertise_peer.clone() };
-        let attendance = Servers { genesis: membership.genesis.clone(), backend: backend.clone() };
+        let reports = gossip.as_ref().ok().map(|gossip| {
+            health::desk(backend.clone(), gossip.clone(), (clock, metrics.clone()), health::checks_of(following.clone(), restarts.clone()))
+        });
+        let attendance = Servers { genesis: membership.genesis.clone(), backend: backend.clone(), reports: reports.clone() };
         let desk = Desk::new(gossip.clone(), attendance, FrontDesk::new(membership.clone(), backend.clone()));
+        let desk = diagnosis::Answering::new(diagnosis.clone(), desk);
+        let restarter = restarter::Part {
+            cluster: membership.cluster,
+            node: id,
+            is_enabled: options.enable_script_checks,
+            directory: options.data_dir.clone(),
+            declared: checks::of_node(restarts.clone(), options.name.clone()),
+        };
+        let desk = Restarting::new(Restarter::new(restarter).map_err(StartError::from)?, desk);
         let gossip = gossip.ok();
+        let ledger = Ledger::new(coordination.clone(), membership.cluster, random()).expect("the names of its records are short");
+        let members = Members {
+            me: id,
+            backend: backend.clone(),
+            published: published.clone(),
+            gossip: gossip.clone(),
+            decided: health_views.clone(),
+            restarts,
+            link: ports.link.clone(),
+        };
+        let (removals, removed_agents) = watch::channel(None);
+        let (failing, failures) = watch::channel(recovery::Failing::new());
+        let desk = admission::Desk::new((membership.genesis.clone(), members.clone(), ledger.clone()), (failures, clock), desk);
+        // Before the core's first turn: until it is told who they are it promotes nobody.
+        core.push(Item::Input(Input::Spares(None)));
         if let Some(gossip) = gossip.clone() {
             tokio::spawn(report_namesake(gossip));
         }
         let transport = PeerTransport::start_over(peers, (local, ports.link.clone()), ToCore(core.clone()), desk, metrics.clone(), faults);
+        let observer = health::Observer::of(&transport, id, clock);
         transport.add_contacts(membership.contacts.clone());
+        diagnosis.hear(transport.clone());
         let (members_changed, members_changes) = watch::channel(());
+        let counted = Counted::default();
         let surroundings = Process {
+            clock,
+            counted: counted.clone(),
             transport: transport.clone(),
             watches: watches.clone(),
             tokens,
@@ -201,9 +252,14 @@ impl Running {
             members_changed,
             last_leader: AtomicU64::new(0),
         };
-        let (stop, stopping) = watch::channel(false);
         let (end, ended) = watch::channel(None);
         let removed = Arc::default();
+        let (name, cluster) = (options.name.clone(), membership.cluster.to_string());
+        let health = health_views.clone();
+        let (concerns, recovery) = watch::channel(Arc::default());
+        let part =
+            alerts::Part { node: id, name, cluster, clock, metrics: metrics.clone(), published: published.clone(), health, recovery };
+        backend.alert(Alerting::start(options, part, stopping.clone()));
         let life = core_loop::run(opened, core.clone(), clock, published.clone(), surroundings);
         tokio::spawn(report_end(life, end, Arc::clone(&removed)));
         tokio::spawn({
@@ -217,8 +273,10 @@ impl Running {
         tokio::spawn(publish_self(backend.clone(), options.clone(), id));
         tokio::spawn(start_hub(watches.clone(), published.clone(), core.clone(), clock));
         let known = published.clone();
-        let resolve = Box::new(move |word: &str| find_member(&known, word));
+        let others = gossip.clone();
+        let resolve = Box::new(move |word: &str| find_member(&known, word).or_else(|| others.as_ref()?.view().find(word)));
         let desk = faults.table().map(|table| FaultDesk { table, resolve });
+        let more = admin::faults_route(desk).merge(gossip.as_ref().map_or_else(Default::default, Gossip::members_route));
         let state = Arc::new(AdminView {
             backend: backend.clone(),
             watches: watches.clone(),
@@ -227,11 +285,43 @@ impl Running {
             ready_index: OnceLock::new(),
         });
         let view = state.clone();
-        let coordination = OwnCluster::new(backend.clone());
+        let own_checks = checks::of_node(following, options.name.clone());
+        let checks = checks::start(options, id, clock, metrics.clone(), own_checks);
+        health::follow(coordination.clone(), publish_health, metrics.clone(), stopping.clone());
+        if let (Some(gossip), Some(reports)) = (gossip.clone(), reports) {
+            let part = Part {
+                cluster: membership.cluster,
+                node: id,
+                gossip,
+                link: ports.link.clone(),
+                clock,
+                metrics: metrics.clone(),
+                directory: options.data_dir.clone(),
+                counted,
+                stopping: stopping.clone(),
+            };
+            let services = health::reported(checks.reports.clone());
+            let eyes = health::Eyes { observer, transport: transport.clone(), published: published.clone() };
+            health::start_server(part, (coordination.clone(), backend.clone(), reports), eyes, services, removed_agents);
+        }
+        let policy = options.recovery().map_err(StartError::from)?;
+        let recovery = recovery::Start {
+            members,
+            ledger,
+            policy,
+            core: core.clone(),
+            clock,
+            metrics: metrics.clone(),
+            failing,
+            removed: removals,
+            concerns,
+        };
+        tokio::spawn(recovery::start(recovery, stopping.clone()));
         let service = EtcdService::new(backend, admin::metrics_route(move || view.status(), metrics.clone()), options.bcrypt_cost);
         let greeter = Greeter::new(ports.clients.clone(), metrics.clone());
         tokio::spawn(clients::serve(clients, service, greeter, stopping.clone()));
-        tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, desk, until(stopping)));
+        let more = more.merge(checks::routes(checks));
+        tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, more, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
         Ok(Running { coordination, path, core, ended, removed, transport, watches, gossip, stop })
@@ -264,7 +354,7 @@ impl Running {
     }
 }
 
-fn enable_faults() -> Faults {
+pub(crate) fn enable_faults() -> Faults {
     tracing::warn!(
         "started with faults: whoever reaches the admin port can make this node lose messages, wait for its disk and jump in time"
     );
@@ -370,6 +460,7 @@ impl Claims for NodeBackend {
 struct Servers {
     genesis: Genesis,
     backend: NodeBackend,
+    reports: Option<ReportDesk>,
 }
 
 impl Attendance for Servers {
@@ -379,6 +470,10 @@ impl Attendance for Servers {
 
     fn members(&self) -> Result<Vec<Member>, String> {
         self.backend.members().map_err(|error| error.to_string())
+    }
+
+    fn report(&self, report: Bytes) -> Bytes {
+        self.reports.as_ref().map_or_else(Bytes::new, |desk| desk.answer(report))
     }
 }
 
@@ -394,6 +489,8 @@ async fn report_namesake(gossip: Gossip) {
 
 /// What the core loop reaches of the process around it.
 struct Process {
+    clock: Clock,
+    counted: Counted,
     transport: PeerTransport,
     watches: Watches,
     tokens: Tokens,
@@ -414,6 +511,7 @@ impl Surroundings for Process {
     }
 
     fn before_sync(&self) {
+        self.counted.sync_begins(self.clock.now());
         if let Some(delay) = self.faults.sync_delay() {
             // Nobody wakes this thread, so it is a sleep.
             std::thread::park_timeout(delay);
@@ -422,6 +520,7 @@ impl Surroundings for Process {
 
     fn synced(&self, took: Duration, _commands: usize) {
         self.metrics.log_sync_seconds.record(took);
+        self.counted.synced(took);
     }
 
     fn auth(&self, events: &[AuthEvent]) {
@@ -473,6 +572,7 @@ impl Surroundings for Process {
             Notice::Alarm(Alarm { kind, member }, false) => tracing::info!(?kind, %member, "alarm cleared"),
             Notice::JobFailed(why) => tracing::warn!(why, "a background job failed and is tried again"),
             Notice::TablesDamaged(what) => {
+                self.counted.repaired();
                 tracing::error!(what, "this node's tables are not to be used; it fetches the state from its peers")
             }
             Notice::Fault(why) => tracing::error!(why, "fault"),

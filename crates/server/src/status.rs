@@ -1,12 +1,10 @@
 //! How this node sees itself, for `steadfast status`, etcd's Status and the admin port.
 
 use steadfast_consensus::Role;
-use steadfast_etcd_api::backend::{FollowerStatus, HealthState, MemberHealth, NodeRole, NodeStatus};
-use steadfast_membership::{Role as Place, State};
+use steadfast_etcd_api::backend::{FollowerStatus, NodeRole, NodeStatus};
 use steadfast_types::NodeId;
 
 use crate::admin::resident_bytes;
-use crate::gossip::{Gossip, Seen};
 use crate::published::Published;
 
 /// Everything there is to tell.
@@ -50,25 +48,4 @@ pub(crate) fn describe(name: &str, me: NodeId, published: &Published) -> NodeSta
         errors: if consensus.suspect { vec!["suspect: may have lost acknowledged entries; votes with care".to_owned()] } else { vec![] },
         ..base
     }
-}
-
-/// The servers and agents of the cluster, as this node holds them.
-pub(crate) fn health(gossip: &Gossip) -> Vec<MemberHealth> {
-    let view = gossip.view();
-    let member = |seen: &Seen| MemberHealth {
-        id: seen.id,
-        name: seen.name.clone(),
-        is_agent: seen.role == Place::Agent,
-        state: match seen.state {
-            State::Alive => HealthState::Healthy,
-            State::Suspect => HealthState::Suspect,
-            State::Failed => HealthState::Failed,
-            State::Left => HealthState::Left,
-        },
-        since_ms: gossip.milliseconds_since(seen.since),
-        witnesses: seen.witnesses.clone(),
-        address: seen.address.to_string(),
-        incarnation: seen.incarnation.to_string(),
-    };
-    view.members.iter().map(member).collect()
 }

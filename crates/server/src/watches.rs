@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use steadfast_coordination::space::SPACE;
 use steadfast_etcd_api::backend as api;
 use steadfast_node::Input;
 use steadfast_state::auth::Auth;
@@ -46,34 +47,65 @@ pub(crate) struct Watches {
     next_stream: Arc<AtomicU64>,
     backlog: Arc<AtomicUsize>,
     watchers: Arc<AtomicUsize>,
+    own: Arc<AtomicUsize>,
     audience: Arc<Audience>,
 }
 
-/// Whether anybody watches: while no stream is open, the hub is not woken for what changes.
+/// A watcher of the node's own, which is not counted among those of clients while this is there.
+pub(crate) struct OwnWatcher(Arc<AtomicUsize>);
+
+impl Drop for OwnWatcher {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whose stream it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watching {
+    /// A client's: any keys.
+    Client,
+    /// The node's own: Steadfast's records, and nothing else.
+    Own,
+}
+
+/// Who watches: while nobody does whom a change may concern, the hub is not woken for it. A node always watches its own records; that must not make
+/// every client's put dearer.
 #[derive(Default)]
 struct Audience {
-    streams: AtomicUsize,
-    /// The hub was not told of what changed up to this revision.
+    clients: AtomicUsize,
+    own: AtomicUsize,
+    /// What the hub was not told of, up to this revision, concerned nobody who watched then.
     skipped: AtomicI64,
 }
 
 impl Audience {
     /// Whether nobody need be told of `revision`. Whoever opens a stream meanwhile is seen here, or sees it in [`Audience::skipped`].
-    fn skips(&self, revision: Revision) -> bool {
-        let is_empty = || self.streams.load(Ordering::SeqCst) == 0;
-        if !is_empty() {
+    fn skips(&self, revision: Revision, is_own_record: impl Fn() -> bool) -> bool {
+        let concerns_nobody = || {
+            let is_empty = self.clients.load(Ordering::SeqCst) == 0;
+            is_empty && (self.own.load(Ordering::SeqCst) == 0 || !is_own_record())
+        };
+        if !concerns_nobody() {
             return false;
         }
         self.skipped.store(revision.0, Ordering::SeqCst);
-        is_empty()
+        concerns_nobody()
     }
 
-    fn enter(&self) {
-        self.streams.fetch_add(1, Ordering::SeqCst);
+    fn count(&self, watching: Watching) -> &AtomicUsize {
+        match watching {
+            Watching::Client => &self.clients,
+            Watching::Own => &self.own,
+        }
     }
 
-    fn leave(&self) {
-        self.streams.fetch_sub(1, Ordering::SeqCst);
+    fn enter(&self, watching: Watching) {
+        self.count(watching).fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn leave(&self, watching: Watching) {
+        self.count(watching).fetch_sub(1, Ordering::SeqCst);
     }
 
     fn skipped(&self) -> Revision {
@@ -85,14 +117,17 @@ enum HubItem {
     Changed {
         changes: Changes,
         bytes: usize,
+        /// Up to here nobody who watches was concerned.
+        quiet: Revision,
     },
     /// The events up to here were dropped, or the state was replaced by a snapshot.
     Missed(Revision),
-    Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<api::WatchDelivery>),
+    /// Up to the revision nobody who watches was concerned.
+    Open(StreamId, Arc<Queue>, mpsc::UnboundedSender<api::WatchDelivery>, Revision),
     Command(StreamId, api::WatchCommand),
     /// Somebody may watch more or less than before.
     RightsChanged,
-    Close(StreamId),
+    Close(StreamId, Watching),
     Stop,
 }
 
@@ -116,6 +151,7 @@ impl Watches {
             next_stream: Arc::new(AtomicU64::new(1)),
             backlog: Arc::default(),
             watchers: Arc::default(),
+            own: Arc::default(),
             audience: Arc::default(),
         }
     }
@@ -144,15 +180,24 @@ impl Watches {
         self.inbox.push(HubItem::Stop);
     }
 
-    /// How many watchers there are.
+    /// How many watchers of clients there are.
     pub(crate) fn watchers(&self) -> usize {
-        self.watchers.load(Ordering::Relaxed)
+        self.watchers.load(Ordering::Relaxed).saturating_sub(self.own.load(Ordering::Relaxed))
+    }
+
+    /// The node watches for itself.
+    pub(crate) fn own_watcher(&self) -> OwnWatcher {
+        self.own.fetch_add(1, Ordering::Relaxed);
+        OwnWatcher(self.own.clone())
     }
 
     /// Hands over what an entry changed. Never waits.
     pub(crate) fn publish(&self, changes: Changes) {
+        let before = changes.events.first().map_or(changes.revision.0, |event| event.kv.mod_revision.0 - 1);
+        let quiet = Revision(self.audience.skipped().0.min(before));
+        let is_own_record = || changes.events.iter().any(|event| event.kv.key.starts_with(SPACE.as_bytes()));
         // The hub tells the node when nobody asks any more for what was before.
-        if !changes.with_previous && self.audience.skips(changes.revision) {
+        if !changes.with_previous && self.audience.skips(changes.revision, is_own_record) {
             return;
         }
         let bytes = changes.events.iter().map(Event::bytes).sum();
@@ -160,7 +205,7 @@ impl Watches {
             self.backlog.fetch_sub(bytes, Ordering::Relaxed);
             return self.inbox.push(HubItem::Missed(changes.revision));
         }
-        self.inbox.push(HubItem::Changed { changes, bytes });
+        self.inbox.push(HubItem::Changed { changes, bytes, quiet });
     }
 
     /// The state was replaced; what happened in between is in its history.
@@ -173,15 +218,15 @@ impl Watches {
         self.inbox.push(HubItem::RightsChanged);
     }
 
-    /// Opens a stream.
-    pub(crate) fn open(&self) -> (StreamCommands, StreamDeliveries) {
+    /// Opens a stream. One of the node's own may watch Steadfast's records alone ([`SPACE`]).
+    pub(crate) fn open(&self, watching: Watching) -> (StreamCommands, StreamDeliveries) {
         let stream = StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed));
         let queue = Arc::new(Queue::default());
         let (sender, receiver) = mpsc::unbounded_channel();
-        self.audience.enter();
-        self.inbox.push(HubItem::Open(stream, queue.clone(), sender));
+        self.audience.enter(watching);
+        self.inbox.push(HubItem::Open(stream, queue.clone(), sender, self.audience.skipped()));
         let commands = StreamCommands { stream, inbox: self.inbox.clone(), queue: queue.clone() };
-        (commands, StreamDeliveries { stream, inbox: self.inbox.clone(), queue, receiver })
+        (commands, StreamDeliveries { stream, watching, inbox: self.inbox.clone(), queue, receiver })
     }
 }
 
@@ -212,6 +257,7 @@ impl api::WatchCommands for StreamCommands {
 /// The deliveries half of a stream; closes it when dropped.
 pub(crate) struct StreamDeliveries {
     stream: StreamId,
+    watching: Watching,
     inbox: Inbox<HubItem>,
     queue: Arc<Queue>,
     receiver: mpsc::UnboundedReceiver<api::WatchDelivery>,
@@ -219,7 +265,7 @@ pub(crate) struct StreamDeliveries {
 
 impl Drop for StreamDeliveries {
     fn drop(&mut self) {
-        self.inbox.push(HubItem::Close(self.stream));
+        self.inbox.push(HubItem::Close(self.stream, self.watching));
     }
 }
 
@@ -336,20 +382,21 @@ impl HubThread {
 
     fn take(&mut self, item: HubItem) {
         match item {
-            HubItem::Changed { changes, bytes } => {
+            HubItem::Changed { changes, bytes, quiet } => {
                 self.watches.backlog.fetch_sub(bytes, Ordering::Relaxed);
+                self.hub.quiet(quiet);
                 if let Some(wanted) = self.hub.wants_instead(&changes) {
                     self.core.push(Item::Input(Input::WatchersWantPrevious(wanted)));
                 }
                 self.hub.publish(&changes, &mut self.streams);
             }
             HubItem::Missed(revision) => self.hub.missed(revision),
-            HubItem::Open(stream, queue, sender) => {
-                self.hub.missed(self.watches.audience.skipped());
+            HubItem::Open(stream, queue, sender, quiet) => {
+                self.hub.quiet(quiet);
                 self.streams.open.insert(stream, (queue, sender));
             }
-            HubItem::Close(stream) => {
-                self.watches.audience.leave();
+            HubItem::Close(stream, watching) => {
+                self.watches.audience.leave(watching);
                 self.streams.open.remove(&stream);
                 self.streams.users.remove(&stream);
                 self.hub.close(stream);
@@ -428,13 +475,17 @@ mod tests {
     #[test]
     fn the_first_stream_learns_what_nobody_was_told() {
         let audience = Audience::default();
-        assert!(audience.skips(Revision(5)));
-        audience.enter();
+        let (own, other) = (|| true, || false);
+        assert!(audience.skips(Revision(5), own));
+        audience.enter(Watching::Client);
         assert_eq!(audience.skipped(), Revision(5));
-        assert!(!audience.skips(Revision(6)), "somebody listens");
+        assert!(!audience.skips(Revision(6), other), "somebody listens");
         assert_eq!(audience.skipped(), Revision(5));
-        audience.leave();
-        assert!(audience.skips(Revision(7)));
+        audience.leave(Watching::Client);
+        assert!(audience.skips(Revision(7), own));
         assert_eq!(audience.skipped(), Revision(7));
+        audience.enter(Watching::Own);
+        assert!(!audience.skips(Revision(8), own));
+        assert!(audience.skips(Revision(9), other), "no client listens, and the node does not care");
     }
 }

@@ -3,7 +3,10 @@
 
 pub mod beliefs;
 pub mod bounds;
+pub mod brakes;
 pub mod leaders;
 pub mod log_agreement;
+pub mod members;
 pub mod promises;
+pub mod recovery;
 pub mod state_agreement;

@@ -10,12 +10,15 @@ mod clients;
 mod event;
 mod faults;
 mod finish;
+mod gossip;
 mod lockers;
 mod machine;
 mod members;
 mod observer;
 mod processes;
+mod recovery;
 mod restored;
+mod sessions;
 mod watchers;
 
 use std::collections::BTreeMap;
@@ -37,11 +40,14 @@ use administrator::Administrator;
 use callers::Callers;
 use clients::Waiting;
 use event::Event;
+use gossip::Gossip;
 use lockers::Lockers;
 use machine::Machine;
 use members::Members;
 use observer::Observer;
+use recovery::Executor;
 use restored::Restored;
+use sessions::Sessions;
 use steadfast_proof::{Violation, shortened};
 use watchers::Watchers;
 
@@ -63,9 +69,14 @@ pub struct Cluster {
     observer: Observer,
     watchers: Watchers,
     lockers: Lockers,
+    sessions: Sessions,
     callers: Callers,
     administrator: Administrator,
     restored: Restored,
+    gossip: Gossip,
+    executors: BTreeMap<NodeId, Executor>,
+    /// Records of recovery that were written.
+    stamps: u64,
     bootstrap: Bootstrap,
     /// The members as of the furthest entry that anybody has applied.
     members: (LogIndex, Members),
@@ -89,6 +100,8 @@ pub struct Counts {
     pub starts: u64,
     /// Frames sent.
     pub frames: u64,
+    /// Datagrams sent between members.
+    pub datagrams: u64,
     /// Snapshots installed.
     pub snapshots: u64,
     /// Nodes that came up damaged and repaired themselves.
@@ -107,6 +120,8 @@ pub struct Counts {
     pub rights_changes: u64,
     /// Requests that were refused because of what users and roles are.
     pub denied: u64,
+    /// Voters whose place another took by a plan.
+    pub replaced: u64,
     /// Faults that struck, in the order of [`FAULT_NAMES`].
     pub faults: [u64; FAULT_NAMES.len()],
 }
@@ -150,9 +165,13 @@ impl Cluster {
             observer: Observer::default(),
             watchers: Watchers::after(restored.compact()),
             lockers: Lockers::default(),
+            sessions: Sessions::default(),
             callers: Callers::draw(swarm.clients, &mut rng.fork()),
             administrator: Administrator::new(swarm.keys, restored.rights()),
             restored,
+            gossip: Gossip::new(swarm.gossip.clone(), rng.fork()),
+            executors: BTreeMap::new(),
+            stamps: 0,
             in_force: bootstrap.configuration.clone(),
             bootstrap,
             members: (LogIndex(0), ids.iter().map(|id| (*id, true)).collect()),
@@ -207,7 +226,9 @@ impl Cluster {
         }
         self.schedule_watchers();
         self.schedule_lockers();
+        self.schedule_sessions();
         self.schedule_administrator();
+        self.schedule_gossip();
         self.schedule_faults();
     }
 
@@ -236,8 +257,10 @@ impl Cluster {
             Event::Answer { number, answer } => self.on_answer(number, answer),
             Event::GiveUp { number } => self.on_give_up(number),
             Event::Locker { locker } => self.on_locker(locker),
+            Event::Session => self.on_session(),
             Event::Administer => self.on_administer(),
             Event::Attend { watcher } => self.on_attend(watcher),
+            Event::Gossip(happening) => return self.on_gossip(*happening),
             Event::Told { node, stream } => self.on_told(node, stream),
         }
         Ok(())

@@ -86,6 +86,15 @@ impl Network {
         (0..copies).map(|_| self.arrival((from, to), now, rng)).collect()
     }
 
+    /// When a datagram sent now arrives: never, once or twice, and in any order.
+    pub fn datagram(&self, from: NodeId, to: NodeId, now: Time, rng: &mut Rng) -> Vec<Time> {
+        if self.cut.contains(&(from, to)) || rng.f64() < self.faults.loss {
+            return Vec::new();
+        }
+        let copies = if rng.f64() < self.faults.duplication { 2 } else { 1 };
+        (0..copies).map(|_| now + self.delay(rng)).collect()
+    }
+
     /// Cuts links in this shape, besides those cut already. In shapes that single one node out it is `victim`.
     pub fn partition(&mut self, shape: Partition, nodes: &[NodeId], victim: NodeId, rng: &mut Rng) {
         let mut order = nodes.to_vec();
@@ -132,16 +141,18 @@ impl Network {
     }
 
     fn arrival(&mut self, link: Link, now: Time, rng: &mut Rng) -> Time {
-        let mut arrival = now + between(self.faults.delay_min, self.faults.delay_max, rng);
-        if rng.f64() < self.faults.hold_up {
-            arrival = arrival + between(Duration::ZERO, self.faults.hold_up_max, rng);
-        }
+        let mut arrival = now + self.delay(rng);
         let last = self.last_arrival.entry(link).or_default();
         if self.faults.ordered {
             arrival = arrival.max(*last);
         }
         *last = arrival.max(*last);
         arrival
+    }
+
+    fn delay(&self, rng: &mut Rng) -> Duration {
+        let usual = between(self.faults.delay_min, self.faults.delay_max, rng);
+        if rng.f64() < self.faults.hold_up { usual + between(Duration::ZERO, self.faults.hold_up_max, rng) } else { usual }
     }
 }
 

@@ -92,6 +92,7 @@ impl fmt::Display for Report {
             turns,
             starts,
             frames,
+            datagrams,
             snapshots,
             repairs,
             lost_tables,
@@ -101,16 +102,17 @@ impl fmt::Display for Report {
             requests: _,
             rights_changes,
             denied,
+            replaced,
             faults: _,
         } = self.counts;
         write!(
             f,
-            "{turns} turns, {frames} frames, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "
+            "{turns} turns, {frames} frames, {datagrams} datagrams, {starts} starts, {snapshots} snapshots, {repairs} repairs, {lost_tables} lost tables, "
         )?;
         write!(
             f,
             "{disk_stops} disk failures, {corruptions} rotten sectors, {leader_changes} leader changes, {rights_changes} changes of rights, \
-             {denied} requests denied; trace {:016x}",
+             {denied} requests denied, {replaced} voters replaced; trace {:016x}",
             self.trace_hash
         )
     }

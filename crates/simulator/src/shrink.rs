@@ -27,7 +27,7 @@ pub struct Cut {
 type Without = fn(&mut Swarm);
 
 /// What can be left out as a whole.
-const CLASSES: [(&str, Without); 29] = [
+const CLASSES: [(&str, Without); 32] = [
     ("partitions", |swarm| swarm.partitions = None),
     ("crashes", |swarm| swarm.crashes = None),
     ("ambushes", |swarm| swarm.ambushes = None),
@@ -42,6 +42,7 @@ const CLASSES: [(&str, Without); 29] = [
     ("compactions", |swarm| swarm.compactions = None),
     ("member-changes", |swarm| swarm.member_changes = None),
     ("lost-logs", |swarm| swarm.lost_logs = None),
+    ("outages", |swarm| swarm.outages = None),
     ("torn-changes", |swarm| swarm.torn_changes = false),
     ("one-by-one", |swarm| swarm.one_by_one = false),
     ("slow-tables", |swarm| swarm.slow_tables = false),
@@ -55,8 +56,10 @@ const CLASSES: [(&str, Without); 29] = [
     ("leases", |swarm| swarm.leases = false),
     ("watchers", |swarm| swarm.watchers = 0),
     ("lockers", |swarm| swarm.lockers = 0),
+    ("sessions", |swarm| swarm.sessions = 0),
     ("auth", |swarm| swarm.auth = false),
     ("restored", |swarm| swarm.restored = false),
+    ("gossip", |swarm| swarm.gossip = None),
 ];
 
 impl Cut {

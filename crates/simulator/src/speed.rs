@@ -37,7 +37,7 @@ pub(crate) fn measure(seeds: u64) -> ExitCode {
         for seed in 0..seeds {
             let mut rng = Rng::with_seed(seed);
             let drawn = match kind {
-                Kind::Plain => Swarm { wide: false, queue: 0.0, leases: false, watchers: 0, lockers: 0, ..Swarm::calm(3) },
+                Kind::Plain => Swarm { wide: false, queue: 0.0, leases: false, watchers: 0, lockers: 0, sessions: 0, ..Swarm::calm(3) },
                 Kind::Whole => Swarm::calm(3),
                 Kind::Faults => Swarm::draw(&mut rng, Some(3)),
             };

@@ -11,6 +11,9 @@ use steadfast_types::Rng;
 use steadfast_types::time::Duration;
 
 use crate::network::NetworkFaults;
+pub use gossiping::{Gossiping, Recovering};
+
+mod gossiping;
 
 /// A fault that comes again and again and lasts a while.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,6 +52,8 @@ pub struct Swarm {
     pub watchers: usize,
     /// How many clients wait in lines, as for locks.
     pub lockers: usize,
+    /// How many clients read at any node, but never less than they were told of.
+    pub sessions: usize,
     /// Whether there are users and roles, whose rights change.
     pub auth: bool,
     /// Whether the cluster begins with a restored state.
@@ -95,6 +100,8 @@ pub struct Swarm {
     pub autopilot: Autopilot,
     /// One node's log is lost, and it is replaced.
     pub lost_logs: Option<Recurring>,
+    /// Several nodes lose their power together for long, but never a majority of the voters.
+    pub outages: Option<Recurring>,
     /// Whether some machines have an older release at first, and a newer one from some restart on.
     pub mixed: bool,
     /// Whether leaders answer reads by lease. Clocks drift apart by less than it allows for.
@@ -103,6 +110,8 @@ pub struct Swarm {
     pub one_by_one: bool,
     /// Whether tables fall behind: merges take many short steps, and every job waits long.
     pub slow_tables: bool,
+    /// Whether membership runs too.
+    pub gossip: Option<Gossiping>,
     /// Which strikes of recurring faults do nothing, by number from 1 on: a shorter way to the same violation.
     pub spared: BTreeSet<u64>,
 }
@@ -119,6 +128,7 @@ impl Swarm {
             leases: true,
             watchers: 3,
             lockers: 2,
+            sessions: 1,
             auth: true,
             restored: false,
             think: Duration::from_millis(5),
@@ -144,15 +154,19 @@ impl Swarm {
             torn_changes: false,
             autopilot: Autopilot::default(),
             lost_logs: None,
+            outages: None,
             one_by_one: false,
             slow_tables: false,
+            gossip: None,
             spared: BTreeSet::new(),
         }
     }
 
-    /// Draws a run's faults. `nodes`: how many, if not drawn too.
-    pub fn draw(rng: &mut Rng, nodes: Option<usize>) -> Self {
-        let nodes = nodes.unwrap_or_else(|| [3, 3, 5, 5, 1, 2, 4, 7, 9][rng.usize(0..9)]);
+    /// Draws a run's faults. `chosen`: how many nodes, if not drawn too.
+    pub fn draw(rng: &mut Rng, chosen: Option<usize>) -> Self {
+        // From a generator of its own, so that all else is drawn as it would be without.
+        let mut apart = rng.clone().fork();
+        let nodes = chosen.unwrap_or_else(|| [3, 3, 5, 5, 1, 2, 4, 7, 9][rng.usize(0..9)]);
         let corruption = if rng.bool() { recurring(rng, (300, 4_000), (1, 1)) } else { None };
         let mut swarm = Swarm {
             nodes,
@@ -163,6 +177,7 @@ impl Swarm {
             leases: rng.u8(0..3) == 0,
             watchers: if rng.bool() { rng.usize(1..=6) } else { 0 },
             lockers: if rng.u8(0..3) == 0 { rng.usize(2..=5) } else { 0 },
+            sessions: 0,
             auth: rng.u8(0..3) == 0,
             restored: rng.u8(0..4) == 0,
             think: millis(rng, 5, 200),
@@ -193,8 +208,10 @@ impl Swarm {
             autopilot: Autopilot::default(),
             mixed: rng.u8(0..3) == 0,
             lost_logs: None,
+            outages: None,
             one_by_one: rng.u8(0..4) == 0,
             slow_tables: rng.u8(0..3) == 0,
+            gossip: (apart.u8(0..4) == 0).then(|| Gossiping::draw(&mut apart)),
             spared: BTreeSet::new(),
         };
         if swarm.member_changes.is_some() {
@@ -214,7 +231,38 @@ impl Swarm {
         if nodes >= 3 && swarm.corruption.is_none() && swarm.member_changes.is_none() {
             swarm.lost_logs = recurring(rng, (1_000, 5_000), (1, 1));
         }
+        if swarm.gossip.as_ref().is_some_and(|gossip| gossip.recovery.is_some()) {
+            swarm.leave_members_to_plans(&mut apart);
+            if apart.bool() {
+                swarm.fail_together(chosen, &mut apart);
+            }
+        }
+        swarm.sessions = if apart.bool() { apart.usize(1..=3) } else { 0 };
         swarm
+    }
+
+    /// Members change by plans of recovery alone, so that each change can be traced to one; a voter is often gone for good.
+    fn leave_members_to_plans(&mut self, rng: &mut Rng) {
+        (self.member_changes, self.torn_changes, self.autopilot) = (None, false, Autopilot::default());
+        // What an older release is sent it may not know.
+        self.mixed = false;
+        if self.nodes >= 3 && self.corruption.is_none() && self.lost_logs.is_none() {
+            self.lost_logs = recurring(rng, (1_000, 5_000), (1, 1));
+        }
+    }
+
+    /// Many servers are away at once for longer than it takes to plan for them: what plans may do then is bound by brakes. So that a planner has the time
+    /// to notice and to decide, there is little else in half of these runs.
+    fn fail_together(&mut self, chosen: Option<usize>, rng: &mut Rng) {
+        self.nodes = chosen.unwrap_or([3, 5, 5, 7][rng.usize(0..4)]);
+        self.outages = Some(Recurring { every: millis(rng, 2_000, 6_000), lasts: millis(rng, 15_000, 30_000) });
+        self.duration += Duration::from_secs(10);
+        if let Some(gossip) = &mut self.gossip {
+            gossip.spares = rng.u64(2..=4);
+        }
+        if rng.bool() {
+            (self.partitions, self.pauses, self.blackouts, self.ambushes, self.crashes) = (None, None, None, None, None);
+        }
     }
 }
 
@@ -248,7 +296,7 @@ impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let network = &self.network;
         write!(f, "nodes={} clients={} keys={} queue={}", self.nodes, self.clients, self.keys, self.queue)?;
-        write!(f, " watchers={} lockers={}", self.watchers, self.lockers)?;
+        write!(f, " watchers={} lockers={} sessions={}", self.watchers, self.lockers, self.sessions)?;
         write!(f, " think={:?} duration={:?}", self.think, self.duration)?;
         write!(f, " delay={:?}..{:?}", network.delay_min, network.delay_max)?;
         write!(f, " loss={:.3} duplication={:.3}", network.loss, network.duplication)?;
@@ -265,6 +313,7 @@ impl fmt::Display for Swarm {
             ("compactions", self.compactions),
             ("member-changes", self.member_changes),
             ("lost-logs", self.lost_logs),
+            ("outages", self.outages),
         ] {
             if let Some(Recurring { every, lasts }) = fault {
                 write!(f, " {name}={every:?}/{lasts:?}")?;
@@ -274,6 +323,9 @@ impl fmt::Display for Swarm {
             if let Some(after) = after {
                 write!(f, " {name}={after:?}")?;
             }
+        }
+        if let Some(gossip) = &self.gossip {
+            write!(f, " {gossip}")?;
         }
         if let Some(Ambushes { share, lasts }) = self.ambushes {
             write!(f, " ambushes={share:.1}/{lasts:?}")?;

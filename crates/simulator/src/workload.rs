@@ -418,6 +418,7 @@ fn nothing_done(refusal: Refusal) -> bool {
         | Refusal::LearnerNotReady
         | Refusal::ChangeUnderWay
         | Refusal::NotEnoughMembers
+        | Refusal::VoterAnswers
         | Refusal::BadTransferee
         | Refusal::LevelTooLow
         | Refusal::NoSpace => true,

@@ -2,7 +2,7 @@
 
 use steadfast_simulator::cluster::FAULT_NAMES;
 use steadfast_simulator::run::{Report, Summary, run, run_swarm};
-use steadfast_simulator::swarm::{Recurring, Swarm};
+use steadfast_simulator::swarm::{Gossiping, Recovering, Recurring, Swarm};
 use steadfast_simulator::world::TraceMode;
 use steadfast_types::Rng;
 use steadfast_types::time::Duration;
@@ -72,7 +72,9 @@ fn a_calm_world_does_every_request_and_elects_once() {
 fn members_rights_and_a_restored_state_go_together() {
     let everything = |seed| {
         let mut rng = Rng::with_seed(seed);
-        let drawn = Swarm::draw(&mut rng, Some(3));
+        let mut drawn = Swarm::draw(&mut rng, Some(3));
+        // Plans would take what is removed here for decisions of somebody else.
+        drawn.gossip.iter_mut().for_each(|gossip| gossip.recovery = None);
         let member_changes = Some(Recurring { every: Duration::from_millis(500), lasts: Duration::from_millis(1) });
         let swarm = Swarm {
             auth: true,
@@ -83,6 +85,7 @@ fn members_rights_and_a_restored_state_go_together() {
             member_changes,
             corruption: None,
             lost_logs: None,
+            outages: None,
             ..drawn
         };
         passes(run_swarm(seed, swarm, rng, TraceMode::Hash))
@@ -94,6 +97,31 @@ fn members_rights_and_a_restored_state_go_together() {
     };
     assert!(reports.iter().filter(all).count() > 5, "rights change and members too");
     assert!(total(&reports, |report| report.counts.snapshots) > 0, "who joins is given the restored state");
+}
+
+/// Voters lose their disks, and others are cut off: plans replace them, with members that gossip beside.
+#[test]
+fn voters_that_are_gone_are_replaced_by_plans() {
+    let gone = |seed| {
+        let mut rng = Rng::with_seed(seed);
+        let drawn = Swarm::draw(&mut rng, Some(3));
+        let gossip = Gossiping {
+            agents: 2,
+            spares: 2,
+            strikes: Some(Duration::from_secs(2)),
+            reconnect_interval: Duration::from_secs(2),
+            return_backoff_max: Duration::from_secs(4),
+            dead_age: Duration::from_secs(3600),
+            recovery: Some(Recovering { delay: Duration::from_secs(1), concurrent: 2, halt_above_percent: 55 }),
+        };
+        let (member_changes, torn_changes, mixed, autopilot) = (None, false, false, Default::default());
+        let lost_logs = Some(Recurring { every: Duration::from_secs(2), lasts: Duration::from_millis(1) });
+        let (gossip, corruption) = (Some(gossip), None);
+        let swarm = Swarm { gossip, member_changes, torn_changes, mixed, autopilot, lost_logs, corruption, ..drawn };
+        passes(run_swarm(seed, swarm, rng, TraceMode::Hash))
+    };
+    let reports: Vec<Report> = (6_000..6_040).map(gone).collect();
+    assert!(total(&reports, |report| report.counts.replaced) > 20, "plans replace voters");
 }
 
 #[test]

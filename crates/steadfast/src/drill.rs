@@ -14,6 +14,7 @@ mod figures;
 mod http;
 mod limited_disk;
 mod load;
+mod membership;
 mod page;
 mod process;
 mod progress;
@@ -43,12 +44,17 @@ use report::Outcome;
 Without --against, each drill starts a cluster of its own on free ports, in a temporary directory, and
 removes it. Each takes less than a minute. full-disk needs root, for a small file system.
 
+membership stands alone: three servers and --agents on loopback addresses (127.0.0.1 and 127.0.1.N) are killed,
+paused, cut off, slowed and restarted; it shows when the others noticed, and that nobody else was found dead.
+
 Exit status: 0 if every promise and expectation held, else 1.
 
 Examples:
   steadfast drill list
   steadfast drill                                          all of them, some minutes
   steadfast drill kill-leader --html report.html
+  steadfast drill membership --html report.html
+  steadfast drill membership --minutes 30 --cpu-load --json report.json
   steadfast drill my-own.toml                              a drill of your own, declared like those in drills/
   STEADFAST_FAULTS=true steadfast dev                      a cluster that lets itself be broken, and in another terminal:
   steadfast drill partition-leader --against ./steadfast-data
@@ -63,6 +69,12 @@ pub(crate) struct DrillArgs {
     /// Repeat each drill's faults for so long
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=240))]
     minutes: Option<u64>,
+    /// How many agents the membership drill has beside its three servers [default: 20]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=200))]
+    agents: Option<u16>,
+    /// Keep every processor busy during the membership drill
+    #[arg(long)]
+    cpu_load: bool,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -86,9 +98,40 @@ pub(crate) fn run(args: &DrillArgs) -> Result<()> {
         }
         return Ok(show::print(list(&declaration::built_in()))?);
     }
+    if let Some(settings) = membership_settings(args)? {
+        return runtime()?.block_on(until_signal(membership::run(&settings)));
+    }
     let drills = declaration::find(&args.names)?;
     drills.iter().try_for_each(|drill| check_size(drill, rounds(args, drill)))?;
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(run_all(args, &drills))
+    runtime()?.block_on(run_all(args, &drills))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// How the membership drill is to be run, if that one is meant.
+fn membership_settings(args: &DrillArgs) -> Result<Option<membership::Settings>, UsageError> {
+    if !args.names.iter().any(|name| name == membership::NAME) {
+        let is_refused = args.agents.is_some() || args.cpu_load;
+        return if is_refused { Err(UsageError("--agents and --cpu-load are for `drill membership` alone".into())) } else { Ok(None) };
+    }
+    if args.names.len() > 1 || args.against.is_some() {
+        return Err(UsageError("membership stands alone, on a cluster of its own: leave other names and --against out".into()));
+    }
+    let (json, html) = (args.json.clone(), args.html.clone());
+    let agents = args.agents.unwrap_or(20).into();
+    Ok(Some(membership::Settings { agents, cpu_load: args.cpu_load, minutes: args.minutes, json, html }))
+}
+
+/// Breaks off at a signal.
+async fn until_signal(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => bail!(BROKEN_OFF),
+        _ = terminated.recv() => bail!(BROKEN_OFF),
+    }
 }
 
 /// How often the drill's faults are repeated.
@@ -120,7 +163,7 @@ fn list(drills: &[Declaration]) -> String {
     };
     let table = show::table(&["DRILL", "SECONDS", "FAULTS", "KINDS"], &["SECONDS", "FAULTS"], drills.iter().map(row));
     let purposes: String = drills.iter().map(|drill| format!("\n{}: {}", drill.name, drill.purpose)).collect();
-    format!("{table}\n{purposes}")
+    format!("{table}\n{purposes}\n{}: {}", membership::NAME, membership::PURPOSE)
 }
 
 async fn run_all(args: &DrillArgs, drills: &[Declaration]) -> Result<()> {

@@ -4,11 +4,13 @@
 //! Left out: everything that a node does, which is in `server` and below it.
 
 mod access;
+mod alert;
 mod bench;
 mod certs;
 mod check;
 mod client;
 mod dev;
+mod diagnose;
 mod drill;
 mod endpoints;
 mod health;
@@ -18,6 +20,7 @@ mod move_leader;
 mod recovery;
 mod running;
 mod serve;
+mod service;
 mod show;
 mod snapshot;
 mod status;
@@ -62,6 +65,10 @@ enum Command {
     Status(status::StatusArgs),
     /// Show who takes part in a cluster, servers and agents, and who of them is well
     Health(health::HealthArgs),
+    /// Collect what is known of one node, and say what is likely wrong with it
+    Diagnose(diagnose::DiagnoseArgs),
+    /// See whether alerts reach the people that they are for
+    Alert(alert::AlertArgs),
     /// Read everything on every member, and compare
     Check(check::CheckArgs),
     /// Read, write and watch keys
@@ -70,8 +77,10 @@ enum Command {
     Member(member::MemberArgs),
     /// Hand leadership to another node
     MoveLeader(move_leader::MoveLeaderArgs),
-    /// Bring a cluster back that can't come back by itself
+    /// Recovery plans; and bring a cluster back that can't come back by itself
     Recovery(recovery::RecoveryArgs),
+    /// Declare checks of services, which the nodes run
+    Service(service::ServiceArgs),
     /// Make a CA and certificates for trials
     Certs(certs::CertsArgs),
     /// Save snapshots, and begin clusters with them; etcd's too
@@ -80,6 +89,9 @@ enum Command {
     Drill(drill::DrillArgs),
     /// Measure how fast a cluster is, alone or beside another
     Bench(bench::BenchArgs),
+    /// Tell a node, which runs this, where its threads are
+    #[command(name = steadfast_stacks::COMMAND, hide = true)]
+    ThreadStacks,
 }
 
 fn main() -> ExitCode {
@@ -88,15 +100,19 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args),
         Command::Status(args) => client_command(status::run(&args)),
         Command::Health(args) => client_command(health::run(&args)),
+        Command::Alert(args) => client_command(alert::run(&args)),
+        Command::Diagnose(args) => client_command(diagnose::run(&args)),
         Command::Check(args) => client_command(check::run(&args)),
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
         Command::Recovery(args) => recovery::run(&args),
+        Command::Service(args) => client_command(service::run(&args)),
         Command::Certs(args) => certs::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Drill(args) => drill::run(&args),
         Command::Bench(args) => client_command(bench::run(&args)),
+        Command::ThreadStacks => steadfast_stacks::print_parents_stacks().map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

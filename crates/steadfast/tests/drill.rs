@@ -27,7 +27,7 @@ fn the_list_names_every_drill_with_its_purpose() {
     let output = drill(&["list"]);
     let shown = text(&output.stdout);
     let names = "no-fault kill-leader kill-any pause-leader partition-leader one-way-partition chain-partition slow-disk full-disk corrupt-log \
-                 clock-jump rolling-restart replace-node all-at-once";
+                 clock-jump rolling-restart replace-node all-at-once membership";
     assert!(output.status.success());
     for name in names.split_whitespace() {
         assert!(shown.contains(&format!("\n{name}: ")), "{name} in {shown}");
@@ -43,6 +43,9 @@ fn what_can_not_be_run_is_refused_in_a_line_that_says_why() {
         (&["kill-leader", "--against", "./nowhere"], 2, "there is no directory"),
         (&["kill-leader", "--against", "127.0.0.1:1"], 1, "not run: kill-leader"),
         (&["kill-leader", "--minutes", "0"], 2, "0 is not in 1..=240"),
+        (&["kill-leader", "--cpu-load"], 2, "are for `drill membership` alone"),
+        (&["membership", "kill-leader"], 2, "membership stands alone"),
+        (&["membership", "--agents", "3"], 2, "3 is not in 4..=200"),
     ] {
         let output = drill(arguments);
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", text(&output.stderr));
@@ -112,4 +115,30 @@ fn an_expectation_that_is_missed_fails() {
         "{problems:?}"
     );
     assert!(drill["checkers"].as_array().expect("a list").iter().all(|checker| checker["violation"].is_null()));
+}
+
+#[test]
+#[ignore = "starts 23 processes and breaks them in turn; takes more than a minute"]
+fn the_membership_notices_what_it_should_and_nothing_else() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let (report, page) = (scratch.path().join("report.json"), scratch.path().join("report.html"));
+    let files = ["--json", report.to_str().expect("UTF-8"), "--html", page.to_str().expect("UTF-8")];
+    let output = drill(&[&["membership"], &files[..]].concat());
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).contains("false removals  0 in "), "{}", text(&output.stdout));
+
+    let report = json(&report);
+    let drill = &report["drills"][0];
+    assert_eq!(
+        (&report["passed"], &drill["servers"], &drill["agents"], &drill["false_removals"]),
+        (&true.into(), &3.into(), &20.into(), &0.into())
+    );
+    let faults = drill["faults"].as_array().expect("a list");
+    assert_eq!(faults.len(), 9);
+    for fault in faults {
+        let notices = fault["notices_ms"].as_array().expect("a list").len();
+        let is_death = !["slow", "lossy", "restart-all"].contains(&fault["kind"].as_str().expect("text"));
+        assert_eq!(notices, if is_death { 22 } else { 0 }, "{fault}");
+    }
+    assert!(fs::read_to_string(page).expect("a page").contains("<circle"));
 }

@@ -6,95 +6,20 @@ mod support;
 
 use std::fs;
 use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::process::Child;
 use std::time::{Duration, UNIX_EPOCH};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
-use support::{Cluster, eventually, http, serve, steadfast};
-
-/// An agent on a loopback address of its own, so that the ports of the cluster's first node are free there.
-struct Agent {
-    name: String,
-    directory: PathBuf,
-    peer: String,
-    admin: String,
-    flags: Vec<String>,
-    process: Option<Child>,
-}
-
-impl Agent {
-    /// The agent `a{k}` of this cluster, running.
-    fn start(cluster: &Cluster, k: usize, flags: &[&str]) -> Self {
-        Self::start_named(cluster, &format!("a{k}"), k, flags)
-    }
-
-    fn start_named(cluster: &Cluster, name: &str, k: usize, flags: &[&str]) -> Self {
-        let at = |address: &str| format!("127.0.1.{k}:{}", address.rsplit_once(':').expect("a port").1);
-        let mut agent = Agent {
-            name: name.to_owned(),
-            directory: cluster.directory.path().join(format!("agent{k}")),
-            peer: at(&cluster.nodes[0].peer),
-            admin: at(&cluster.nodes[0].admin),
-            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
-            process: None,
-        };
-        agent.begin(cluster);
-        agent
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.with_extension("log")
-    }
-
-    /// Starts it, again by the same command.
-    fn begin(&mut self, cluster: &Cluster) {
-        let servers: Vec<&str> = cluster.nodes.iter().map(|node| node.peer.as_str()).collect();
-        let servers = servers.join(",");
-        let own = ["--role", "agent", "--name", &self.name, "--data-dir", self.directory.to_str().expect("UTF-8")];
-        let listen = ["--listen-peer", &self.peer, "--listen-admin", &self.admin, "--join", &servers];
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        self.process = Some(serve(&[&own[..], &listen[..], &flags].concat(), &self.log()));
-    }
-
-    fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("it was not waited for");
-        process.wait().expect("a child");
-    }
-
-    /// Its end by itself: whether it was a good one, and all that it logged.
-    fn await_end(&mut self) -> (bool, String) {
-        // It stays this one's to end until it has ended.
-        let process = self.process.as_mut().expect("it runs");
-        let status = eventually("the end of an agent", || process.try_wait().expect("a child"));
-        self.process = None;
-        (status.success(), fs::read_to_string(self.log()).expect("a log"))
-    }
-
-    fn terminate(&self) {
-        let id = self.process.as_ref().and_then(|process| Pid::from_raw(i32::try_from(process.id()).ok()?)).expect("it runs");
-        kill_process(id, Signal::TERM).expect("it runs");
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- the log of {}\n{}", self.name, fs::read_to_string(self.log()).unwrap_or_default());
-        }
-        if self.process.is_some() {
-            self.kill();
-        }
-    }
-}
+use support::agents::Agent;
+use support::{Cluster, eventually, http, steadfast};
 
 /// What the server at this client address shows, without how long it has been so.
 fn health(server: &str) -> Value {
     let output = steadfast(&["health", "--json", "--endpoints", server]).output().expect("it runs");
     let mut shown: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-    let is_well = shown["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(|node| node["state"] == "healthy"));
+    // An agent that was stopped in order is no trouble.
+    let is_fine = |node: &Value| node["state"] == "healthy" || (&node["state"], &node["role"]) == (&"left".into(), &"agent".into());
+    let is_well = shown["nodes"].as_array().is_some_and(|nodes| nodes.iter().all(is_fine));
     assert_eq!(output.status.success(), is_well, "{shown}");
     for node in shown["nodes"].as_array_mut().into_iter().flatten() {
         node.as_object_mut().expect("a node").remove("since_ms");
@@ -123,8 +48,10 @@ fn await_all_healthy(cluster: &Cluster, count: usize) {
 
 /// Waits until every server shows this node in this state.
 fn await_state(cluster: &Cluster, name: &str, state: &str) -> Vec<Value> {
+    // What was decided may be here before the gossip that it was decided by, or after.
+    let is_so = |node: &Value| node["state"] == state && node["gossip"] == state;
     eventually(&format!("{name} being {state}"), || {
-        let seen: Option<Vec<Value>> = views(cluster).iter().map(|shown| node(shown, name).filter(|node| node["state"] == state)).collect();
+        let seen: Option<Vec<Value>> = views(cluster).iter().map(|shown| node(shown, name).filter(is_so)).collect();
         seen
     })
 }
@@ -167,6 +94,100 @@ fn servers_and_agents_see_who_lives() {
     assert!(is_good, "{log}");
 }
 
+/// What strong state has under a prefix, as any client reads it.
+fn records(cluster: &Cluster, prefix: &str) -> Vec<(String, Value)> {
+    let servers = cluster.endpoints().join(",");
+    let output = steadfast(&["kv", "get", "--prefix", prefix, "--json", "--endpoints", &servers]).output().expect("it runs");
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let pair = |kv: &Value| {
+        let value = serde_json::from_str(kv["value"].as_str().expect("text")).expect("JSON");
+        (kv["key"].as_str().expect("text").to_owned(), value)
+    };
+    read["kvs"].as_array().into_iter().flatten().map(pair).collect()
+}
+
+/// The changes of one node, as `FROM TO`, oldest first.
+fn changes(cluster: &Cluster, name: &str) -> Vec<String> {
+    let events = records(cluster, "steadfast/health/events/");
+    let words = |event: &Value| format!("{} {}", event["from"].as_str().unwrap_or("?"), event["to"].as_str().unwrap_or("?"));
+    events.iter().filter(|(_, event)| event["node"] == name).map(|(_, event)| words(event)).collect()
+}
+
+#[test]
+#[ignore = "starts a cluster of processes and kills some; takes a minute"]
+fn what_was_decided_is_in_strong_state_and_survives_its_judge() {
+    let mut cluster = Cluster::start(3);
+    let mut agents: Vec<Agent> = (1..=3).map(|k| Agent::start(&cluster, k, &[])).collect();
+    await_all_healthy(&cluster, 6);
+    assert!(records(&cluster, "steadfast/").is_empty(), "nothing has happened");
+
+    agents[0].kill();
+    eventually("a verdict", || (changes(&cluster, "a1") == ["healthy failed"]).then_some(()));
+    for seen in await_state(&cluster, "a1", "failed") {
+        let cause = seen["cause"].as_str().expect("text");
+        assert!(cause.starts_with("found dead: silent for ") && cause.split(", ").count() == 3, "{seen}");
+    }
+    let found = records(&cluster, "steadfast/health/nodes/a1");
+    assert!(found[0].1["state"] == "failed" && found[0].1["observers"].as_array().is_some_and(|names| names.len() == 3), "{found:?}");
+
+    let judge = cluster.leader();
+    let name = cluster.nodes[judge].name.clone();
+    cluster.nodes[judge].kill();
+    eventually("the judge's own end being judged", || (changes(&cluster, &name) == ["healthy failed"]).then_some(()));
+    assert_eq!(changes(&cluster, "a1"), ["healthy failed"], "another judge repeats nothing");
+
+    agents[0].begin(&cluster);
+    cluster.nodes[judge].start_again();
+    eventually("both recovering", || {
+        let is_back = |name: &str| changes(&cluster, name).starts_with(&["healthy failed".to_owned(), "failed recovering".to_owned()]);
+        (is_back("a1") && is_back(&name)).then_some(())
+    });
+    await_all_healthy(&cluster, 6);
+    for name in ["a1", &name] {
+        assert_eq!(changes(&cluster, name), ["healthy failed", "failed recovering", "recovering healthy"]);
+    }
+    let numbers: Vec<String> = records(&cluster, "steadfast/health/events/").into_iter().map(|(key, _)| key).collect();
+    let expected: Vec<String> = (1..=6).map(|number| format!("steadfast/health/events/{number:012}")).collect();
+    assert_eq!(numbers, expected);
+    let output = steadfast(&["health", "--events", "--json", "--endpoints", &cluster.endpoints()[0]]).output().expect("it runs");
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(output.status.success() && shown["events"].as_array().is_some_and(|events| events.len() == 6), "{shown}");
+    assert_eq!(shown["events"][0]["node"], "a1");
+}
+
+#[test]
+#[ignore = "starts a cluster of processes and kills some"]
+fn without_a_quorum_gossip_is_shown() {
+    let mut cluster = Cluster::start(3);
+    let _agent = Agent::start(&cluster, 1, &[]);
+    await_all_healthy(&cluster, 4);
+    let names: Vec<String> = cluster.nodes[1..].iter().map(|node| node.name.clone()).collect();
+    cluster.nodes[1].kill();
+    cluster.nodes[2].kill();
+    eventually("both being seen dead", || {
+        let shown = health(&cluster.endpoints()[0]);
+        let is_dead = |name: &String| node(&shown, name).is_some_and(|node| node["gossip"] == "failed" && node["state"] == "failed");
+        (names.iter().all(is_dead) && shown["unread"].as_str().is_some_and(|why| why.contains("no leader"))).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "starts a cluster of processes and kills them all"]
+fn a_server_that_nobody_has_heard_since_the_others_began_has_failed() {
+    let mut cluster = Cluster::start(3);
+    await_all_healthy(&cluster, 3);
+    let gone = cluster.follower();
+    cluster.nodes.iter_mut().for_each(|node| node.kill());
+    let others: Vec<usize> = (0..3).filter(|node| *node != gone).collect();
+    others.iter().for_each(|node| cluster.nodes[*node].start_again());
+    let name = cluster.nodes[gone].name.clone();
+    let has_failed = |asked: &usize| node(&health(&cluster.nodes[*asked].etcd), &name).filter(|node| node["state"] == "failed");
+    let shown = eventually("its having failed", || others.iter().map(has_failed).collect::<Option<Vec<Value>>>());
+    assert!(shown.iter().all(|node| node["cause"].as_str().is_some_and(|cause| cause.contains("silent for"))), "{shown:?}");
+    cluster.nodes[gone].start_again();
+    await_all_healthy(&cluster, 3);
+}
+
 #[test]
 #[ignore = "starts a cluster of processes and stops one for seconds"]
 fn a_server_that_stood_still_condemns_nobody() {
@@ -204,6 +225,10 @@ fn forged_foreign_and_replayed_packets_change_nothing() {
     stranger.kill();
     let foreign = captured(&stranger.peer, 2);
     await_state(&cluster, "a2", "failed");
+    eventually("the verdict being recorded everywhere", || {
+        let is_recorded = |shown: &Value| node(shown, "a2").is_some_and(|node| node["cause"] != "");
+        views(&cluster).iter().all(is_recorded).then_some(())
+    });
 
     let before = views(&cluster);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");

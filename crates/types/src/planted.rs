@@ -103,12 +103,22 @@ pub enum Bug {
     MergeIntoNothing = 122,
     /// A key that is deleted counts on when it is made again.
     HeadOutlivesKey = 123,
+    /// A read that is to wait for a revision is let through before it is there.
+    SessionReadEarly = 124,
     /// An old incarnation brings a dead member back.
     StaleRevives = 201,
     /// Members are removed however many fail at once.
     RemovalWithoutBrakes = 202,
     /// A member is declared failed on the word of one that got no answer.
     VerdictOnOneWord = 203,
+    /// Whoever is heard lives, in whichever incarnation it speaks: a late packet brings a dead member back.
+    SenderRevives = 204,
+    /// What a planner has decided is carried out before strong state has it.
+    DecisionNotCommitted = 205,
+    /// A node that lost its disk comes back under its old id.
+    WipedKeepsIdentity = 206,
+    /// Plans are made however many nodes are failed, and however many plans are at work.
+    EvictionWithoutBrakes = 207,
 }
 
 /// Text that every program of a build with bugs says when it starts, and that is in no other program.
@@ -180,9 +190,14 @@ mod chosen {
         (Bug::LevelRaisedEarly, "the level is raised though a member offers less"),
         (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
         (Bug::HeadOutlivesKey, "a deleted key counts on when it is made again"),
+        (Bug::SessionReadEarly, "a session reads before what it was told of is there"),
         (Bug::StaleRevives, "an old incarnation brings a dead member back"),
         (Bug::RemovalWithoutBrakes, "members are removed however many fail"),
         (Bug::VerdictOnOneWord, "a member is failed on one accuser's word"),
+        (Bug::SenderRevives, "a late packet of a dead incarnation brings it back"),
+        (Bug::DecisionNotCommitted, "a voter is replaced by a decision that is not committed"),
+        (Bug::WipedKeepsIdentity, "a node that lost its disk votes under its old id"),
+        (Bug::EvictionWithoutBrakes, "nodes are replaced however many fail"),
     ];
 
     static CHOSEN: AtomicU32 = AtomicU32::new(0);

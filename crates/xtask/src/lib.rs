@@ -12,6 +12,7 @@ pub const FILE_LINES: usize = 900;
 pub const ARROWS: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("bbolt", &[]),
+    ("stacks", &[]),
     ("coordination", &["types"]),
     ("consensus", &["types"]),
     ("membership", &["types"]),
@@ -25,11 +26,24 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("client", &["types", "coordination", "etcd-api"]),
     (
         "server",
-        &["types", "coordination", "membership", "health", "consensus", "state", "bbolt", "storage", "snapshots", "node", "etcd-api"],
+        &[
+            "types",
+            "coordination",
+            "membership",
+            "health",
+            "consensus",
+            "state",
+            "bbolt",
+            "storage",
+            "snapshots",
+            "stacks",
+            "node",
+            "etcd-api",
+        ],
     ),
     ("proof", &["types"]),
-    ("simulator", &["types", "consensus", "state", "storage", "node", "proof"]),
-    ("steadfast", &["types", "state", "snapshots", "proof", "etcd-api", "client", "server"]),
+    ("steadfast", &["types", "coordination", "state", "snapshots", "stacks", "proof", "etcd-api", "client", "server"]),
+    ("simulator", &["types", "consensus", "membership", "health", "state", "storage", "node", "proof"]),
     ("xtask", &[]),
 ];
 

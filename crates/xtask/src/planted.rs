@@ -38,12 +38,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
     Ok(ExitCode::from(u8::from(missed > 0)))
 }
 
-/// Bugs from this number on are those of membership.
-const MEMBERSHIP: u32 = 201;
+/// Bugs of membership that show in the scorecard's scenarios; those after them need the whole simulated cluster.
+const SCORECARD: std::ops::RangeInclusive<u32> = 201..=203;
 
 /// Whose part it is to find a bug.
 fn hunter(simulator: &Path, number: u32) -> PathBuf {
-    if number >= MEMBERSHIP { simulator.with_file_name("steadfast-scorecard") } else { simulator.to_owned() }
+    if SCORECARD.contains(&number) { simulator.with_file_name("steadfast-scorecard") } else { simulator.to_owned() }
 }
 
 fn key(number: &str) -> u32 {
@@ -80,7 +80,7 @@ fn hunt(simulator: &Path, seeds: &str, hunts: &mut BTreeMap<u32, Hunt>) -> Resul
                 while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mut hunter = Command::new(hunter(simulator, *number));
                     // One run of the scorecard is a whole scenario.
-                    let seeds = if *number >= MEMBERSHIP { "10" } else { seeds };
+                    let seeds = if SCORECARD.contains(number) { "10" } else { seeds };
                     let output = hunter.args(["catch", &number.to_string(), "--seeds", seeds]).output();
                     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
                     let mut results = results.lock().expect("no thread panics");

@@ -41,3 +41,23 @@ async fn a_watch_from_before_names_count_goes_on_in_its_own() {
     assert!(stream.message().await.expect("goes on").expect("an answer").created);
     assert!(matches!(&fake.state().askers[..], [Asker::User(name)] if **name == *"ann"));
 }
+
+#[tokio::test]
+async fn bundles_and_test_alerts_are_for_administrators_once_names_count() {
+    use steadfast_etcd_api::proto::steadfast::v1::cluster_client::ClusterClient;
+    use steadfast_etcd_api::proto::steadfast::v1::{DiagnoseRequest, TestAlertsRequest};
+    let (fake, channel) = connect().await;
+    let mut own = ClusterClient::new(channel);
+    let bundle = own.diagnose(DiagnoseRequest { node: "n1".into() }).await.expect("names do not count").into_inner();
+    assert_eq!(bundle.files[0].name, "summary.txt");
+    let unknown = own.diagnose(DiagnoseRequest { node: "n9".into() }).await.expect_err("nobody");
+    assert_eq!((unknown.code(), unknown.message()), (tonic::Code::NotFound, "no node is known by \"n9\"; known are n1"));
+    let deliveries = own.test_alerts(TestAlertsRequest {}).await.expect("names do not count").into_inner().deliveries;
+    assert_eq!((deliveries[0].receiver.as_str(), deliveries[0].error.as_str()), ("webhook", "refused"));
+
+    fake.state().auth = Arc::new(Auth::new(true, 5, [], []));
+    let refused = own.diagnose(DiagnoseRequest { node: "n1".into() }).await.expect_err("ann is nobody there");
+    assert_eq!(refused.message(), "etcdserver: user name not found");
+    let refused = own.test_alerts(TestAlertsRequest {}).await.expect_err("ann is nobody there");
+    assert_eq!(refused.message(), "etcdserver: user name not found");
+}

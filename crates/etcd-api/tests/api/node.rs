@@ -77,7 +77,10 @@ async fn status_tells_what_the_node_knows() {
     assert_eq!((status.role(), status.leader_id, status.compact_revision), (steadfast::Role::Leader, 0, -1));
     assert_eq!(status.followers, [steadfast::Follower { id: 9, matched_index: 8, lag_entries: 2, active: true }]);
     assert_eq!(status.members[0].peer_urls, ["http://127.0.0.1:2380"]);
-    let health = own.health(steadfast::HealthRequest {}).await.unwrap().into_inner().members;
+    let found = own.health(steadfast::HealthRequest { events: 1 }).await.unwrap().into_inner();
+    assert_eq!((found.services[0].service.as_str(), found.services[0].state()), ("orders", steadfast::HealthState::Degraded));
+    assert_eq!((found.events.len(), found.events[0].number, found.unread.as_str()), (1, 2, ""));
+    let health = found.members;
     let states: Vec<_> = health.iter().map(|member| (member.name.as_str(), member.role(), member.state())).collect();
     let (server, agent) = (steadfast::MemberRole::Server, steadfast::MemberRole::Agent);
     assert_eq!(states, [("n1", server, steadfast::HealthState::Healthy), ("a1", agent, steadfast::HealthState::Failed)]);

@@ -416,12 +416,14 @@ impl Backend for Fake {
         }
     }
 
-    fn health(&self) -> Result<Vec<MemberHealth>, &'static str> {
+    fn health(&self) -> Result<ClusterHealth, &'static str> {
         let healthy = MemberHealth {
             id: MEMBER,
             name: "n1".into(),
             is_agent: false,
             state: HealthState::Healthy,
+            gossip: HealthState::Healthy,
+            cause: String::new(),
             since_ms: 5,
             witnesses: Vec::new(),
             address: "127.0.0.1:2380".into(),
@@ -430,7 +432,29 @@ impl Backend for Fake {
         let witnesses = vec!["n1".to_owned()];
         let failed =
             MemberHealth { id: NodeId(9), name: "a1".into(), is_agent: true, state: HealthState::Failed, witnesses, ..healthy.clone() };
-        Ok(vec![healthy, failed])
+        let service =
+            ServiceHealth { service: "orders".into(), node: "a1".into(), state: HealthState::Degraded, since_ms: 7, cause: "slow".into() };
+        let event = |number| HealthEvent {
+            number,
+            at_ms: 9,
+            node: "a1".into(),
+            service: String::new(),
+            from: HealthState::Healthy,
+            to: HealthState::Failed,
+            cause: "silent for n1".into(),
+        };
+        Ok(ClusterHealth { members: vec![healthy, failed], services: vec![service], events: vec![event(1), event(2)], unread: None })
+    }
+
+    async fn diagnose(&self, node: String) -> Result<Vec<BundleFile>, UnknownNode> {
+        match node.as_str() {
+            "n1" => Ok(vec![BundleFile { name: "summary.txt".into(), text: "well".into() }]),
+            _ => Err(UnknownNode { word: node, known: "n1".into() }),
+        }
+    }
+
+    async fn test_alerts(&self) -> Vec<AlertDelivery> {
+        vec![AlertDelivery { receiver: "webhook".into(), error: Some("refused".into()) }]
     }
 
     fn snapshot(&self, _wanted: &dyn Fn() -> bool) -> Result<Snapshot, LongReadError> {

@@ -138,16 +138,12 @@ impl Definition {
                 self.demand("address", address, is_address(address), ADDRESS)?;
                 self.demand("service", service, is_text(service), "write a name without control characters, or nothing")
             }
-            Kind::Script { command } => {
-                let is_command = command.first().is_some_and(|program| !program.is_empty()) && command.len() <= CHECK_WORDS;
-                let fits = command.iter().all(|word| word.len() <= CHECK_TEXT_BYTES && !word.contains('\0'));
-                self.demand(
-                    "command",
-                    &command.join(" "),
-                    is_command && fits,
-                    "write a program and its arguments as a list of up to 64 words",
-                )
-            }
+            Kind::Script { command } => self.demand(
+                "command",
+                &command.join(" "),
+                is_command(command),
+                "write a program and its arguments as a list of up to 64 words",
+            ),
             Kind::Heartbeat => Ok(()),
         }
     }
@@ -160,7 +156,13 @@ impl Definition {
 
 const ADDRESS: &str = "write host:port with a port from 1 to 65535, an IPv6 address in brackets";
 
-fn is_name(name: &str) -> bool {
+/// Whether a command can be started: a program, and so many words as may be.
+pub(super) fn is_command(command: &[String]) -> bool {
+    let is_short = command.first().is_some_and(|program| !program.is_empty()) && command.len() <= CHECK_WORDS;
+    is_short && command.iter().all(|word| word.len() <= CHECK_TEXT_BYTES && !word.contains('\0'))
+}
+
+pub(super) fn is_name(name: &str) -> bool {
     (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 

@@ -36,28 +36,31 @@ impl Services {
         Services { node, config, checks: BTreeMap::new(), health: BTreeMap::new() }
     }
 
-    /// A check begins at `now`; without results so far. How many there may be is for the scheduler; here one too many is left out.
+    /// A check begins at `now`; without results so far, in place of one of the same name. How many there may be is for the scheduler; here one too many is left out.
     pub fn add(&mut self, moment: Moment, check: &Check) {
-        if self.checks.len() >= CHECKS {
+        let definition = check.definition();
+        if self.checks.len() >= CHECKS && !self.checks.contains_key(&definition.name) {
             return;
         }
-        let definition = check.definition();
         let service = definition.service.clone();
         let subject = || Subject::Service { node: self.node, name: service.clone() };
         self.health.entry(service.clone()).or_insert_with(|| Health::new(subject(), self.config));
-        self.checks.insert(definition.name.clone(), Checked { service, tally: Tally::new(moment.now, check) });
-        self.forget_unchecked();
+        if let Some(before) = self.checks.insert(definition.name.clone(), Checked { service, tally: Tally::new(moment.now, check) }) {
+            self.forget_unchecked(&before.service);
+        }
     }
 
     /// A check ends. A service without checks is forgotten.
     pub fn remove(&mut self, check: &str) {
-        self.checks.remove(check);
-        self.forget_unchecked();
+        if let Some(before) = self.checks.remove(check) {
+            self.forget_unchecked(&before.service);
+        }
     }
 
-    fn forget_unchecked(&mut self) {
-        let checks = &self.checks;
-        self.health.retain(|service, _| checks.values().any(|checked| checked.service == *service));
+    fn forget_unchecked(&mut self, service: &str) {
+        if !self.checks.values().any(|checked| checked.service == service) {
+            self.health.remove(service);
+        }
     }
 
     /// The health of a service.
@@ -127,6 +130,16 @@ mod tests {
         assert_eq!((event.to, event.number), (HealthState::Failed, 3));
         assert_eq!(event.subject, Subject::Service { node: NodeId(7), name: "orders".into() });
         assert_eq!(alloc::format!("{}", event.evidence[0].evidence), "check: 3 of 3 checks failed in a row: refused");
+    }
+
+    #[test]
+    fn a_check_that_is_declared_for_another_service_leaves_the_one_it_had() {
+        let mut services = services();
+        for name in ["port", "page"] {
+            assert!(services.health("orders").is_some());
+            services.add(at(1), &Definition::new(name, "logs", Kind::Heartbeat).validate().unwrap());
+        }
+        assert!(services.health("orders").is_none() && services.health("logs").is_some());
     }
 
     #[test]

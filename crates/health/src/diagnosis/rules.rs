@@ -20,6 +20,16 @@ pub(super) const RULES: &[Rule] = &[
         look: stuck_threads,
         remedy: "the disk or a network file system does not answer: read the kernel's log, and replace the disk if it reports errors",
     },
+    Rule {
+        name: "waiting for the disk",
+        look: waiting_threads,
+        remedy: "compare its syncs with its peers', and see who else writes to this disk",
+    },
+    Rule {
+        name: "busy thread",
+        look: busy_threads,
+        remedy: "one thread does all it can: stacks.txt shows in what; it bounds what the node can do",
+    },
     Rule { name: "soft error", look: soft_errors, remedy: "see the rule's reason in docs/health.md; it is tolerated, and should not stay" },
     Rule {
         name: "heard one way only",
@@ -74,7 +84,31 @@ fn descriptors(facts: &Facts) -> Vec<(Severity, String)> {
 
 fn stuck_threads(facts: &Facts) -> Vec<(Severity, String)> {
     let stuck = facts.threads.iter().filter(|thread| thread.uninterruptible && thread.for_ms >= 1_000);
-    stuck.map(|thread| (Severity::Critical, format!("{} waits in {} for {} ms", thread.name, thread.waits_for, thread.for_ms))).collect()
+    let say = |thread: &Thread| format!("{} waits in {} for {} ms{}", thread.name, thread.waits_for, thread.for_ms, called_from(thread));
+    stuck.map(|thread| (Severity::Critical, say(thread))).collect()
+}
+
+/// Where a thread is in the program, as the end of a sentence.
+fn called_from(thread: &Thread) -> String {
+    match (thread.place.as_str(), thread.is_unmoved) {
+        ("", _) => String::new(),
+        (place, true) => format!(", both times in {place}"),
+        (place, false) => format!(", at last in {place}"),
+    }
+}
+
+/// Uninterruptible at both looks, but not stuck: it did get something between them.
+fn waiting_threads(facts: &Facts) -> Vec<(Severity, String)> {
+    let waiting = facts.threads.iter().filter(|thread| thread.waited_twice && thread.for_ms < 1_000);
+    let say = |thread: &Thread| format!("{} did so at two looks a second apart{}", thread.name, called_from(thread));
+    waiting.map(|thread| (Severity::Warning, say(thread))).collect()
+}
+
+/// Nine tenths of a second between the looks.
+fn busy_threads(facts: &Facts) -> Vec<(Severity, String)> {
+    let busy = facts.threads.iter().filter(|thread| thread.busy_ms >= 900);
+    let say = |thread: &Thread| format!("{} ran for {} ms of a second{}", thread.name, thread.busy_ms, called_from(thread));
+    busy.map(|thread| (Severity::Warning, say(thread))).collect()
 }
 
 fn soft_errors(facts: &Facts) -> Vec<(Severity, String)> {
@@ -109,17 +143,13 @@ fn partly_cut_off(facts: &Facts) -> Vec<(Severity, String)> {
 }
 
 fn flapping(facts: &Facts) -> Vec<(Severity, String)> {
-    let count = facts.history.iter().filter(|event| event.cause == Cause::Flapping).count();
+    let count = facts.history.iter().filter(|change| change.why.contains("flapping")).count();
     (count > 0).then(|| (Severity::Warning, format!("held for flapping {count} times"))).into_iter().collect()
 }
 
 fn failures(facts: &Facts) -> Vec<(Severity, String)> {
-    let last = facts.history.iter().rev().find(|event| event.to == HealthState::Failed);
-    let say = |event: &Event| {
-        let evidence = event.evidence.first().map_or(String::from("no evidence kept"), |testimony| format!("{}", testimony.evidence));
-        (Severity::Note, format!("change {}: {evidence}", event.number))
-    };
-    last.map(say).into_iter().collect()
+    let last = facts.history.iter().rev().find(|change| change.to == HealthState::Failed);
+    last.map(|change| (Severity::Note, format!("change {}: {}", change.number, change.why))).into_iter().collect()
 }
 
 /// The most frequent patterns.

@@ -124,6 +124,22 @@ impl Observed {
         (nodes().count(), nodes().filter(|(_, seen)| seen.state == HealthState::Failed).count())
     }
 
+    /// Among whom one of this role is, if many fail at once: servers among servers, all others among all nodes. And how many of these failed.
+    #[must_use]
+    pub fn kin_and_failed(&self, role: Role) -> (usize, usize) {
+        let is_server = |seen: &Seen| match seen.role {
+            Role::Voter | Role::Learner | Role::Spare => true,
+            Role::Agent | Role::Service => false,
+        };
+        match role {
+            Role::Agent | Role::Service => self.nodes_and_failed(),
+            Role::Voter | Role::Learner | Role::Spare => {
+                let servers = || self.subjects.values().filter(|seen| is_server(seen));
+                (servers().count(), servers().filter(|seen| seen.state == HealthState::Failed).count())
+            }
+        }
+    }
+
     /// Whether `add` may take the place of the voter `remove`: it is alive, and without counting `remove` a majority of the voters is alive, before and
     /// after. (A joint configuration needs both.) True also when it is done already.
     #[must_use]

@@ -126,6 +126,12 @@ impl Plan {
         self.steps.iter().any(|step| step.name == name && step.has_begun())
     }
 
+    /// Whether the effect of the step of this name is there.
+    #[must_use]
+    pub fn has_done(&self, name: StepName) -> bool {
+        self.steps.iter().any(|step| step.name == name && step.state == StepState::Done)
+    }
+
     /// The step to carry out, if the plan is open.
     #[must_use]
     pub fn current(&self) -> Option<&Step> {
@@ -202,6 +208,21 @@ impl Plan {
         self
     }
 
+    /// The current step can't succeed, however often it is tried: the plan fails.
+    ///
+    /// # Errors
+    /// If no step is running.
+    pub fn give_up_at(mut self, why: &str) -> Result<Plan, PlanError> {
+        let step = self.current_mut()?;
+        if step.state != StepState::Running {
+            return Err(PlanError::NotRunning);
+        }
+        step.state = StepState::Failed;
+        step.trouble = Some(cut(why, DETAIL_BYTES).into());
+        let end = alloc::format!("{}: {}", step.name, cut(why, DETAIL_BYTES));
+        Ok(self.fail(&end))
+    }
+
     /// A person agrees.
     ///
     /// # Errors
@@ -236,6 +257,13 @@ impl Plan {
         self.state = PlanState::Cancelled;
         self.end = Some(cut(why, DETAIL_BYTES).into());
         Ok(self)
+    }
+
+    /// How many steps are done, and how many attempts were begun.
+    #[must_use]
+    pub fn progress(&self) -> (usize, u32) {
+        let done = self.steps.iter().filter(|step| step.state == StepState::Done).count();
+        (done, self.steps.iter().map(|step| step.attempts).sum())
     }
 
     /// Ends the plan: it has lost its point.

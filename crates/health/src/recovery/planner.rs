@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{NodeId, Revision};
 
 use super::observed::{Observed, Role, Seen};
@@ -17,6 +18,9 @@ use super::step::StepName;
 use crate::limits::ENDED_PLANS;
 use crate::states::HealthState;
 use crate::subject::Subject;
+
+/// A service that does not come up in so many attempts at a step is given up: to start it once more may help, to wait does not.
+const SERVICE_ATTEMPTS: u32 = 10;
 
 /// A plan as it is in strong state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +92,9 @@ impl fmt::Display for Withheld {
             Withheld::NoSpare => "there is no spare: start a server with the role of a spare",
             Withheld::NoQuorum => "less than a majority of the voters is alive: bring one back, or see `steadfast recovery force`",
             Withheld::NodeDown => "its node is down",
-            Withheld::NeedsPerson => "its plans keep failing: see `steadfast recovery show`, and delete them to try again",
+            Withheld::NeedsPerson => {
+                "its plans keep failing: see `steadfast recovery show`, and let it be tried again with `steadfast recovery retry`"
+            }
         })
     }
 }
@@ -141,7 +147,8 @@ impl<'a> Planner<'a> {
         self.decision.changes.push(Change::Update { plan, if_revision: recorded.revision });
     }
 
-    /// Cancels plans whose subject is back before the fence, and fails those whose spare is gone before the exchange.
+    /// Cancels plans whose subject is back before the fence, and fails those that can't go on: whose subject is back in the middle of the fence, or votes again, or whose
+    /// spare is gone before the exchange.
     fn end_plans(&mut self) {
         for plan in self.open.clone().into_values() {
             let is_failed = self.observed.subjects.get(&plan.id.subject).is_some_and(|seen| seen.state == HealthState::Failed);
@@ -149,10 +156,21 @@ impl<'a> Planner<'a> {
                 if let Ok(cancelled) = plan.cancel("the subject is back") {
                     self.update(cancelled);
                 }
+            } else if !is_failed && !plan.has_done(StepName::Fence) {
+                self.update(plan.fail("the subject came back while it was being fenced"));
+            } else if self.is_back_in_its_place(&plan) {
+                self.update(plan.fail("the voter came back before its place was taken"));
             } else if self.has_lost_its_spare(&plan) {
                 self.update(plan.fail("the spare failed before it took the voter's place"));
             }
         }
+    }
+
+    /// Consensus gives away the place of no voter that answers, so the plan would only hold up the others.
+    fn is_back_in_its_place(&self, plan: &Plan) -> bool {
+        let votes_again = |seen: &Seen| seen.role == Role::Voter && seen.is_alive();
+        let is_there = self.observed.subjects.get(&plan.id.subject).is_some_and(votes_again);
+        is_there && matches!(plan.kind, Kind::ReplaceVoter { .. }) && !plan.has_done(StepName::Replace)
     }
 
     fn has_lost_its_spare(&self, plan: &Plan) -> bool {
@@ -164,8 +182,8 @@ impl<'a> Planner<'a> {
     fn release_approved(&mut self) {
         let approved: Vec<Plan> = self.open.values().filter(|plan| plan.approved && plan.is_waiting()).cloned().collect();
         for plan in approved {
-            let is_voter = matches!(plan.kind, Kind::ReplaceVoter { .. });
-            match self.brake(is_voter) {
+            let role = self.observed.subjects.get(&plan.id.subject).map_or(role_of(plan.kind), |seen| seen.role);
+            match self.brake(role) {
                 Some(why) => self.decision.withheld.push((plan.id.subject.clone(), why)),
                 None => self.update(plan.release()),
             }
@@ -173,13 +191,16 @@ impl<'a> Planner<'a> {
     }
 
     /// Why no further plan may go to work now, if so.
-    fn brake(&self, replaces_voter: bool) -> Option<Withheld> {
+    fn brake(&self, role: Role) -> Option<Withheld> {
+        if is_planted(Bug::EvictionWithoutBrakes) {
+            return None;
+        }
         let at_work = || self.open.values().filter(|plan| !plan.is_waiting());
-        let (nodes, failed) = self.observed.nodes_and_failed();
+        let (nodes, failed) = self.observed.kin_and_failed(role);
         if failed * 100 > nodes * self.policy.halt_above_percent {
             return Some(Withheld::MassFailure);
         }
-        if replaces_voter && at_work().any(|plan| matches!(plan.kind, Kind::ReplaceVoter { .. })) {
+        if role == Role::Voter && at_work().any(|plan| matches!(plan.kind, Kind::ReplaceVoter { .. })) {
             return Some(Withheld::OtherVoter);
         }
         (at_work().count() >= self.policy.concurrent).then_some(Withheld::Brake)
@@ -215,16 +236,25 @@ impl<'a> Planner<'a> {
         if seen.failed_for < rule.delay {
             return Err(Withheld::Delay);
         }
-        if self.failed_in_a_row(subject) >= self.policy.failed_plans {
+        let failed = self.failed_in_a_row(subject);
+        if failed >= self.policy.failed_plans {
             return Err(Withheld::NeedsPerson);
         }
+        // A service that does not stay up is started anew ever less often.
+        if seen.role == Role::Service && seen.failed_for < rule.delay.saturating_mul(1 << failed.min(16)) {
+            return Err(Withheld::Delay);
+        }
         let waits = rule.mode == Mode::AfterApproval;
-        if !waits && let Some(why) = self.brake(seen.role == Role::Voter) {
+        if !waits && let Some(why) = self.brake(seen.role) {
             return Err(why);
         }
         let kind = self.kind_for(subject, seen)?;
         let id = PlanId { subject: subject.clone(), epoch: self.newest_epoch(subject, seen).next() };
-        Ok(Plan::new(id, kind, &seen.cause, self.policy.attempts, waits))
+        let attempts = match kind {
+            Kind::RestartService => self.policy.attempts.min(SERVICE_ATTEMPTS),
+            Kind::ReplaceVoter { .. } | Kind::RemoveNode => self.policy.attempts,
+        };
+        Ok(Plan::new(id, kind, &seen.cause, attempts, waits))
     }
 
     fn kind_for(&self, subject: &Subject, seen: &Seen) -> Result<Kind, Withheld> {
@@ -270,6 +300,15 @@ impl<'a> Planner<'a> {
         let deletes =
             candidates.into_iter().take(surplus).map(|(id, recorded)| Change::Delete { id: id.clone(), if_revision: recorded.revision });
         self.decision.changes.extend(deletes);
+    }
+}
+
+/// Whose kind of plan it is, where its subject is not there any more.
+fn role_of(kind: Kind) -> Role {
+    match kind {
+        Kind::ReplaceVoter { .. } => Role::Voter,
+        Kind::RemoveNode => Role::Learner,
+        Kind::RestartService => Role::Service,
     }
 }
 

@@ -27,8 +27,10 @@ pub struct Rule {
 pub struct Policy {
     /// For voters: replaced by a spare.
     pub voters: Rule,
-    /// For learners, spares and agents: removed.
+    /// For learners and spares: removed.
     pub others: Rule,
+    /// For agents: removed.
+    pub agents: Rule,
     /// For services: started anew where they run.
     pub services: Rule,
     /// The brake: how many plans may be at work at the same time.
@@ -48,6 +50,7 @@ impl Default for Policy {
         Policy {
             voters: rule(60),
             others: rule(300),
+            agents: rule(300),
             services: rule(5),
             concurrent: 2,
             halt_above_percent: 55,
@@ -63,7 +66,8 @@ impl Policy {
     pub fn rule(&self, role: Role) -> Rule {
         match role {
             Role::Voter => self.voters,
-            Role::Learner | Role::Spare | Role::Agent => self.others,
+            Role::Learner | Role::Spare => self.others,
+            Role::Agent => self.agents,
             Role::Service => self.services,
         }
     }

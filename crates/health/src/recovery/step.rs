@@ -81,6 +81,21 @@ wire_enum!(Precondition {
     7 => Nothing {},
 });
 
+impl fmt::Display for Precondition {
+    /// After "that".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Precondition::Failed(subject) => write!(f, "{subject} is failed"),
+            Precondition::Fenced { subject, epoch } => write!(f, "{subject} is fenced by epoch {epoch}"),
+            Precondition::Fit(node) => write!(f, "node {node} is well"),
+            Precondition::QuorumKept { remove, add } => write!(f, "a majority of the voters is alive with {add} in place of {remove}"),
+            Precondition::Alive(node) => write!(f, "node {node} is alive"),
+            Precondition::NotVoter(node) => write!(f, "node {node} does not vote"),
+            Precondition::Nothing => f.write_str("nothing is asked for"),
+        }
+    }
+}
+
 impl Precondition {
     /// Whether it holds.
     #[must_use]
@@ -168,8 +183,18 @@ impl fmt::Display for Effect {
         match self {
             Effect::ConfirmFailed(subject) => write!(f, "make sure that {subject} failed"),
             Effect::RaiseEpoch { subject, epoch } => write!(f, "raise the epoch of {subject} to {epoch}"),
-            Effect::RevokeHeld { subject, below } => write!(f, "take what {subject} held before epoch {below}"),
-            Effect::SaveCheckpoint { subject, epoch } => write!(f, "save what is left of {subject}, as of epoch {epoch}"),
+            Effect::RevokeHeld { subject: subject @ Subject::Node(_), below } => {
+                write!(f, "take what {subject} held before epoch {below}: leases and locks are their clients', so nothing")
+            }
+            Effect::RevokeHeld { subject: subject @ Subject::Service { .. }, below } => {
+                write!(
+                    f,
+                    "take what {subject} held before epoch {below}: its leases end by themselves, and what is left of its processes is its restart's to end"
+                )
+            }
+            Effect::SaveCheckpoint { subject, epoch } => {
+                write!(f, "save what is left of {subject}, as of epoch {epoch}: what was acknowledged is in the log, so nothing")
+            }
             Effect::AddLearner(node) => write!(f, "send the log to {node}"),
             Effect::AwaitCaughtUp(node) => write!(f, "wait until {node} has caught up"),
             Effect::SwapVoters { remove, add } => write!(f, "let {add} vote in place of {remove}"),

@@ -39,7 +39,7 @@ fn subject(n: u64) -> Subject {
 
 fn policy() -> Policy {
     let mut policy = Policy { attempts: 3, ..Policy::default() };
-    for rule in [&mut policy.voters, &mut policy.others, &mut policy.services] {
+    for rule in [&mut policy.voters, &mut policy.others, &mut policy.agents, &mut policy.services] {
         rule.delay = Duration::ZERO;
     }
     policy
@@ -367,7 +367,7 @@ fn run_until(world: &mut World, name: StepName) {
 }
 
 #[test]
-fn who_is_back_before_the_fence_keeps_its_place_and_after_it_does_not() {
+fn a_plan_whose_subject_is_back_is_cancelled_before_its_fence_and_by_nobody_after_it() {
     let mut world = World::new(policy());
     world.set(2, HealthState::Failed);
     world.plan();
@@ -381,9 +381,42 @@ fn who_is_back_before_the_fence_keeps_its_place_and_after_it_does_not() {
 
     run_until(&mut fenced, StepName::Stop);
     assert_eq!(open(&fenced)[0].plan.clone().cancel("a person's word comes too late"), Err(PlanError::Fenced));
-    fenced.set(2, HealthState::Recovering);
     settle(&mut fenced);
     assert!(!fenced.observed.voters().contains(&NodeId(2)));
+}
+
+#[test]
+fn who_is_back_in_the_middle_of_its_fence_holds_up_nobody() {
+    for crash in [0, 1] {
+        let mut world = World::new(policy());
+        world.set(2, HealthState::Failed);
+        world.plan();
+        run_until(&mut world, StepName::Fence);
+        let begun = open(&world).remove(0);
+        world.execute(&begun, crash, false);
+        world.set(2, HealthState::Healthy);
+        world.set(3, HealthState::Failed);
+        world.plan();
+        let subjects: Vec<Subject> = open(&world).into_iter().map(|recorded| recorded.plan.id.subject).collect();
+        assert_eq!(subjects, [subject(3)], "crash after {crash}");
+    }
+}
+
+/// Consensus would refuse the exchange for as long as the voter answers.
+#[test]
+fn a_voter_that_is_back_before_its_place_was_taken_keeps_it() {
+    let mut world = World::new(policy());
+    world.set(2, HealthState::Failed);
+    world.plan();
+    run_until(&mut world, StepName::Replace);
+    world.set(2, HealthState::Suspect);
+    world.plan();
+    assert_eq!(open(&world).len(), 1, "it does not answer yet");
+    world.set(2, HealthState::Healthy);
+    world.plan();
+    assert!(open(&world).is_empty());
+    let plan = &world.records.plans.values().next().unwrap().plan;
+    assert_eq!(plan.end.as_deref(), Some("the voter came back before its place was taken"));
 }
 
 #[test]
@@ -442,11 +475,38 @@ fn nothing_is_done_where_it_would_do_harm_and_it_is_said_why() {
     };
     assert_eq!(why(&[1, 2, 3], 1), Some(Withheld::NoQuorum));
     assert_eq!(why(&[1, 2], 2), Some(Withheld::OtherVoter));
-    assert_eq!(why(&[1, 6, 7, 8, 9], 1), Some(Withheld::NoSpare));
+    assert_eq!(why(&[1, 6, 7, 8, 9], 1), Some(Withheld::MassFailure), "of the servers, however many agents live");
+    let mut world = World::new(policy());
+    (6..=9).for_each(|n| world.set(n, HealthState::Suspect));
+    world.set(1, HealthState::Failed);
+    assert_eq!(world.plan().withheld, [(subject(1), Withheld::NoSpare)]);
     assert_eq!(why(&[10, 1010, 11, 12], 1010), Some(Withheld::Brake));
     assert_eq!(why(&(5..=19).collect::<Vec<u64>>(), 5), Some(Withheld::MassFailure));
     assert_eq!(why(&[10, 1010], 1010), Some(Withheld::NodeDown));
     assert_eq!(why(&[2], 2), None);
+}
+
+#[test]
+fn a_service_whose_plans_fail_is_started_anew_ever_less_often_until_a_person_looks() {
+    let delay = Duration::from_secs(5);
+    let rule = super::policy::Rule { mode: Mode::Automatic, delay };
+    let mut world = World::new(Policy { services: rule, ..policy() });
+    world.set(1010, HealthState::Failed);
+    for wait in [1, 2, 4].map(|times| delay * times) {
+        let after = |world: &mut World, failed_for| {
+            world.observed.subjects.get_mut(&subject(1010)).unwrap().failed_for = failed_for;
+            world.plan()
+        };
+        let early = after(&mut world, wait - Duration::from_millis(1));
+        assert_eq!(early.withheld, [(subject(1010), Withheld::Delay)]);
+        assert_eq!(after(&mut world, wait).changes.len(), 1);
+        let begun = open(&world).remove(0);
+        let revision = world.write(begun.plan.begin().unwrap(), begun.revision).unwrap();
+        let begun = world.records.plans.values().find(|recorded| recorded.plan.is_open()).unwrap().plan.clone();
+        world.write(begun.give_up_at("no such unit").unwrap(), revision).unwrap();
+    }
+    world.observed.subjects.get_mut(&subject(1010)).unwrap().failed_for = Duration::MAX;
+    assert_eq!(world.plan().withheld, [(subject(1010), Withheld::NeedsPerson)]);
 }
 
 #[test]

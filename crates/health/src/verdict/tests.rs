@@ -113,6 +113,20 @@ fn one_observer_can_not_be_made_enough() {
 }
 
 proptest! {
+    /// Who is known to live is never condemned, whatever is held against it, and what is held is not lost.
+    #[test]
+    fn no_verdict_is_worse_than_what_is_known(subject in subjects(), reports in reports(), standing in 1..12u64) {
+        let standing = super::tests::standing(standing);
+        let case = Case { subject: &subject, state: HealthState::Healthy, standing: &standing, reports: &reports, soft_errors: &[], judge_has_say: true };
+        let free = judge(&Policy::default(), &case).unwrap();
+        for worst in [HealthState::Degraded, HealthState::Suspect, HealthState::Failed] {
+            let bound = judge_up_to(&Policy::default(), &case, worst).unwrap();
+            prop_assert!(bound.state <= worst && (bound.state == free.state || free.state > worst), "{bound} {free}");
+            prop_assert_eq!(&bound.evidence, &free.evidence);
+            prop_assert!(free.state <= HealthState::Degraded || bound.state >= HealthState::Degraded);
+        }
+    }
+
     #[test]
     fn a_failure_rests_on_enough_distinct_observers(subject in subjects(), reports in reports(), count in 0..12u64) {
         let standing = standing(count);

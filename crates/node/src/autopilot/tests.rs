@@ -9,6 +9,9 @@ use crate::{MembershipChange, RequestBody};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// This learner is kept for a voter's place.
+const SPARE: u64 = 10;
+
 /// Node 1 leads. `live` answer it, all that it has; members from 7 on are learners, and 9 is behind.
 fn status(voters: &[u64], learners: &[u64], live: &[u64]) -> Status {
     let mut configuration = Configuration::of_voters(voters.iter().copied().map(NodeId));
@@ -36,7 +39,9 @@ fn decided(policy: Autopilot, status: &Status) -> Option<String> {
     watchman.look(now, status);
     let members: Vec<Member> =
         status.configuration.members().into_iter().map(|id| Member { id, learner: id.0 >= 7, ..Member::default() }).collect();
-    decide(policy, &watchman, &members, status, NodeId(1), now).map(|change| format!("{} by {:?}", change.target, change.commands))
+    let spares = BTreeSet::from([NodeId(SPARE)]);
+    decide(policy, &watchman, (&members, Some(&spares)), status, NodeId(1), now)
+        .map(|change| format!("{} by {:?}", change.target, change.commands))
 }
 
 #[test]
@@ -70,6 +75,10 @@ fn dead_voters_are_replaced_and_learners_promoted_if_the_policy_says_so() {
         (promote(10), status(&[1, 2, 3], &[9], &[2, 3, 9]), None),
         (promote(10), status(&[1, 2, 3], &[7], &[2, 3]), None),
         (promote(10), status(&[1, 2], &[7], &[7]), change("voters=1,2,7", &[vote(7)])),
+        // A spare waits for a place; another learner does not.
+        (promote(10), status(&[1, 2, 3], &[SPARE], &[2, 3, SPARE]), None),
+        (promote(10), status(&[1, 2, 3], &[8, SPARE], &[2, 3, 8, SPARE]), change("voters=1,2,3,8 learners=a", &[vote(8)])),
+        (replace(10), status(&[1, 2, 3], &[SPARE], &[2, SPARE]), change("voters=1,2,a", &[remove(3), vote(SPARE)])),
     ] {
         assert_eq!(decided(policy, &status), expected, "{policy:?} of {}", status.configuration);
     }

@@ -44,6 +44,7 @@ fn changes_are_judged() {
     let one_down = status(&[1, 2, 3], &[2, 9], 95);
     let alone = status(&[1], &[9], 95);
     let text = |text: &str| Ok(text.to_owned());
+    let replace = |voter, learner| MembershipChange::Replace { voter: NodeId(voter), learner: NodeId(learner) };
     let (promote, remove) = (|id| MembershipChange::Promote(NodeId(id)), |id| MembershipChange::Remove(NodeId(id)));
     for (change, status, expected) in [
         (add(4, "new", true), &whole, text("voters=1,2,3 learners=4,9")),
@@ -63,6 +64,14 @@ fn changes_are_judged() {
         (promote(9), &whole, text("voters=1,2,3,9")),
         (promote(2), &whole, Err(Refusal::MemberNotLearner)),
         (promote(7), &whole, Err(Refusal::MemberNotFound)),
+        (replace(3, 9), &one_down, text("voters=1,2,9")),
+        (replace(3, 9), &whole, Err(Refusal::VoterAnswers)),
+        (replace(1, 9), &one_down, Err(Refusal::VoterAnswers)),
+        (replace(4, 9), &whole, Err(Refusal::MemberNotFound)),
+        (replace(3, 2), &whole, Err(Refusal::MemberNotLearner)),
+        (replace(3, 9), &self::status(&[1, 2, 3], &[2], 95), Err(Refusal::LearnerNotReady)),
+        (replace(3, 9), &self::status(&[1, 2, 3], &[9], 99 - CAUGHT_UP), Err(Refusal::LearnerNotReady)),
+        (replace(3, 9), &self::status(&[1, 2, 3, 4, 5], &[9], 95), Err(Refusal::NotEnoughMembers)),
     ] {
         assert_eq!(outcome(&change, status), expected, "{change:?} of {}", status.configuration);
     }

@@ -24,8 +24,9 @@ pub struct FaultDesk {
     pub resolve: Resolve,
 }
 
-/// The route.
-pub(super) fn routes(desk: FaultDesk) -> Router {
+/// The route; none without a table.
+pub fn faults_route(desk: Option<FaultDesk>) -> Router {
+    let Some(desk) = desk else { return Router::new() };
     let methods = get(show).put(set).delete(clear);
     Router::new().route("/faults", methods).layer(DefaultBodyLimit::max(TABLE_BYTES)).with_state(Arc::new(desk))
 }

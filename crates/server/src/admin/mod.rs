@@ -1,16 +1,19 @@
 //! The admin port: health, status and metrics over HTTP.
 //!
 //! `/livez` answers while the process serves at all; `/readyz` while the node can serve clients; `/status` is JSON; `/metrics` is
-//! Prometheus' text form. Nothing of these changes anything; `/faults` does, and is there only if the node was started to have faults injected. With TLS on the client port it has
+//! Prometheus' text form; `/members` is JSON: who takes part in the membership, as this very node sees it. Nothing of these changes anything; `/faults` does, and is there only if the node was started to have faults injected.
+//! `/v1/services` (`checks`) shows the services that are checked on the node, and takes their heartbeats. With TLS on the client port it has
 //! the same certificate, and asks for one where that port does; without, it listens on loopback alone unless `--insecure-admin` is given.
 
 mod connections;
 mod faults;
+mod members;
 mod metrics;
 mod status;
 
 pub use connections::{ADMIN_CONNECTIONS, CONNECTION_LIFETIME};
-pub use faults::{FaultDesk, Resolve};
+pub use faults::{FaultDesk, Resolve, faults_route};
+pub use members::{MemberStatus, members_route};
 pub use metrics::{Description, METRICS, Metrics, resident_bytes};
 pub use status::{AdminStatus, Check};
 
@@ -33,7 +36,7 @@ use crate::tls::Tls;
 /// How often histograms are tidied up when nobody reads them.
 const TIDY_UP: Duration = Duration::from_secs(5);
 
-const INDEX: &str = "Steadfast. See /livez, /readyz?verbose, /status, /metrics\n";
+const INDEX: &str = "Steadfast. See /livez, /readyz?verbose, /status, /metrics, /v1/services\n";
 
 /// Tells a node's status; a closure does.
 pub trait AdminState: Send + Sync + 'static {
@@ -52,7 +55,7 @@ struct Admin {
     metrics: Metrics,
 }
 
-/// Serves the admin port until `stop` is done, with TLS or in plain text.
+/// Serves the admin port until `stop` is done, with TLS or in plain text. `more`: routes of what this node has besides.
 ///
 /// # Errors
 /// The listener failed.
@@ -61,13 +64,11 @@ pub async fn serve(
     tls: Option<Tls>,
     state: impl AdminState,
     metrics: Metrics,
-    faults: Option<FaultDesk>,
+    more: Router,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let admin = Arc::new(Admin { state: Box::new(state), metrics: metrics.clone() });
-    let serving =
-        axum::serve(connections::Bounded::new(listener, tls), routes(admin).merge(faults.map_or_else(Router::new, faults::routes)))
-            .with_graceful_shutdown(stop);
+    let serving = axum::serve(connections::Bounded::new(listener, tls), routes(admin).merge(more)).with_graceful_shutdown(stop);
     tokio::select! {
         served = async { serving.await } => served,
         never = tidy_up(metrics) => match never {},

@@ -41,7 +41,7 @@ async fn health_status_and_metrics_are_served() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, None, state, Metrics::new(), None, async move { drop(stopped.await) }));
+    let server = tokio::spawn(serve(listener, None, state, Metrics::new(), Router::new(), async move { drop(stopped.await) }));
 
     assert_eq!(fetch(address, "/livez").await, (200, "ok\n".to_owned()));
     let (code, text) = fetch(address, "/readyz").await;
@@ -73,7 +73,15 @@ async fn faults_are_set_shown_and_cleared() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, None, AdminStatus::default, Metrics::new(), Some(desk), async move { drop(stopped.await) }));
+    let server =
+        tokio::spawn(serve(
+            listener,
+            None,
+            AdminStatus::default,
+            Metrics::new(),
+            faults_route(Some(desk)),
+            async move { drop(stopped.await) },
+        ));
 
     let (code, text) = call(address, "PUT", "/faults", r#"{"drop_to":["n2"]}"#).await;
     assert!(code == 200 && faults.drops_to(NodeId(2)), "{text}");
@@ -82,7 +90,7 @@ async fn faults_are_set_shown_and_cleared() {
     assert!(code == 400 && text.contains("drop_from, drop_to, delay_ms") && text.contains("dorp_to"), "{text}");
     assert_eq!(call(address, "PUT", "/faults", r#"{"drop_to":["n9"]}"#).await.0, 400);
     assert!(faults.drops_to(NodeId(2)), "a refused table changes nothing");
-    assert_eq!(call(address, "PUT", "/faults", &" ".repeat(20_000)).await.0, 413);
+    assert_eq!(call(address, "PUT", "/faults", &" ".repeat(70_000)).await.0, 413);
     assert_eq!(call(address, "DELETE", "/faults", "").await.0, 200);
     assert!(!faults.drops_to(NodeId(2)));
 

@@ -5,8 +5,8 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
+use steadfast_coordination::space::SPACE;
 use steadfast_coordination::{Change, Changes, Key, Keys, Watch, WatchError};
-use steadfast_etcd_api::Backend as _;
 use steadfast_etcd_api::backend::{
     Asker, Event, EventKind, WatchCommand, WatchCommands as _, WatchCreate, WatchDeliveries as _, WatchDelivery,
 };
@@ -15,7 +15,7 @@ use steadfast_types::Revision;
 
 use super::convert::{record, span};
 use crate::backend::NodeBackend;
-use crate::watches::{StreamCommands, StreamDeliveries};
+use crate::watches::{OwnWatcher, StreamCommands, StreamDeliveries, Watching};
 
 /// A watch of this node's own cluster.
 pub(crate) struct OwnWatch {
@@ -24,6 +24,7 @@ pub(crate) struct OwnWatch {
     from: Revision,
     /// Both halves, once it has begun: it ends with them.
     stream: Option<(StreamCommands, StreamDeliveries)>,
+    _counted: OwnWatcher,
     /// The delivery that is being told, and how many of its events have been.
     events: Arc<[Event]>,
     told: usize,
@@ -32,7 +33,8 @@ pub(crate) struct OwnWatch {
 
 impl OwnWatch {
     pub(super) fn new(node: NodeBackend, keys: Keys, from: Revision) -> Self {
-        OwnWatch { node, keys, from: from.max(Revision(1)), stream: None, events: Arc::new([]), told: 0, over: None }
+        let counted = node.watches().own_watcher();
+        OwnWatch { node, keys, from: from.max(Revision(1)), stream: None, _counted: counted, events: Arc::new([]), told: 0, over: None }
     }
 
     /// The next revision of the delivery.
@@ -49,7 +51,7 @@ impl OwnWatch {
         let stream = match self.stream.take() {
             Some(stream) => stream,
             None => {
-                let (mut commands, deliveries) = self.node.watch_stream();
+                let (mut commands, deliveries) = self.node.watches().open(watching(&self.keys));
                 let create = WatchCreate {
                     keys: span(self.keys.bounds()),
                     start_revision: self.from,
@@ -69,6 +71,12 @@ impl OwnWatch {
         let delivery = poll_fn(|context| deliveries.poll_next(context)).await;
         delivery.ok_or_else(|| WatchError::Ended("the node stops".into()))
     }
+}
+
+/// Steadfast's records, or some others, as a client.
+fn watching(keys: &Keys) -> Watching {
+    let (first, _) = keys.bounds();
+    if first.starts_with(SPACE.as_bytes()) { Watching::Own } else { Watching::Client }
 }
 
 impl Watch for OwnWatch {

@@ -144,9 +144,9 @@ impl Reception for Forming {
     async fn answer(&self, topic: Topic, _question: Bytes) -> Bytes {
         match topic {
             Topic::Founding => FoundingAnswer::Forming((*self.0).clone()).to_wire().into(),
-            Topic::Claim => super::joining::ClaimAnswer::not_formed().to_wire().into(),
+            Topic::Claim | Topic::Admit => super::joining::ClaimAnswer::not_formed().to_wire().into(),
             Topic::Attend => super::attending::AttendAnswer::not_formed().to_wire().into(),
-            Topic::Gossip => Bytes::new(),
+            Topic::Gossip | Topic::Health | Topic::Diagnosis | Topic::Restart => Bytes::new(),
         }
     }
 }

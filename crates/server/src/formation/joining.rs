@@ -32,7 +32,7 @@ wire_struct!(Claim { peer_url, nonce });
 
 /// The answer to a [`Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ClaimAnswer {
+pub(crate) enum ClaimAnswer {
     /// "You are this member."
     Granted {
         /// Its id.
@@ -113,8 +113,13 @@ async fn ask_by_either_url(link: &Link, peer: &str, identity: &Identity) -> Resu
 }
 
 async fn ask(link: &Link, peer: &str, claim: &[u8]) -> Result<(NodeId, Membership), ClaimRefusal> {
+    ask_about(link, peer, Topic::Claim, claim).await
+}
+
+/// Asks for a place by this question.
+pub(super) async fn ask_about(link: &Link, peer: &str, topic: Topic, question: &[u8]) -> Result<(NodeId, Membership), ClaimRefusal> {
     let not_now = |reason: String| ClaimRefusal::NotNow(reason);
-    let answer = peers::ask(link, peer, Topic::Claim, claim, ANSWER_LIMIT).await.map_err(|error| not_now(error.to_string()))?;
+    let answer = peers::ask(link, peer, topic, question, ANSWER_LIMIT).await.map_err(|error| not_now(error.to_string()))?;
     match ClaimAnswer::from_wire(answer).map_err(|error| not_now(format!("malformed answer: {error}")))? {
         ClaimAnswer::Granted { cluster, genesis, .. } if genesis.cluster() != cluster => {
             Err(not_now("the answer contradicts itself: the cluster's id is not that of its founders".to_owned()))

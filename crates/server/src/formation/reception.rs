@@ -42,8 +42,8 @@ impl<C: Claims> Reception for FrontDesk<C> {
         match topic {
             Topic::Founding => FoundingAnswer::Formed(self.membership.genesis.clone()).to_wire().into(),
             Topic::Claim => self.answer_claim(question).await.to_wire().into(),
-            // The desk in front of this one answers them (`gossip`).
-            Topic::Gossip | Topic::Attend => Bytes::new(),
+            // The desks in front of this one answer them (`gossip`, `recovery`, `diagnosis`).
+            Topic::Gossip | Topic::Attend | Topic::Health | Topic::Diagnosis | Topic::Admit | Topic::Restart => Bytes::new(),
         }
     }
 }

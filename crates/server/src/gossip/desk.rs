@@ -16,6 +16,9 @@ pub(crate) trait Attendance: Send + Sync + 'static {
 
     /// Its members now; an error in words while they are not known.
     fn members(&self) -> Result<Vec<Member>, String>;
+
+    /// The answer to a report of a node's health.
+    fn report(&self, report: Bytes) -> Bytes;
 }
 
 /// Answers about gossip, and hands the rest on.
@@ -62,7 +65,8 @@ impl<R: Reception, A: Attendance> Reception for Desk<R, A> {
                 Err(_) => Bytes::new(),
             },
             Topic::Attend => self.attend(question).to_wire().into(),
-            Topic::Founding | Topic::Claim => self.behind.answer(topic, question).await,
+            Topic::Health => self.attendance.report(question),
+            Topic::Founding | Topic::Claim | Topic::Diagnosis | Topic::Admit | Topic::Restart => self.behind.answer(topic, question).await,
         }
     }
 }

@@ -9,9 +9,12 @@
 //! 2. Each life begins above all earlier ones of its directory ([`crate::identity::Life`]).
 //! 3. A packet that does not open, or is none of this cluster's, reaches no state; the log names its source and cause once.
 //!
+//! Faults of a drill are done to packets in `injected`.
+//!
 //! Left out: a peer address that is changed while the node runs is told to the others at its next start.
 
 mod desk;
+mod injected;
 mod keys;
 mod seal;
 mod seeds;
@@ -29,15 +32,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use bytes::Bytes;
-use steadfast_membership::Role;
 use steadfast_membership::limits::STREAM_BYTES;
+use steadfast_membership::{Role, State};
 use steadfast_types::{ClusterId, NodeId};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admin::Metrics;
+use crate::admin::{MemberStatus, Metrics, members_route};
 use crate::clock::Clock;
+use crate::fault_table::Faults;
 use crate::identity::Life;
 use crate::peers::{GOSSIP_FRAME_BYTES, Link};
 
@@ -63,6 +68,7 @@ pub(crate) struct Part {
     pub(crate) socket: UdpSocket,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) faults: Faults,
 }
 
 /// How taking part ended.
@@ -124,9 +130,41 @@ impl Gossip {
         self.view.borrow().clone()
     }
 
+    /// The same, and how to wait for a change.
+    pub(crate) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
     /// How long ago that was, milliseconds.
     pub(crate) fn milliseconds_since(&self, then: steadfast_types::Instant) -> u64 {
         u64::try_from(self.clock.now().since(then).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The admin port's route to it.
+    pub(crate) fn members_route(&self) -> Router {
+        let gossip = self.clone();
+        members_route(move || gossip.view().members.iter().map(|seen| gossip.status_of(seen)).collect())
+    }
+
+    fn status_of(&self, seen: &Seen) -> MemberStatus {
+        MemberStatus {
+            name: seen.name.clone(),
+            id: seen.id.to_string(),
+            role: match seen.role {
+                Role::Server => "server",
+                Role::Agent => "agent",
+            },
+            state: match seen.state {
+                State::Alive => "healthy",
+                State::Suspect => "suspect",
+                State::Failed => "failed",
+                State::Left => "left",
+            },
+            since_ms: self.milliseconds_since(seen.since),
+            witnesses: seen.witnesses.clone(),
+            address: seen.address.to_string(),
+            incarnation: seen.incarnation.to_string(),
+        }
     }
 
     /// The answer to a message that came by stream; empty if there is none.
@@ -158,3 +196,6 @@ impl Gossip {
         let _ = tokio::time::timeout(2 * FAREWELL, self.ended()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,6 +106,7 @@ mod tests {
             state: State::Alive,
             since: Instant(0),
             witnesses: Vec::new(),
+            witness_ids: Vec::new(),
             incarnation: Incarnation::of_life(1),
             born: 0,
         };

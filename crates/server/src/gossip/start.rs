@@ -9,6 +9,7 @@ use super::{Gossip, Keys, Part};
 use crate::admin::Metrics;
 use crate::clock::Clock;
 use crate::errors::StartError;
+use crate::fault_table::Faults;
 use crate::identity::{Directory, Life, Membership};
 use crate::options::{NodeRole, ServerOptions};
 use crate::peers::Link;
@@ -19,7 +20,7 @@ pub(crate) fn start(
     (directory, life): (&Directory, Life),
     membership: &Membership,
     peers: SocketAddr,
-    (link, clock, metrics): (&Link, Clock, &Metrics),
+    (link, clock, metrics, faults): (&Link, Clock, &Metrics, Faults),
 ) -> Result<Result<Gossip, &'static str>, StartError> {
     if let Some(reason) = options.why_no_gossip() {
         tracing::warn!(
@@ -33,7 +34,7 @@ pub(crate) fn start(
         node: directory.identity().node,
         name: options.name.clone(),
         role: match options.role {
-            NodeRole::Server => Role::Server,
+            NodeRole::Server | NodeRole::Spare => Role::Server,
             NodeRole::Agent => Role::Agent,
         },
         address: options.advertise_peer.clone(),
@@ -43,6 +44,7 @@ pub(crate) fn start(
         link: link.clone(),
         clock,
         metrics: metrics.clone(),
+        faults,
     };
     Ok(Ok(Gossip::start(part, membership.contacts.values().cloned().collect())))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::sleep;
 
 use super::seeds::Seeds;
 use crate::peers::{self, Link, Topic};
@@ -36,12 +37,15 @@ impl Streams {
         self.names = names;
     }
 
-    /// Sends a message; whether there was room.
-    pub(super) fn send(&self, to: SocketAddr, message: Vec<u8>) -> bool {
+    /// Sends a message after a delay; whether there was room.
+    pub(super) fn send(&self, to: SocketAddr, message: Vec<u8>, delay: Option<Duration>) -> bool {
         let Ok(permit) = self.room.clone().try_acquire_owned() else { return false };
         let address = self.names.get(&to).cloned().unwrap_or_else(|| to.to_string());
         let (link, answers) = (self.link.clone(), self.answers.clone());
         tokio::spawn(async move {
+            if let Some(delay) = delay {
+                sleep(delay).await;
+            }
             match peers::ask(&link, &address, Topic::Gossip, &message, LIMIT).await {
                 // Without a receiver the node is stopping.
                 Ok(answer) => drop(answers.send((to, answer)).await),

@@ -11,6 +11,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
+use super::injected::Injected;
 use super::seal::Seals;
 use super::seeds::{Seeds, own_address};
 use super::streams::Streams;
@@ -51,6 +52,7 @@ struct Task {
     outputs: Outputs,
     socket: UdpSocket,
     seals: Seals,
+    injected: Injected,
     streams: Streams,
     clock: Clock,
     metrics: Metrics,
@@ -91,7 +93,7 @@ pub(super) async fn run(part: Part, mut inputs: Inputs, results: Results) {
                 }
             }
             Some((question, answer)) = inputs.questions.recv() => task.take_question(question, answer),
-            Some((from, answer)) = answers.recv() => task.take_stream(from, answer),
+            Some((from, answer)) = answers.recv() => drop(task.take_stream(from, answer)),
             Some(seeds) = inputs.joins.recv() => task.join(seeds, address),
             // An error: nobody has a handle any longer, which means the same.
             _ = inputs.leaving.wait_for(|leaving| *leaving), if !is_leaving => {
@@ -122,6 +124,7 @@ impl Task {
             outputs: Outputs::default(),
             socket: part.socket,
             seals: Seals::new(&part.keys, part.cluster),
+            injected: Injected::new(part.faults, part.cluster),
             streams,
             clock: part.clock,
             metrics: part.metrics,
@@ -136,7 +139,8 @@ impl Task {
     }
 
     fn next_turn(&self) -> Instant {
-        self.core.next_deadline().min(self.publish_at)
+        let turn = self.core.next_deadline().min(self.publish_at);
+        self.injected.next_due().map_or(turn, |due| turn.min(due))
     }
 
     fn join(&mut self, seeds: Seeds, own: SocketAddr) {
@@ -149,26 +153,33 @@ impl Task {
 
     fn take_datagram(&mut self, from: SocketAddr, datagram: Bytes) {
         if let Some(packet) = self.open(from, datagram) {
+            if self.injected.loses_from(self.injected.sender(&packet)) || self.injected.loses_by_chance() {
+                return self.metrics.gossip_dropped.increment(1);
+            }
             let taken = self.core.receive_datagram(self.clock.now(), from, packet);
             self.note_refusal(from, taken);
         }
     }
 
-    fn take_stream(&mut self, from: SocketAddr, message: Bytes) {
+    /// Returns who sent it, if a fault may be about that member.
+    fn take_stream(&mut self, from: SocketAddr, message: Bytes) -> Option<NodeId> {
         // Nothing is what a node says that has no answer.
-        if !message.is_empty()
-            && let Some(packet) = self.open(from, message)
-        {
-            let taken = self.core.receive_stream(self.clock.now(), from, packet);
-            self.note_refusal(from, taken);
+        let packet = Some(message).filter(|message| !message.is_empty()).and_then(|message| self.open(from, message))?;
+        let sender = self.injected.sender(&packet);
+        if self.injected.loses_from(sender) {
+            self.metrics.gossip_dropped.increment(1);
+            return sender;
         }
+        let taken = self.core.receive_stream(self.clock.now(), from, packet);
+        self.note_refusal(from, taken);
+        sender
     }
 
     /// What the core says to the connection before it has taken the next input is the answer. Of several messages it is the last: those before it
     /// ask for what the other side tells by other ways too.
     fn take_question(&mut self, question: Bytes, answer: oneshot::Sender<Bytes>) {
-        self.take_stream(ANSWER, question);
-        self.carry_out(Some(answer));
+        let asker = self.take_stream(ANSWER, question);
+        self.carry_out((!self.injected.loses_answer_to(asker)).then_some(answer));
     }
 
     fn open(&mut self, from: SocketAddr, sealed: Bytes) -> Option<Bytes> {
@@ -210,6 +221,7 @@ impl Task {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.core.take_outputs(&mut outputs);
         let has_news = !outputs.events.is_empty();
+        self.send_held();
         outputs.datagrams.drain(..).for_each(|(to, packet)| self.send(to, packet));
         self.send_streams(&mut outputs, answer);
         outputs.events.drain(..).for_each(|event| self.note(event));
@@ -218,8 +230,25 @@ impl Task {
     }
 
     fn send(&mut self, to: SocketAddr, packet: Vec<u8>) {
+        if self.injected.loses_to(to, self.core.table()) || self.injected.loses_by_chance() {
+            return self.metrics.gossip_dropped.increment(1);
+        }
         let sealed = self.seals.seal(packet);
-        match self.socket.try_send_to(&sealed, to) {
+        match self.injected.delay() {
+            None => self.send_now(to, &sealed),
+            Some(delay) if self.injected.hold(self.clock.now() + delay, to, sealed) => {}
+            Some(_) => self.metrics.gossip_dropped.increment(1),
+        }
+    }
+
+    fn send_held(&mut self) {
+        while let Some((to, sealed)) = self.injected.take_due(self.clock.now()) {
+            self.send_now(to, &sealed);
+        }
+    }
+
+    fn send_now(&mut self, to: SocketAddr, sealed: &[u8]) {
+        match self.socket.try_send_to(sealed, to) {
             Ok(_) => self.metrics.gossip_sent.increment(1),
             Err(_) => self.metrics.gossip_dropped.increment(1),
         }
@@ -228,11 +257,12 @@ impl Task {
     fn send_streams(&mut self, outputs: &mut Outputs, mut answer: Option<oneshot::Sender<Bytes>>) {
         for (to, message) in outputs.streams.drain(..).rev() {
             let is_sent = match answer.take_if(|_| to == ANSWER) {
-                Some(answer) => answer.send(self.seals.seal(message).into()).is_ok(),
+                Some(answer) => send_answer(answer, self.seals.seal(message).into(), self.injected.delay()),
                 None if to == ANSWER => continue,
+                None if self.injected.loses_to(to, self.core.table()) => false,
                 None => {
                     let sealed = self.seals.seal(message);
-                    self.streams.send(to, sealed)
+                    self.streams.send(to, sealed, self.injected.delay())
                 }
             };
             let count = if is_sent { &self.metrics.gossip_sent } else { &self.metrics.gossip_dropped };
@@ -298,4 +328,15 @@ impl Task {
         self.results.publish.send_replace(Arc::new(view));
         self.publish_at = now + PUBLISH_AGAIN;
     }
+}
+
+/// Whether somebody waits for it, as far as is known now.
+fn send_answer(answer: oneshot::Sender<Bytes>, message: Bytes, delay: Option<Duration>) -> bool {
+    let Some(delay) = delay else { return answer.send(message).is_ok() };
+    tokio::spawn(async move {
+        sleep(delay).await;
+        // Who asked may have gone.
+        let _ = answer.send(message);
+    });
+    true
 }

@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     pub(crate) since: Instant,
     /// The names of those who found it silent, if it is suspect or failed.
     pub(crate) witnesses: Vec<String>,
+    /// The same by their ids.
+    pub(crate) witness_ids: Vec<NodeId>,
     pub(crate) incarnation: Incarnation,
     /// When its directory was made, seconds since 1970.
     pub(crate) born: u64,
@@ -43,6 +45,7 @@ impl View {
             state: core.state(member.profile.id).unwrap_or(member.state),
             since: member.since,
             witnesses: member.witnesses.iter().map(name).collect(),
+            witness_ids: member.witnesses.to_vec(),
             incarnation: member.incarnation,
             born: member.profile.born,
         };
@@ -64,6 +67,12 @@ impl View {
     /// Who of this name takes part.
     pub(crate) fn named(&self, name: &str) -> Option<&Seen> {
         self.members.iter().find(|member| member.name == name && member.state.is_active())
+    }
+
+    /// The member of a name, peer address or hexadecimal id; of several with one name the one that takes part.
+    pub(crate) fn find(&self, word: &str) -> Option<NodeId> {
+        let is = |seen: &&Seen| seen.name == word || seen.address.to_string() == word || format!("{:x}", seen.id.0) == word;
+        self.named(word).or_else(|| self.members.iter().find(is)).map(|seen| seen.id)
     }
 
     /// How many are in each state.

@@ -23,7 +23,7 @@ pub(super) fn write(directory: &Path, identity: &Identity) -> Result<(), Identit
 }
 
 /// Writes `text` beside the file of this name, makes it durable, and puts it in that one's place.
-pub(super) fn replace(directory: &Path, (name, temporary): (&str, &str), text: &str) -> Result<(), IdentityError> {
+pub(crate) fn replace(directory: &Path, (name, temporary): (&str, &str), text: &str) -> Result<(), IdentityError> {
     let (path, temporary) = (directory.join(name), directory.join(temporary));
     let replace = || {
         let mut file = File::create(&temporary)?;

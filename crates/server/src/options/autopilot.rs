@@ -27,7 +27,7 @@ pub(super) fn parse(promote_after: &str, replace_after: &str, election_timeout: 
     }
 }
 
-fn time(option: &'static str, text: &str) -> Result<Option<Duration>, OptionsError> {
+pub(super) fn time(option: &'static str, text: &str) -> Result<Option<Duration>, OptionsError> {
     if text == "0" {
         return Ok(None);
     }

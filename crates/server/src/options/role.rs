@@ -14,8 +14,21 @@ pub enum NodeRole {
     /// It holds strong state and serves clients.
     #[default]
     Server,
+    /// A server that waits to take a failed voter's place: it joins without having been added, has all data, and does not vote until then.
+    Spare,
     /// It takes part in the membership alone: no store, no votes, no clients.
     Agent,
+}
+
+impl NodeRole {
+    /// As it is given.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            NodeRole::Server => "server",
+            NodeRole::Spare => "spare",
+            NodeRole::Agent => "agent",
+        }
+    }
 }
 
 impl FromStr for NodeRole {
@@ -24,17 +37,35 @@ impl FromStr for NodeRole {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "server" => Ok(NodeRole::Server),
+            "spare" => Ok(NodeRole::Spare),
             "agent" => Ok(NodeRole::Agent),
-            _ => Err("neither `server` nor `agent`".to_owned()),
+            _ => Err("none of `server`, `spare` and `agent`".to_owned()),
         }
     }
 }
 
 impl ServerOptions {
     pub(super) fn check_role(&self) -> Result<(), OptionsError> {
-        if self.role == NodeRole::Server {
-            return Ok(());
+        match self.role {
+            NodeRole::Server => Ok(()),
+            NodeRole::Spare => self.check_spare(),
+            NodeRole::Agent => self.check_agent(),
         }
+    }
+
+    /// Once it has joined it may be started without.
+    fn check_spare(&self) -> Result<(), OptionsError> {
+        match self.start {
+            Start::Join { .. } | Start::Resume => Ok(()),
+            Start::InitialCluster { .. } => Err(wrong(
+                "role",
+                "a spare forms no cluster, and --initial-cluster is given",
+                "give --join with the peer addresses of some of its servers",
+            )),
+        }
+    }
+
+    fn check_agent(&self) -> Result<(), OptionsError> {
         if self.name.len() > limits::NAME_BYTES {
             let problem = format!("`{}` is longer than {} bytes", self.name, limits::NAME_BYTES);
             return Err(wrong("name", problem, "give the agent a shorter one"));

@@ -32,11 +32,17 @@ pub const HANDSHAKE_FRAME_BYTES: usize = 64 * 1024;
 /// The largest answer about gossip, bytes: what the membership core may say by stream, sealed.
 pub const GOSSIP_FRAME_BYTES: usize = 33 * 1024 * 1024;
 
+/// The largest answer about a node for people, bytes: its recent log, its threads, its figures.
+pub const DIAGNOSIS_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
 const MAGIC: [u8; 8] = *b"STEADFST";
 const PREAMBLE_BYTES: usize = 12;
 
 /// What TLS begins with instead (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 22;
+
+/// The largest answer to a report, bytes: all checks of a node, as it may declare them.
+const HEALTH_FRAME_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,25 +64,39 @@ pub enum Topic {
     Gossip,
     /// Taking part as an agent.
     Attend,
+    /// What a node reports of itself and of others to the leader.
+    Health,
+    /// What a node knows of itself or of another, for people (see `diagnosis`).
+    Diagnosis,
+    /// Becoming a learner without having been added.
+    Admit,
+    /// Starting a service of the node anew.
+    Restart,
 }
 
 impl Topic {
     /// Those who answer about it say no more than so many bytes. The whole list of a large cluster is longer than all else.
     fn answer_bytes(self) -> usize {
         match self {
-            Topic::Founding | Topic::Claim | Topic::Attend => HANDSHAKE_FRAME_BYTES,
+            Topic::Founding | Topic::Claim | Topic::Attend | Topic::Admit | Topic::Restart => HANDSHAKE_FRAME_BYTES,
             Topic::Gossip => GOSSIP_FRAME_BYTES,
+            Topic::Health => HEALTH_FRAME_BYTES,
+            Topic::Diagnosis => DIAGNOSIS_FRAME_BYTES,
         }
     }
 }
 
 impl Purpose {
-    const ALL: [Purpose; 5] = [
+    const ALL: [Purpose; 9] = [
         Purpose::Session,
         Purpose::Question(Topic::Founding),
         Purpose::Question(Topic::Claim),
         Purpose::Question(Topic::Gossip),
         Purpose::Question(Topic::Attend),
+        Purpose::Question(Topic::Health),
+        Purpose::Question(Topic::Diagnosis),
+        Purpose::Question(Topic::Admit),
+        Purpose::Question(Topic::Restart),
     ];
 
     fn answer_bytes(self) -> usize {
@@ -93,6 +113,10 @@ impl Purpose {
             Purpose::Question(Topic::Claim) => 3,
             Purpose::Question(Topic::Gossip) => 4,
             Purpose::Question(Topic::Attend) => 5,
+            Purpose::Question(Topic::Health) => 6,
+            Purpose::Question(Topic::Diagnosis) => 7,
+            Purpose::Question(Topic::Admit) => 8,
+            Purpose::Question(Topic::Restart) => 9,
         }
     }
 

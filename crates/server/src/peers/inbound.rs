@@ -19,6 +19,7 @@ use super::handshake::{
     HANDSHAKE_FRAME_BYTES, HANDSHAKE_TIMEOUT, HandshakeError, Heard, Hello, Purpose, Refusal, Topic, Welcome, answer, hear, in_time,
 };
 use super::link::{Link, PeerStream};
+use super::noticed::{HEARD_AGAIN, Noticed};
 use super::{PeerEvent, PeerEvents, Reception, SILENCE, Shared, outbound, stopped};
 
 /// Connections whose handshake or question is under way. Beyond it none is accepted until one is through, or its time is.
@@ -249,7 +250,7 @@ fn close_session(shared: &Shared, node: NodeId, number: u64) {
 async fn session<E: PeerEvents>(
     shared: &Shared,
     Dialer { node, incarnation, level }: Dialer,
-    stream: FrameReader<PeerStream>,
+    mut stream: FrameReader<PeerStream>,
     previous: Option<Session>,
     end: &Notify,
     events: &E,
@@ -263,6 +264,7 @@ async fn session<E: PeerEvents>(
         peer.nudge.notify_one();
     }
     shared.complaints.forget(node);
+    shared.onlookers.notice(node, Noticed::Accepted(stream.stream().ends()));
     shared.metrics.peer_sessions.increment(1.0);
     events.deliver(PeerEvent::Connected(node, incarnation, level)).await;
     let reason = take_frames(shared, node, stream, end, events).await;
@@ -280,6 +282,7 @@ async fn take_frames<E: PeerEvents>(
     events: &E,
 ) -> SessionEnd {
     let mut heard = Instant::now();
+    let mut told = None;
     let silence = sleep_until(heard + SILENCE);
     tokio::pin!(silence);
     loop {
@@ -303,6 +306,10 @@ async fn take_frames<E: PeerEvents>(
         }
         if !shared.faults.drops_from(node) {
             heard = Instant::now();
+            if told.is_none_or(|told| heard - told >= HEARD_AGAIN) {
+                told = Some(heard);
+                shared.onlookers.notice(node, Noticed::Heard);
+            }
         }
     }
 }

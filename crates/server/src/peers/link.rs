@@ -11,6 +11,7 @@ use tokio_rustls::TlsStream;
 
 use super::frame::FrameError;
 use super::handshake::HandshakeError;
+use super::noticed::Ends;
 use crate::tls::{self, AcceptError, Tls, Trust, common_name};
 
 /// How a node speaks with its peers.
@@ -70,6 +71,15 @@ pub(super) enum PeerStream {
 }
 
 impl PeerStream {
+    /// Its two ends, unless it is broken already.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        let socket = match self {
+            PeerStream::Plain(socket) => socket,
+            PeerStream::Tls(stream) => stream.get_ref().0,
+        };
+        Some(Ends { own: socket.local_addr().ok()?, peer: socket.peer_addr().ok()? })
+    }
+
     /// Writes what the socket takes now, perhaps nothing.
     pub(super) fn try_write(&mut self, bytes: &[u8]) {
         match self {

@@ -23,13 +23,15 @@ mod frame;
 mod handshake;
 mod inbound;
 mod link;
+mod noticed;
 mod outbound;
 mod queue;
 mod roster;
 
-pub use handshake::{GOSSIP_FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
+pub use handshake::{DIAGNOSIS_FRAME_BYTES, GOSSIP_FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
 pub use inbound::{HANDSHAKES, answer_questions};
 pub use link::Link;
+pub(crate) use noticed::{Ends, Noticed};
 pub use outbound::{AskError, ask};
 pub use queue::{QUEUE_BYTES, UNCONNECTED_FRAMES};
 pub use roster::STRANGERS;
@@ -52,6 +54,7 @@ use crate::admin::Metrics;
 use crate::fault_table::Faults;
 use complaints::Complaints;
 use inbound::Session;
+use noticed::Onlookers;
 use roster::Roster;
 
 /// How often a dialer shows that it lives, whatever else it sends. Each sign is answered.
@@ -120,6 +123,7 @@ struct Shared {
     roster: Roster,
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
+    onlookers: Onlookers,
     runtime: Handle,
     /// The cluster's, see [`Level`].
     level: AtomicU8,
@@ -152,6 +156,7 @@ impl PeerTransport {
             roster: Roster::default(),
             sessions: Mutex::default(),
             complaints: Complaints::default(),
+            onlookers: Onlookers::default(),
             runtime: Handle::current(),
             level: AtomicU8::new(Level::FIRST.0),
             removed: watch::Sender::new(false),
@@ -197,6 +202,21 @@ impl PeerTransport {
     /// and told why. So give it states in their order.
     pub fn set_peers(&self, peers: BTreeMap<NodeId, String>, removed: BTreeSet<NodeId>) {
         self.shared.set_peers(peers, removed);
+    }
+
+    /// Whose connections to this node are open: who was heard a moment ago.
+    pub(crate) fn heard(&self) -> BTreeSet<NodeId> {
+        self.shared.sessions.lock().keys().copied().collect()
+    }
+
+    /// Whom it dials.
+    pub(crate) fn peers(&self) -> BTreeSet<NodeId> {
+        self.shared.roster.queued().into_keys().collect()
+    }
+
+    /// From now on this one is told what is noticed of the peers; there is one at most. It is called on the ways of frames, so it must be quick.
+    pub(crate) fn watch(&self, onlooker: impl Fn(NodeId, Noticed) + Send + Sync + 'static) {
+        self.shared.onlookers.tell(Box::new(onlooker));
     }
 
     /// The cluster is at this level: from now on releases that don't know it are not spoken to.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::frame::{FrameReader, put_frame, put_header};
 use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Refusal, Topic, greet, in_time};
 use super::link::{Link, PeerStream, verdict};
+use super::noticed::{Noticed, is_reset};
 use super::roster::Peer;
 use super::{SIGN_INTERVAL, SILENCE, Shared, stopped};
 
@@ -132,6 +133,7 @@ impl Dialer {
     /// Dials once. Connected, it sends until the connection fails. Then, or if it could not connect, it waits if that is wise. Break: the
     /// transport stops.
     async fn attempt(&mut self, address: &str) -> ControlFlow<()> {
+        self.notice(Noticed::Dialled);
         let connected = tokio::select! {
             connected = connect(&self.shared, self.node, address) => connected,
             () = stopped(&mut self.stop) => return ControlFlow::Break(()),
@@ -140,9 +142,10 @@ impl Dialer {
             Ok(stream) => {
                 let begin = Instant::now();
                 self.connected(address);
+                self.notice(Noticed::Connected(stream.ends()));
                 match carry(&self.shared, (self.node, &self.peer), stream, self.stop.clone()).await {
                     Ok(()) => return ControlFlow::Break(()),
-                    Err(reason) => tracing::info!(peer = %self.node, address, "lost the connection to the peer: {reason}"),
+                    Err(reason) => self.lost(address, &reason),
                 }
                 self.disconnected();
                 if begin.elapsed() >= GOOD_CONNECTION {
@@ -162,13 +165,27 @@ impl Dialer {
         self.was_connected = true;
     }
 
+    fn lost(&self, address: &str, reason: &io::Error) {
+        tracing::info!(peer = %self.node, address, "lost the connection to the peer: {reason}");
+        if is_reset(reason) {
+            self.notice(Noticed::Reset);
+        }
+    }
+
+    fn notice(&self, what: Noticed) {
+        self.shared.onlookers.notice(self.node, what);
+    }
+
     fn disconnected(&self) {
         self.shared.count_dropped(self.peer.queue.set_connected(false));
     }
 
     fn failed(&mut self, address: &str, error: &HandshakeError) {
-        if error.nobody_listens() && std::mem::take(&mut self.was_connected) {
-            self.shared.end_session(self.node);
+        if error.nobody_listens() {
+            self.notice(Noticed::Refused);
+            if std::mem::take(&mut self.was_connected) {
+                self.shared.end_session(self.node);
+            }
         }
         if matches!(error, HandshakeError::Refused(Refusal::Removed)) {
             self.shared.removed.send_replace(true);
@@ -233,17 +250,17 @@ async fn carry_halves<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
 ) -> io::Result<()> {
     tokio::select! {
         ended = send_all(shared, peer, write, stop) => ended,
-        failed = listen_for_life(read) => Err(failed),
+        failed = listen_for_life(shared, peer.0, read) => Err(failed),
     }
 }
 
 /// Ends when the peer has closed the connection, or has answered no sign of life for too long.
-async fn listen_for_life(mut read: impl AsyncRead + Unpin) -> io::Error {
+async fn listen_for_life(shared: &Shared, node: NodeId, mut read: impl AsyncRead + Unpin) -> io::Error {
     let mut answers = [0; 64];
     loop {
         match timeout(SILENCE, read.read(&mut answers)).await {
             Ok(Ok(0)) => return io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed it"),
-            Ok(Ok(_)) => {}
+            Ok(Ok(answers)) => shared.onlookers.notice(node, Noticed::SignsAnswered(answers as u64)),
             Ok(Err(error)) => return error,
             Err(_) => return io::Error::new(io::ErrorKind::TimedOut, "the peer is silent"),
         }
@@ -264,7 +281,10 @@ async fn send_all(
         tokio::select! {
             biased;
             () = peer.queue.take_all(&mut frames) => {}
-            _ = signs.tick() => put_frame(&mut writer.out, &[]),
+            _ = signs.tick() => {
+                shared.onlookers.notice(node, Noticed::SignSent);
+                put_frame(&mut writer.out, &[]);
+            }
             () = stopped(&mut stop) => break,
         }
         if let Some(delay) = shared.faults.delay() {

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -45,6 +45,23 @@ pub fn dialling(trust: DialTrust<'_>, own: Option<(&Path, &Path)>) -> Result<Arc
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The configuration of a node that calls services of others over HTTP/1.1: whoever a CA of this machine vouches for is trusted.
+///
+/// # Errors
+/// This machine has no CAs, or they can't be read.
+pub(crate) fn dialling_the_world() -> Result<Arc<ClientConfig>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(found.certs);
+    if added == 0 {
+        let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
+        return Err(format!("this machine has no CA certificates to trust{why}; install them, or name a file by SSL_CERT_FILE"));
+    }
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| error.to_string())?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// Shakes hands as the one who dialled `address`, which is `host:port`: the other's certificate must be for the host.

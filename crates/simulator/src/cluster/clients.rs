@@ -11,6 +11,7 @@ use super::Cluster;
 use super::administrator::ADMINISTRATOR;
 use super::event::{Event, Step};
 use super::lockers::{self, Heard};
+use super::{recovery, sessions};
 use crate::network::between;
 use crate::workload::{OperationNumber, seen};
 use steadfast_proof::Violation;
@@ -79,6 +80,10 @@ impl Cluster {
             self.trace.text(self.queue.now(), || format!("{node} answers nobody: {answer:?}"));
             return Ok(());
         }
+        if sessions::asks(number) {
+            self.session_answered(node, number, &answer);
+            return Ok(());
+        }
         let Some(answer) = self.refused_as(node, number, answer) else { return Ok(()) };
         if answer == NodeAnswer::Readable {
             let delay = between(Duration::ZERO, Duration::from_micros(100), &mut self.machine(node).rng);
@@ -94,6 +99,9 @@ impl Cluster {
     }
 
     pub(super) fn on_read(&mut self, node: NodeId, number: OperationNumber) -> Result<(), Violation> {
+        if sessions::asks(number) {
+            return self.on_session_read(node, number);
+        }
         let Some(reader) = self.machines[&node].node().map(|node| node.reader()) else { return Ok(()) };
         if !self.may_answer_read(node, number, &reader.auth()) {
             return Ok(());
@@ -125,6 +133,7 @@ impl Cluster {
         }
         self.trace.note(now, &[7, number.0 as u64, u64::from(answer.is_some())], || format!("request {} got {answer:?}", number.0));
         if let Some(answer) = &answer {
+            self.sessions.hear(answer);
             self.workload.answered(number, now, answer.clone());
         }
         self.stop_waiting(number, answer.as_ref());
@@ -151,6 +160,9 @@ impl Cluster {
         }
         if let Some(locker) = lockers::locker(client) {
             return self.locker_answered(locker, number, answer);
+        }
+        if let Some(node) = recovery::executor(client) {
+            return self.executor_answered(node, number, answer);
         }
         let think = between(Duration::ZERO, self.swarm.think, &mut self.clients_rng);
         self.queue.after(think, Event::Invoke { client });

@@ -5,6 +5,7 @@ use steadfast_node::{Job, JobDone, LogDone};
 use steadfast_state::watch::StreamId;
 use steadfast_types::{Level, NodeId};
 
+use super::gossip::Happening;
 use crate::disk::SimulatedDisk;
 use crate::workload::OperationNumber;
 use steadfast_proof::history::Answer;
@@ -39,10 +40,14 @@ pub(super) enum Event {
     GiveUp { number: OperationNumber },
     /// A locker does what comes next.
     Locker { locker: usize },
+    /// A session reads.
+    Session,
     /// The administrator changes users or roles.
     Administer,
     /// A watcher looks after its connection.
     Attend { watcher: usize },
+    /// Something happens to a member.
+    Gossip(Box<Happening>),
     /// A stream's client takes what comes next.
     Told { node: NodeId, stream: StreamId },
 }
@@ -79,10 +84,11 @@ pub(super) enum Fault {
     Compaction,
     MemberChange,
     LostLog,
+    Outage,
 }
 
 /// What the recurring faults are called.
-pub const FAULT_NAMES: [&str; 11] = [
+pub const FAULT_NAMES: [&str; 12] = [
     "partition",
     "crash",
     "blackout",
@@ -94,9 +100,10 @@ pub const FAULT_NAMES: [&str; 11] = [
     "compaction",
     "member change",
     "lost log",
+    "outage",
 ];
 
-pub(super) const FAULTS: [Fault; 11] = [
+pub(super) const FAULTS: [Fault; 12] = [
     Fault::Partition,
     Fault::Crash,
     Fault::Blackout,
@@ -108,4 +115,5 @@ pub(super) const FAULTS: [Fault; 11] = [
     Fault::Compaction,
     Fault::MemberChange,
     Fault::LostLog,
+    Fault::Outage,
 ];

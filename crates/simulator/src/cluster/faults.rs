@@ -2,10 +2,9 @@
 
 use steadfast_consensus::Role;
 use steadfast_node::RequestBody;
-use steadfast_state::alarm::{Alarm, AlarmChange, AlarmKind};
 use steadfast_state::command::Command;
 use steadfast_types::time::Duration;
-use steadfast_types::{LogIndex, NodeId, Revision};
+use steadfast_types::{NodeId, Revision};
 
 use super::Cluster;
 use super::event::{Event, FAULTS, Fault};
@@ -14,7 +13,11 @@ use crate::disk::DiskFaults;
 use crate::network::{NetworkFaults, PARTITIONS, Partition, between};
 use crate::swarm::Recurring;
 use crate::workload::OperationNumber;
-use crate::world::{Time, micros};
+use crate::world::micros;
+pub(super) use lasting::{LASTING, LASTING_FAULTS, LastingFault};
+
+mod disks;
+mod lasting;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,38 +29,6 @@ pub(super) enum Stop {
     /// The machine has lost its power already, between two operations on its disk.
     PowerFailed,
 }
-
-/// A fault that lasts while the rest of the cluster, a majority, must go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LastingFault {
-    /// A node is down.
-    Down,
-    /// A node stands still.
-    Paused,
-    /// A node's disk stands still.
-    StuckDisk,
-    /// Nobody reaches a node, and it reaches nobody.
-    Isolated,
-    /// A node hears everyone, and nobody hears it.
-    Mute,
-    /// Everyone hears a node, and it hears nobody.
-    Deaf,
-    /// Each node reaches its neighbours in a row alone.
-    Chain,
-}
-
-pub(super) const LASTING_FAULTS: [LastingFault; 7] = [
-    LastingFault::Down,
-    LastingFault::Paused,
-    LastingFault::StuckDisk,
-    LastingFault::Isolated,
-    LastingFault::Mute,
-    LastingFault::Deaf,
-    LastingFault::Chain,
-];
-
-/// Longer than progress may take.
-pub(super) const LASTING: Duration = Duration::from_secs(6);
 
 /// A machine loses its power at most so many disk operations after that was decided.
 const OPERATIONS_UNTIL_POWER_FAILURE: u64 = 40;
@@ -93,6 +64,7 @@ impl Cluster {
             Fault::Compaction => self.swarm.compactions,
             Fault::MemberChange => self.swarm.member_changes,
             Fault::LostLog => self.swarm.lost_logs,
+            Fault::Outage => self.swarm.outages,
         }
     }
 
@@ -135,6 +107,7 @@ impl Cluster {
             Fault::Compaction => self.compact(node),
             Fault::MemberChange => self.change_members(node),
             Fault::LostLog => self.lose_log(node),
+            Fault::Outage => self.outage(lasts),
         }
     }
 
@@ -146,12 +119,6 @@ impl Cluster {
         if self.faults_rng.bool() { leader.unwrap_or(any) } else { any }
     }
 
-    pub(super) fn on_room_on_disk(&mut self, node: NodeId) {
-        if !self.healed && self.machines.contains_key(&node) {
-            self.set_disk(node, false);
-        }
-    }
-
     /// Ends a process: its machine starts another one soon.
     pub(super) fn stop(&mut self, node: NodeId, stop: Stop, reason: &str) {
         self.stop_for(node, stop, reason, self.swarm.crashes.map_or(Duration::from_millis(50), |crashes| crashes.lasts));
@@ -159,6 +126,13 @@ impl Cluster {
 
     /// The same; it starts after `longest` at the latest.
     pub(super) fn stop_for(&mut self, node: NodeId, stop: Stop, reason: &str, longest: Duration) {
+        self.stop_now(node, stop, reason);
+        let longest = if self.healed { Duration::from_millis(50) } else { longest };
+        let down = between(Duration::ZERO, longest, &mut self.faults_rng);
+        self.queue.after(down, Event::Start { node });
+    }
+
+    fn stop_now(&mut self, node: NodeId, stop: Stop, reason: &str) {
         self.trace.milestone(self.queue.now(), &[10, node.0, stop as u64], || format!("{node} stops ({stop:?}): {reason}"));
         let machine = self.machine(node);
         match stop {
@@ -168,13 +142,11 @@ impl Cluster {
         }
         let life = machine.life;
         machine.end_process();
+        self.gossip.end(node);
         if self.faults_rng.bool() {
             self.machine(node).unsent = Some(life);
         }
         self.disconnect_peers(node, stop);
-        let longest = if self.healed { Duration::from_millis(50) } else { longest };
-        let down = between(Duration::ZERO, longest, &mut self.faults_rng);
-        self.queue.after(down, Event::Start { node });
     }
 
     /// From now on everything works: links, disks, and processes.
@@ -194,60 +166,7 @@ impl Cluster {
         for node in down {
             self.queue.after(Duration::from_millis(1), Event::Start { node });
         }
-    }
-
-    /// Strikes a node, most often the leader. Gives the nodes that must make progress all the same.
-    pub(super) fn begin_lasting(&mut self, fault: LastingFault) -> Vec<NodeId> {
-        let now = self.queue.now();
-        let nodes = self.node_ids();
-        let victim = self.lasting_victim(&nodes);
-        self.trace.milestone(now, &[21, victim.0, fault as u64], || format!("lasting fault at {victim}: {fault:?}"));
-        match fault {
-            LastingFault::Down => self.keep_down(victim),
-            LastingFault::Paused => self.pause(victim, LASTING),
-            LastingFault::StuckDisk => self.machine(victim).stuck_until = now + LASTING,
-            LastingFault::Isolated => self.network.partition(Partition::Isolate, &nodes, victim, &mut self.faults_rng),
-            LastingFault::Mute => self.network.cut(|from, _| from == victim, &nodes),
-            LastingFault::Deaf => self.network.cut(|_, to| to == victim, &nodes),
-            LastingFault::Chain => {
-                self.network.partition(Partition::Chain, &nodes, victim, &mut self.faults_rng);
-                return nodes;
-            }
-        }
-        nodes.into_iter().filter(|node| *node != victim).collect()
-    }
-
-    /// Most often the leader. Damage that nobody has noticed yet may show at any time: so where disks rot it is one whose disk does, and the others,
-    /// a majority, are well.
-    fn lasting_victim(&mut self, nodes: &[NodeId]) -> NodeId {
-        if self.swarm.corruption.is_some() {
-            return NodeId(self.faults_rng.u64(1..=self.rotting()));
-        }
-        let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
-        leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())])
-    }
-
-    /// The disks of so many nodes, the first ones, may rot: fewer than half of all. More than that can't be survived.
-    fn rotting(&self) -> u64 {
-        (self.swarm.nodes as u64 - 1) / 2
-    }
-
-    /// Ends what [`Cluster::begin_lasting`] began.
-    pub(super) fn end_lasting(&mut self) {
-        for machine in self.machines.values_mut() {
-            machine.stuck_until = Time::default();
-        }
-        self.heal();
-    }
-
-    /// Stops a process that only the next healing starts again.
-    fn keep_down(&mut self, node: NodeId) {
-        if self.machine(node).process.is_some() {
-            self.trace.milestone(self.queue.now(), &[], || format!("{node} stays down"));
-            self.machine(node).disk.kill();
-            self.machine(node).end_process();
-            self.disconnect_peers(node, Stop::Kill);
-        }
+        self.heal_members();
     }
 
     fn leader(&self) -> Option<NodeId> {
@@ -257,7 +176,7 @@ impl Cluster {
 
     fn partition(&mut self, victim: NodeId, lasts: Duration) {
         let shape = PARTITIONS[self.faults_rng.usize(0..PARTITIONS.len())];
-        let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+        let nodes = self.everybody();
         self.network.partition(shape, &nodes, victim, &mut self.faults_rng);
         self.trace.milestone(self.queue.now(), &[], || format!("partition: {shape:?}"));
         self.queue.after(lasts, Event::Reconnect);
@@ -292,21 +211,31 @@ impl Cluster {
         }
     }
 
+    /// Several voters, but not so many that the rest is no majority, lose their power together, and others with them, for so long that whoever leads
+    /// has to judge it.
+    fn outage(&mut self, lasts: Duration) {
+        let voters: Vec<NodeId> = self.members().into_iter().filter(|(_, votes)| *votes).map(|(id, _)| id).collect();
+        let is_up = |id: &&NodeId| self.machines.get(*id).is_some_and(|machine| machine.process.is_some());
+        let mut up: Vec<NodeId> = voters.iter().filter(is_up).copied().collect();
+        self.faults_rng.shuffle(&mut up);
+        up.truncate(up.len().saturating_sub(voters.len() / 2 + 1));
+        for node in up {
+            self.stop_now(node, Stop::PowerFailure, "outage");
+            self.queue.after(lasts, Event::Start { node });
+        }
+        self.outage_of_others(lasts);
+    }
+
     fn pause(&mut self, node: NodeId, lasts: Duration) {
         let until = self.queue.now() + lasts;
         let machine = self.machine(node);
         machine.paused_until = machine.paused_until.max(until);
         // A machine that stands still may have lost its network too: it wakes up without having heard of anything.
         if !self.healed && self.faults_rng.u8(0..4) == 0 {
-            let nodes: Vec<NodeId> = self.machines.keys().copied().collect();
+            let nodes = self.everybody();
             self.network.partition(Partition::Isolate, &nodes, node, &mut self.faults_rng);
             self.queue.after(lasts, Event::Reconnect);
         }
-    }
-
-    pub(super) fn set_disk(&mut self, node: NodeId, full: bool) {
-        let sync_failure = self.swarm.sync_failure;
-        self.machine(node).disk.set_faults(DiskFaults { sync_failure, full });
     }
 
     /// The leader, if there is one, is told to hand over.
@@ -327,61 +256,6 @@ impl Cluster {
         let revision = Revision(self.faults_rng.i64(first..=revision.0));
         self.watchers.compactions.insert(revision);
         self.ask(node, OperationNumber::NOBODY, RequestBody::Propose(Command::Compact { revision }), Duration::from_secs(1));
-    }
-
-    /// A node's process ends and its log is gone, once in a run: what it voted and acknowledged is forgotten, so it must not start again.
-    fn lose_log(&mut self, node: NodeId) {
-        let has_tables = self.machines[&node].node().is_some_and(|node| node.status().durable.index > LogIndex(0));
-        if self.lost.is_some() || !has_tables {
-            return;
-        }
-        self.lost = Some(node);
-        self.trace.milestone(self.queue.now(), &[], || format!("{node} loses its log"));
-        self.stop(node, Stop::Kill, "its log is lost");
-        self.machine(node).disk.lose(|name| name.starts_with("log"));
-    }
-
-    /// Damages a sector of one of the nodes that may rot.
-    fn corrupt(&mut self) {
-        if self.rotting() == 0 {
-            return;
-        }
-        let node = NodeId(self.faults_rng.u64(1..=self.rotting()));
-        if self.faults_rng.u8(0..4) == 0 {
-            return self.say_corrupt(node);
-        }
-        let tables = self.swarm.corruption_of_tables;
-        // The log's end is where it matters whether anybody else has the same.
-        let at_end = self.faults_rng.u8(0..3) == 0;
-        let disk = &self.machine(node).disk;
-        let damaged = match at_end {
-            true => disk.corrupt_newest(|name| name.starts_with("log")),
-            false => disk.corrupt_any(|name| tables || name.starts_with("log")),
-        };
-        if let Some((name, sector)) = damaged {
-            self.counts.corruptions += 1;
-            self.trace.milestone(self.queue.now(), &[12, node.0, sector], || format!("sector {sector} of {name} on {node} rots"));
-            if at_end && self.faults_rng.u8(0..3) == 0 {
-                self.lose_what_two_have(node);
-            }
-        }
-    }
-
-    /// Somebody says that a node's state is not to be used, though it is as good as any: the node must get it from the others.
-    fn say_corrupt(&mut self, member: NodeId) {
-        let asked = self.victim();
-        let change = AlarmChange::Raise { alarm: Alarm { kind: AlarmKind::Corrupt, member }, by_hand: true };
-        self.ask(asked, OperationNumber::NOBODY, RequestBody::Propose(Command::Alarm(change)), Duration::from_secs(1));
-    }
-
-    /// A node with a damaged log starts again, and the leader fails together with it: what these two alone had is not with the others.
-    fn lose_what_two_have(&mut self, damaged: NodeId) {
-        let leader = self.leader().filter(|leader| *leader != damaged);
-        for node in [Some(damaged), leader].into_iter().flatten() {
-            if self.machine(node).process.is_some() {
-                self.stop(node, Stop::Kill, "fails together with another");
-            }
-        }
     }
 
     /// A process that ends is noticed by its peers at once, a machine without power late or never.

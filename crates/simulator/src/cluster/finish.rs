@@ -41,12 +41,15 @@ impl Cluster {
     pub fn run(&mut self) -> Result<History, Violation> {
         self.run_until(Time::default() + self.swarm.duration)?;
         self.heal();
-        self.replace_lost()?;
+        if !self.replace_by_plan()? {
+            self.replace_lost()?;
+        }
         self.make_progress()?;
         self.become_equal()?;
         self.make_progress_despite()?;
         self.make_progress()?;
         self.become_equal()?;
+        self.members_know()?;
         let settled = self.now();
         if self.swarm.leases || self.swarm.lockers > 0 {
             self.run_until(settled + LONGEST_TTL + LEASE_GRACE * 2)?;
@@ -62,6 +65,7 @@ impl Cluster {
         leases::check(&history, f64::from(self.swarm.drift_ppm) / 1e6)?;
         leases::check_ended(&history, settled, self.now(), newest(&history), LEASE_GRACE)?;
         self.check_watches(&history.changes)?;
+        self.sessions.check(&history)?;
         locks::check(&self.lockers.turns, &history.changes)?;
         self.lockers.uses.iter().try_for_each(|uses| locks::check_uses(uses))?;
         auth::check(&history, &self.callers.attempts, &eras)?;

@@ -75,8 +75,9 @@ pub(super) enum StartError {
 }
 
 impl StartError {
-    pub(super) fn is_log_gone(&self) -> bool {
-        matches!(self, StartError::Open(OpenError::LogGone))
+    /// Whether it is that the disk has lost what the node was.
+    pub(super) fn is_loss(&self) -> bool {
+        matches!(self, StartError::Open(OpenError::LogGone) | StartError::Found(PlantError::Other))
     }
 }
 

@@ -89,7 +89,10 @@ impl Cluster {
         let (bootstrap, rng) = (self.bootstrap.clone(), self.faults_rng.fork());
         self.trace.milestone(self.queue.now(), &[22, id.0], || format!("a machine is set up for {id}"));
         self.machines.insert(id, Machine::new(id, bootstrap, drift, &self.swarm, rng));
-        self.last_id = self.last_id.max(id);
+        if !self.gossip.others.remove(&id) {
+            self.last_id = self.last_id.max(id);
+        }
+        self.gossip.end(id);
         if !self.healed {
             self.set_disk(id, false);
         }
@@ -101,6 +104,7 @@ impl Cluster {
         if self.machines[&id].process.is_some() {
             self.machine(id).disk.kill();
             self.machine(id).end_process();
+            self.gossip.end(id);
             self.disconnect_peers(id, Stop::Kill);
         }
         self.machines.remove(&id);
@@ -109,6 +113,7 @@ impl Cluster {
     /// The operator puts a new member in the place of one whose log is lost: it asks again and again until that is done.
     pub(super) fn replace_lost(&mut self) -> Result<(), Violation> {
         let Some(lost) = self.lost else { return Ok(()) };
+        self.observer.recovery.removed_by_hand(lost);
         let deadline = self.now() + ELECTION_TIMEOUT * PROGRESS_ELECTION_TIMEOUTS * 2;
         self.last_id = NodeId(self.last_id.0 + 1);
         let new = self.last_id;

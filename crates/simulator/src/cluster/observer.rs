@@ -12,11 +12,14 @@ use steadfast_types::{NodeId, Revision};
 
 use super::administrator::rights;
 use super::machine::{Machine, SimulatedOutputs};
+use super::recovery::records::written;
 use super::watchers::change;
 use crate::checkers::bounds::Bounds;
+use crate::checkers::brakes::Brakes;
 use crate::checkers::leaders::Leaders;
 use crate::checkers::log_agreement::LogAgreement;
 use crate::checkers::promises::Promises;
+use crate::checkers::recovery::Recovery;
 use crate::checkers::state_agreement::StateAgreement;
 use steadfast_proof::Violation;
 use steadfast_proof::history::Change;
@@ -30,14 +33,17 @@ pub(super) struct Observer {
     promises: Promises,
     pub(super) bounds: Bounds,
     pub(super) state: StateAgreement,
+    pub(super) recovery: Recovery,
+    pub(super) brakes: Brakes,
 }
 
 impl Observer {
     /// A process came up.
     pub(super) fn started(&mut self, machine: &Machine) -> Result<(), Violation> {
+        self.recovery.began(machine.id);
         if let Some(node) = machine.node() {
             let status = node.status().consensus;
-            if status.suspect {
+            if status.suspect || self.recovery.is_wiped(machine.id) {
                 self.promises.started_suspect(machine.id, status.term, status.last.index);
             } else {
                 self.promises.started(machine.id, status.term, status.last.index)?;
@@ -91,6 +97,7 @@ impl Observer {
         let message = PeerMessage::from_wire(frame.clone())
             .map_err(|error| Violation::new("wire", format!("{from} sends {to} a frame that does not decode: {error}")))?;
         let PeerMessage::Raft(message) = message else { return Ok(()) };
+        self.recovery.observe(from, to, &message)?;
         self.leaders.observe(from, &message)?;
         self.log.observe(from, &message)?;
         self.promises.observe(from, to, &message)
@@ -101,7 +108,13 @@ impl Observer {
         for event in events {
             by_revision.entry(event.kv.mod_revision).or_default().push(change(event));
         }
-        by_revision.into_iter().try_for_each(|(revision, changes)| self.state.changed(now, node, revision, changes))
+        for (revision, changes) in by_revision {
+            if self.brakes.is_news(revision) {
+                self.brakes.written(revision, written(&changes))?;
+            }
+            self.state.changed(now, node, revision, changes)?;
+        }
+        Ok(())
     }
 
     fn applied(&mut self, machine: &Machine) -> Result<(), Violation> {

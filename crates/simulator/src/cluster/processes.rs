@@ -40,8 +40,8 @@ impl Cluster {
                 self.stop(node, Stop::Kill, "disk failed while starting");
                 Ok(())
             }
-            Ok(Err(error)) if error.is_log_gone() && self.lost == Some(node) => {
-                self.trace.milestone(now, &[], || format!("{node} must not start"));
+            Ok(Err(error)) if error.is_loss() && self.lost == Some(node) => {
+                self.trace.milestone(now, &[], || format!("{node} must not start: {error}"));
                 Ok(())
             }
             Ok(Err(error)) => Err(Violation::new("start", format!("{node} does not come up: {error}"))),
@@ -62,6 +62,7 @@ impl Cluster {
         });
         self.observer.started(&self.machines[&node])?;
         self.hub_missed(node);
+        self.begin_member(node)?;
         for peer in self.node_ids().into_iter().filter(|peer| *peer != node) {
             self.connect_peer(node, peer);
             self.connect_peer(peer, node);
@@ -159,6 +160,7 @@ impl Cluster {
         if let Some(leader) = self.machines[&node].node().map(Node::consensus) {
             beliefs::check(leader, |id| self.machines.get(&id).and_then(Machine::node).map(Node::consensus))?;
         }
+        self.check_removals(node)?;
         self.tear_change(node);
         if self.falls_into_ambush(node) {
             return Ok(());

@@ -262,6 +262,11 @@ impl WatchHub {
         sink.deliver(stream, WatchDelivery { watch_id, revision, created: false, canceled: None, events, fragment });
     }
 
+    /// What happened up to `revision` concerns none of the watchers that are there, as whoever did not tell it knows.
+    pub fn quiet(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
     /// Everything up to `revision` happened, and the hub was not told all of it: its watchers must look it up.
     pub fn missed(&mut self, revision: Revision) {
         if revision <= self.revision {

@@ -43,7 +43,8 @@ pub(super) struct Cluster {
     life: Life,
     /// Its file systems are unmounted before its directory goes.
     pub(super) disks: Vec<LimitedDisk>,
-    _directory: Option<tempfile::TempDir>,
+    /// `None`: it is somebody else's.
+    directory: Option<tempfile::TempDir>,
 }
 
 /// One node.
@@ -128,7 +129,7 @@ impl Against {
             Against::Own => Cluster::start(drill).await,
             Against::Directory(path) => Cluster::of_directory(path),
             Against::Endpoints(endpoints) => {
-                Ok(Cluster { nodes: Vec::new(), endpoints: endpoints.clone(), life: Life::OnItsOwn, disks: Vec::new(), _directory: None })
+                Ok(Cluster { nodes: Vec::new(), endpoints: endpoints.clone(), life: Life::OnItsOwn, disks: Vec::new(), directory: None })
             }
         }
     }
@@ -158,15 +159,28 @@ fn read_cluster_file(path: &Path) -> Result<ClusterFile> {
 }
 
 impl Cluster {
+    /// One that is to get nodes of the drill's own, in this directory.
+    pub(super) fn without_nodes(directory: tempfile::TempDir) -> Self {
+        Cluster { nodes: Vec::new(), endpoints: Vec::new(), life: Life::WithDrill, disks: Vec::new(), directory: Some(directory) }
+    }
+
+    /// Where its nodes have their files.
+    ///
+    /// # Panics
+    /// If the cluster is not the drill's own.
+    pub(super) fn path(&self) -> &Path {
+        self.directory.as_ref().expect("a cluster of the drill's own").path()
+    }
+
     async fn start(drill: &Declaration) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("steadfast-drill-").tempdir().context("cannot make a temporary directory")?;
         let program = std::env::current_exe()?.to_str().context("the path of this program is not UTF-8")?.to_owned();
         let names: Vec<String> = (1..=drill.nodes).map(|k| format!("n{k}")).collect();
         let ports = free_ports(names.len())?;
         let peers: Vec<String> = names.iter().zip(&ports).map(|(name, [_, peer, _])| format!("{name}={peer}")).collect();
-        let mut cluster = Cluster { nodes: Vec::new(), endpoints: Vec::new(), life: Life::WithDrill, disks: Vec::new(), _directory: None };
+        let mut cluster = Cluster::without_nodes(directory);
         for (name, [etcd, peer, admin]) in names.iter().zip(&ports) {
-            let data_dir = directory.path().join(name);
+            let (data_dir, log) = (cluster.path().join(name), cluster.path().join(format!("{name}.log")));
             if let Some(size) = drill.disk_mib {
                 cluster.disks.push(LimitedDisk::mount(&data_dir, size)?);
             }
@@ -176,19 +190,18 @@ impl Cluster {
             argv.extend(own.into_iter().chain(listen).flat_map(|(flag, value)| [format!("--{flag}"), value]));
             argv.extend(drill.settings.iter().map(|(name, value)| format!("--{name}={}", plain(value))));
             cluster.endpoints.push(etcd.parse().map_err(anyhow::Error::msg)?);
-            let process = Process::start(&argv, &directory.path().join(format!("{name}.log")), Life::WithDrill)?;
+            let process = Process::start(&argv, &log, Life::WithDrill)?;
             cluster.nodes.push(Node {
                 name: name.clone(),
                 peer: peer.clone(),
                 admin: admin.clone(),
                 data_dir: node_directory(&data_dir, drill).into(),
                 argv,
-                log: directory.path().join(format!("{name}.log")),
+                log,
                 process,
                 faults: BTreeMap::new(),
             });
         }
-        cluster._directory = Some(directory);
         cluster.await_ready().await?;
         Ok(cluster)
     }
@@ -210,7 +223,7 @@ impl Cluster {
             })
         };
         let nodes = file.nodes.into_iter().map(node).collect::<Result<_>>()?;
-        Ok(Cluster { nodes, endpoints, life: Life::OnItsOwn, disks: Vec::new(), _directory: None })
+        Ok(Cluster { nodes, endpoints, life: Life::OnItsOwn, disks: Vec::new(), directory: None })
     }
 
     /// Starts a node's process again; it injects the faults that it is to inject.
@@ -285,6 +298,7 @@ impl Node {
             all.drop_from.extend(fault.drop_from.iter().cloned());
             all.drop_to.extend(fault.drop_to.iter().cloned());
             all.delay_ms = all.delay_ms.max(fault.delay_ms);
+            all.loss_percent = all.loss_percent.max(fault.loss_percent);
             all.slow_sync_ms = all.slow_sync_ms.max(fault.slow_sync_ms);
         }
         match http::call(&self.admin, "PUT", "/faults", serde_json::to_string(&all)?).await? {
@@ -352,7 +366,7 @@ fn plain(value: &toml::Value) -> String {
 }
 
 /// Addresses that were free a moment ago: for clients, peers and the admin port of each node.
-fn free_ports(nodes: usize) -> Result<Vec<[String; 3]>> {
+pub(super) fn free_ports(nodes: usize) -> Result<Vec<[String; 3]>> {
     let listeners = (0..3 * nodes).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>().context("no free port")?;
     let addresses = listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect::<Result<Vec<_>>>()?;
     let of_node = |chunk: &[String]| [chunk[0].clone(), chunk[1].clone(), chunk[2].clone()];

@@ -18,7 +18,8 @@ const DECADES: (f64, f64) = (-1.0, 4.0);
 /// Colours of the nodes, by the order in which they appear; all tell apart without red and green.
 const COLOURS: [&str; 9] = ["#0072b2", "#e69f00", "#56b4e9", "#cc79a7", "#009e73", "#f0e442", "#d55e00", "#999999", "#444444"];
 
-const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1120px;margin:2em auto;padding:0 1em;color:#1b1b1b;background:#fff}\
+/// How the pages look.
+pub(super) const STYLE: &str = "body{font:15px/1.45 system-ui,sans-serif;max-width:1120px;margin:2em auto;padding:0 1em;color:#1b1b1b;background:#fff}\
 h1{font-size:1.6em}h2{margin-top:2.2em;border-top:1px solid #ddd;padding-top:1em}\
 table{border-collapse:collapse;margin:.7em 0}th,td{text-align:left;padding:.2em .9em .2em 0;vertical-align:top}th{font-weight:600}\
 .ok{color:#00664a}.bad{color:#b00020;font-weight:600}.muted{color:#666}svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:#444}\
@@ -286,7 +287,7 @@ fn seconds(svg: &mut String, figures: &Figures, x: &dyn Fn(f64) -> f64, height: 
 }
 
 /// Text as HTML.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -101,6 +101,11 @@ mod tests {
             promote-learners-after = "30s"
             quota-backend-bytes = 8589934592
             replace-dead-voters-after = "10m"
+            recover-voters-after = "0"
+            recover-others-after = "5m"
+            recover-agents-after = "4m"
+            recover-services-after = "20s"
+            recovery-approval = "voters=manual,services=automatic"
             auth-token = "simple"
             bcrypt-cost = 10
             cert-file = "file.pem"
@@ -116,6 +121,10 @@ mod tests {
             gossip-key-file = "file"
             insecure-peers = false
             insecure-admin = false
+            enable-script-checks = false
+            alert-webhook = ["https://hooks.example/x"]
+            alert-command = "logger"
+            alertmanager = "http://alerts:9093"
             log-format = "json"
             faults = true
         "#;

@@ -28,7 +28,7 @@ pub(super) enum LogFormat {
 /// Starts to log.
 pub(super) fn start(format: LogFormat) -> Result<()> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter()?);
+    let registry = tracing_subscriber::registry().with(filter()?).with(steadfast_server::diagnosis::recent_log());
     match format {
         LogFormat::Text => registry.with(lines).init(),
         LogFormat::Json => registry.with(lines.json()).init(),

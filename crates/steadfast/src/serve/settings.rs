@@ -7,7 +7,9 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
-use steadfast_server::options::{ClientSecurity, CompactionMode, NodeRole, PeerSecurity, ServerOptions, Start};
+use steadfast_server::options::{
+    AlertOptions, Approvals, ClientSecurity, CompactionMode, NodeRole, PeerSecurity, SecretUrl, ServerOptions, Start,
+};
 
 use super::logging::LogFormat;
 use crate::usage::UsageError;
@@ -19,7 +21,7 @@ pub(super) struct Settings {
     /// The node's name, unique in its cluster
     #[arg(long, env = "STEADFAST_NAME", hide_env = true, value_name = "NAME")]
     name: Option<String>,
-    /// What it is for: server, or agent (it takes part in the membership alone, and needs --join) [default: server]
+    /// What it is for: server; spare (a server that waits to take a failed voter's place, and needs --join); or agent (it takes part in the membership alone, and needs --join) [default: server]
     #[arg(long, env = "STEADFAST_ROLE", hide_env = true, value_name = "ROLE")]
     role: Option<NodeRole>,
     /// Where it keeps everything it must remember; made if it is missing
@@ -80,6 +82,21 @@ pub(super) struct Settings {
     /// A voter that was silent for so long is replaced by a learner in sync, or leaves if a voter was added: 10m; 0: only when it is removed. The same on all nodes [default: 0]
     #[arg(long, env = "STEADFAST_REPLACE_DEAD_VOTERS_AFTER", hide_env = true, value_name = "TIME")]
     replace_dead_voters_after: Option<String>,
+    /// A voter that was failed for so long is replaced by a spare: 60s; 0: never. The same on all nodes [default: 1m; 0 with --replace-dead-voters-after]
+    #[arg(long, env = "STEADFAST_RECOVER_VOTERS_AFTER", hide_env = true, value_name = "TIME")]
+    recover_voters_after: Option<String>,
+    /// A learner or spare that was failed for so long is removed: 5m; 0: never. The same on all nodes [default: 5m]
+    #[arg(long, env = "STEADFAST_RECOVER_OTHERS_AFTER", hide_env = true, value_name = "TIME")]
+    recover_others_after: Option<String>,
+    /// An agent that was failed for so long is removed: 5m; 0: never. The same on all nodes [default: 5m]
+    #[arg(long, env = "STEADFAST_RECOVER_AGENTS_AFTER", hide_env = true, value_name = "TIME")]
+    recover_agents_after: Option<String>,
+    /// A service that was failed for so long is started anew, if `steadfast service restart` says how: 5s; 0: never. The same on all nodes [default: 5s]
+    #[arg(long, env = "STEADFAST_RECOVER_SERVICES_AFTER", hide_env = true, value_name = "TIME")]
+    recover_services_after: Option<String>,
+    /// Who decides about recovery plans: automatic, or manual (each waits for `steadfast recovery approve`); or by role, like voters=manual,services=automatic, of voters, others, agents and services. The same on all nodes [default: automatic]
+    #[arg(long, env = "STEADFAST_RECOVERY_APPROVAL", hide_env = true, value_name = "WHO")]
+    recovery_approval: Option<Approvals>,
     /// What the tables may take on disk; beyond it writes are refused until there is room again; 0 for no bound [default: 0]
     #[arg(long, env = "STEADFAST_QUOTA_BACKEND_BYTES", hide_env = true, value_name = "BYTES")]
     quota_backend_bytes: Option<u64>,
@@ -137,6 +154,19 @@ pub(super) struct Settings {
     #[arg(long, env = "STEADFAST_INSECURE_ADMIN", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
         hide_possible_values = true)]
     insecure_admin: Option<bool>,
+    /// Run the scripts that strong state declares as checks, as this node's user: whoever may write there can run code here
+    #[arg(long, env = "STEADFAST_ENABLE_SCRIPT_CHECKS", hide_env = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        hide_possible_values = true)]
+    enable_script_checks: Option<bool>,
+    /// Tell of failures, while this server leads, by POST to these URLs: JSON in the form of Alertmanager's webhooks
+    #[arg(long, env = "STEADFAST_ALERT_WEBHOOK", hide_env = true, value_name = "URL,…")]
+    alert_webhook: Option<List>,
+    /// The same by this command, run by the shell: JSON on its standard input, STEADFAST_ALERT_* in its environment
+    #[arg(long, env = "STEADFAST_ALERT_COMMAND", hide_env = true, value_name = "CMD")]
+    alert_command: Option<String>,
+    /// The same by pushing all that stands to these Alertmanagers
+    #[arg(long, env = "STEADFAST_ALERTMANAGER", hide_env = true, value_name = "URL,…")]
+    alertmanager: Option<List>,
     /// How log lines look: text or json [default: text]
     #[arg(long, env = "STEADFAST_LOG_FORMAT", hide_env = true, value_enum, hide_possible_values = true, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -207,6 +237,11 @@ impl Settings {
             auto_compaction_retention: self.auto_compaction_retention.or(file.auto_compaction_retention),
             promote_learners_after: self.promote_learners_after.or(file.promote_learners_after),
             replace_dead_voters_after: self.replace_dead_voters_after.or(file.replace_dead_voters_after),
+            recover_voters_after: self.recover_voters_after.or(file.recover_voters_after),
+            recover_others_after: self.recover_others_after.or(file.recover_others_after),
+            recover_agents_after: self.recover_agents_after.or(file.recover_agents_after),
+            recover_services_after: self.recover_services_after.or(file.recover_services_after),
+            recovery_approval: self.recovery_approval.or(file.recovery_approval),
             quota_backend_bytes: self.quota_backend_bytes.or(file.quota_backend_bytes),
             auth_token: self.auth_token.or(file.auth_token),
             bcrypt_cost: self.bcrypt_cost.or(file.bcrypt_cost),
@@ -224,6 +259,10 @@ impl Settings {
             insecure_peers: self.insecure_peers.or(file.insecure_peers),
             gossip_key_file: self.gossip_key_file.or(file.gossip_key_file),
             insecure_admin: self.insecure_admin.or(file.insecure_admin),
+            enable_script_checks: self.enable_script_checks.or(file.enable_script_checks),
+            alert_webhook: self.alert_webhook.or(file.alert_webhook),
+            alert_command: self.alert_command.or(file.alert_command),
+            alertmanager: self.alertmanager.or(file.alertmanager),
             log_format: self.log_format.or(file.log_format),
         })
     }
@@ -276,6 +315,12 @@ impl Settings {
             insecure_peers: self.insecure_peers.unwrap_or_default(),
             gossip_key_file: self.gossip_key_file,
         };
+        let urls = |list: Option<List>| list.unwrap_or_default().0.into_iter().map(SecretUrl::from).collect();
+        let alerts = AlertOptions {
+            alert_webhook: urls(self.alert_webhook),
+            alert_command: self.alert_command.into_iter().collect(),
+            alertmanager: urls(self.alertmanager),
+        };
         let scheme = if client_security.is_on() { "https" } else { "http" };
         let options = ServerOptions {
             role: self.role.unwrap_or_default(),
@@ -294,6 +339,16 @@ impl Settings {
             auto_compaction_mode: self.auto_compaction_mode.unwrap_or(defaults.auto_compaction_mode),
             auto_compaction_retention: self.auto_compaction_retention.unwrap_or(defaults.auto_compaction_retention),
             promote_learners_after: self.promote_learners_after.unwrap_or(defaults.promote_learners_after),
+            // One hand replaces dead voters.
+            recover_voters_after: match (self.recover_voters_after, self.replace_dead_voters_after.as_deref()) {
+                (Some(after), _) => after,
+                (None, None | Some("0")) => defaults.recover_voters_after,
+                (None, Some(_)) => "0".to_owned(),
+            },
+            recover_others_after: self.recover_others_after.unwrap_or(defaults.recover_others_after),
+            recover_agents_after: self.recover_agents_after.unwrap_or(defaults.recover_agents_after),
+            recover_services_after: self.recover_services_after.unwrap_or(defaults.recover_services_after),
+            recovery_approval: self.recovery_approval.unwrap_or(defaults.recovery_approval),
             replace_dead_voters_after: self.replace_dead_voters_after.unwrap_or(defaults.replace_dead_voters_after),
             quota_backend_bytes: self.quota_backend_bytes.unwrap_or(defaults.quota_backend_bytes),
             auth_token: self.auth_token.unwrap_or(defaults.auth_token),
@@ -302,6 +357,8 @@ impl Settings {
             client_security,
             peer_security,
             insecure_admin: self.insecure_admin.unwrap_or(defaults.insecure_admin),
+            enable_script_checks: self.enable_script_checks.unwrap_or(defaults.enable_script_checks),
+            alerts,
             ..defaults
         };
         options.validate().map_err(|error| UsageError(error.to_string()))?;

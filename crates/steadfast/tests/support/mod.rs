@@ -1,6 +1,7 @@
 //! A real cluster of processes for tests, and a load on it that remembers what was acknowledged.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+pub mod agents;
 pub mod etcdctl;
 pub mod http;
 pub mod load;
@@ -35,15 +36,20 @@ pub fn steadfast(arguments: &[&str]) -> Command {
 }
 
 /// Asks again until there is an answer.
-pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    within(LONG, what, attempt)
+}
+
+/// The same, for what takes longer by its nature.
+pub fn within<T>(limit: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let step = Duration::from_millis(20);
-    for _ in 0..LONG.as_millis() / step.as_millis() {
+    for _ in 0..limit.as_millis() / step.as_millis() {
         if let Some(result) = attempt() {
             return result;
         }
         std::thread::park_timeout(step);
     }
-    panic!("{what} did not happen in {} s", LONG.as_secs());
+    panic!("{what} did not happen in {} s", limit.as_secs());
 }
 
 /// One node's process, as `cluster.json` describes it.
@@ -172,6 +178,14 @@ impl Cluster {
         self.nodes.push(node);
     }
 
+    /// Starts the node `n{k}` as a spare, which nobody has added, and makes it the last of `nodes`.
+    pub fn start_spare(&mut self, k: u16) {
+        let peers: Vec<&str> = self.nodes.iter().map(|node| node.peer.as_str()).collect();
+        let mut node = self.node_by_hand(k, &["--role", "spare", "--join", &peers.join(",")]);
+        node.start_again();
+        self.nodes.push(node);
+    }
+
     /// Waits until this node itself says that it votes.
     pub fn await_vote(&self, at: usize) {
         let name = &self.nodes[at].name;
@@ -259,6 +273,13 @@ impl Cluster {
     /// The program's own view of the cluster.
     pub fn status(&self) -> Value {
         let mut command = steadfast(&["status", "--json", "--endpoints", &self.endpoints().join(",")]);
+        let output = command.args(&self.access).output().expect("the program starts");
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Its membership, as the first node that answers shows it.
+    pub fn health(&self) -> Value {
+        let mut command = steadfast(&["health", "--json", "--endpoints", &self.endpoints().join(",")]);
         let output = command.args(&self.access).output().expect("the program starts");
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
     }
@@ -394,9 +415,18 @@ impl Node {
 
     /// Starts it by the command that `cluster.json` gives, with its messages in a file beside its directory.
     pub fn start_again(&mut self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same, with further settings.
+    pub fn start_again_with(&mut self, settings: Environment) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.own_log()).expect("a log file");
         let mut command = Command::new(&self.argv[0]);
-        command.args(&self.argv[1..]).envs(self.environment.iter().copied()).stdout(log.try_clone().expect("a handle")).stderr(log);
+        command
+            .args(&self.argv[1..])
+            .envs(self.environment.iter().chain(settings).copied())
+            .stdout(log.try_clone().expect("a handle"))
+            .stderr(log);
         let process = command.spawn().expect("the program starts");
         self.pid = Some(process.id());
         self.process = Some(process);
