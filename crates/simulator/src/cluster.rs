@@ -267,6 +267,7 @@ impl Cluster {
     }
 
     /// A machine that is there.
+    #[track_caller]
     fn machine(&mut self, node: NodeId) -> &mut Machine {
         self.machines.get_mut(&node).expect("a machine that is there")
     }

@@ -57,7 +57,9 @@ impl Cluster {
         let tables = self.swarm.corruption_of_tables;
         // The log's end is where it matters whether anybody else has the same.
         let at_end = self.faults_rng.u8(0..3) == 0;
-        let disk = &self.machine(node).disk;
+        // Whoever was replaced took its disk along.
+        let Some(machine) = self.machines.get(&node) else { return };
+        let disk = &machine.disk;
         let damaged = match at_end {
             true => disk.corrupt_newest(|name| name.starts_with("log")),
             false => disk.corrupt_any(|name| tables || name.starts_with("log")),

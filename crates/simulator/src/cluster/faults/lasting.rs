@@ -65,10 +65,13 @@ impl Cluster {
     }
 
     /// Most often the leader. Damage that nobody has noticed yet may show at any time: so where disks rot it is one whose disk does, and the others,
-    /// a majority, are well.
+    /// a majority, are well. If that one was replaced, one disk less rots, and it may be anybody.
     fn lasting_victim(&mut self, nodes: &[NodeId]) -> NodeId {
         if self.swarm.corruption.is_some() {
-            return NodeId(self.faults_rng.u64(1..=self.rotting()));
+            let rots = NodeId(self.faults_rng.u64(1..=self.rotting()));
+            if nodes.contains(&rots) {
+                return rots;
+            }
         }
         let leader = self.leader().filter(|_| self.faults_rng.u8(0..4) > 0);
         leader.unwrap_or_else(|| nodes[self.faults_rng.usize(0..nodes.len())])
