@@ -18,6 +18,9 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("membership", &["types"]),
     ("scorecard", &["types", "membership"]),
     ("state", &["types"]),
+    ("crdt", &["types"]),
+    ("available", &["types", "crdt"]),
+    ("redis-api", &["types", "crdt", "available"]),
     ("health", &["types"]),
     ("storage", &["types"]),
     ("snapshots", &["types", "state", "bbolt"]),
@@ -39,6 +42,9 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "stacks",
             "node",
             "etcd-api",
+            "crdt",
+            "available",
+            "redis-api",
         ],
     ),
     ("proof", &["types"]),
@@ -48,7 +54,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state"];
+pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "available"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {

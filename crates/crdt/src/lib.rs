@@ -1,0 +1,19 @@
+//! Conflict-free replicated data types: replicas take writes on their own, and agree once they have heard of the same.
+//!
+//! Every write has a [`Version`], which is at once its dot (who wrote, and when in its order of writes) and what last writer wins goes by. A type keeps
+//! with each element the dots of the writes that made it; whether a dot that is missing was never seen or was removed says the causal context
+//! ([`Covers`]) of the replica, one for all that it holds. So nothing keeps tombstones for elements (Bigset, arXiv 1605.06424; delta-state
+//! replicated data types, arXiv 1603.01529).
+#![no_std]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod clock;
+pub mod lattice;
+pub mod vector;
+pub mod version;
+
+pub use lattice::Lattice;
+pub use vector::{Covers, VersionVector};
+pub use version::{Actor, Time, Version};
