@@ -19,6 +19,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("scorecard", &["types", "membership"]),
     ("state", &["types"]),
     ("crdt", &["types"]),
+    ("register", &["types", "crdt"]),
     ("available", &["types", "crdt"]),
     ("redis-api", &["types", "crdt", "available"]),
     ("health", &["types"]),
@@ -43,6 +44,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "node",
             "etcd-api",
             "crdt",
+            "register",
             "available",
             "redis-api",
         ],
@@ -54,7 +56,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "available"];
+pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "register", "available"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {

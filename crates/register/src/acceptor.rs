@@ -1,0 +1,153 @@
+//! What a replica holds of the registers, and what it promised.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::message::{Accepted, Answered, Asked, Ballot, Epoch, Record, Reply, Request};
+
+/// A replica's registers.
+#[derive(Clone, Debug, Default)]
+pub struct Acceptor {
+    epoch: Epoch,
+    registers: BTreeMap<Bytes, Held>,
+    /// What is promised for all keys of which nothing is held: their registers may have been removed.
+    floor: Option<Ballot>,
+}
+
+/// A register at one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    promised: Ballot,
+    accepted: Option<Accepted>,
+}
+
+impl Acceptor {
+    /// The acceptor that wrote these records down, in their order.
+    pub fn restore(records: impl IntoIterator<Item = Record>) -> Self {
+        let mut acceptor = Self::default();
+        records.into_iter().for_each(|record| acceptor.take(record));
+        acceptor
+    }
+
+    /// A record that stands in for all that is held: for a log that is cut.
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        let floor = self.floor.map(|ballot| Record::Floor { ballot });
+        let held = self.registers.iter().flat_map(|(key, held)| {
+            let accepted = held.accepted.clone().map(|(ballot, value)| Record::Accepted { key: key.clone(), ballot, value });
+            let promised = held.accepted.as_ref().is_none_or(|(ballot, _)| *ballot < held.promised);
+            accepted.into_iter().chain(promised.then(|| Record::Promised { key: key.clone(), ballot: held.promised }))
+        });
+        core::iter::once(Record::Entered { epoch: self.epoch }).chain(floor).chain(held)
+    }
+
+    /// What an earlier life wrote down.
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Promised { key, ballot } => {
+                let held = self.registers.entry(key).or_insert(Held { promised: ballot, accepted: None });
+                held.promised = held.promised.max(ballot);
+            }
+            Record::Accepted { key, ballot, value } => {
+                let held = self.registers.entry(key).or_insert(Held { promised: ballot, accepted: None });
+                held.promised = held.promised.max(ballot);
+                held.accepted = Some((ballot, value));
+            }
+            Record::Entered { epoch } => self.epoch = self.epoch.max(epoch),
+            Record::Floor { ballot } => self.floor = self.floor.max(Some(ballot)),
+            Record::Removed { key, ballot } => {
+                self.floor = self.floor.max(Some(ballot));
+                self.registers.remove(&key);
+            }
+        }
+    }
+
+    /// Refuses all epochs before this one from now on. `None` if it did already.
+    pub fn enter(&mut self, epoch: Epoch) -> Option<Record> {
+        (epoch > self.epoch).then(|| self.write(Record::Entered { epoch }))
+    }
+
+    /// The epoch that it is in.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes what a record says for true, and hands it out to be written down.
+    fn write(&mut self, record: Record) -> Record {
+        self.take(record.clone());
+        record
+    }
+
+    /// A proposer asks. The record, if there is one, must be durable before the answer goes out.
+    pub fn receive(&mut self, asked: Asked) -> (Option<Record>, Answered) {
+        let Asked { epoch, key, round, request } = asked;
+        let (record, reply) = match epoch < self.epoch {
+            true => (None, Reply::OldEpoch { epoch: self.epoch }),
+            false => self.answer(&key, request),
+        };
+        (record, Answered { key, round, reply })
+    }
+
+    fn answer(&mut self, key: &Bytes, request: Request) -> (Option<Record>, Reply) {
+        let held = self.registers.get(key);
+        let accepted = || held.and_then(|held| held.accepted.clone());
+        match request {
+            Request::Read {} => (None, Reply::Holds { accepted: accepted() }),
+            Request::Prepare { ballot } => match self.refusal(held, ballot) {
+                Some(promised) => (None, Reply::Refused { ballot, promised }),
+                None => {
+                    let reply = Reply::Promised { ballot, accepted: accepted(), floor: self.floor };
+                    let is_new = held.is_none_or(|held| held.promised < ballot);
+                    (is_new.then(|| self.write(Record::Promised { key: key.clone(), ballot })), reply)
+                }
+            },
+            Request::Accept { ballot, value } => match self.refusal(held, ballot) {
+                Some(promised) => (None, Reply::Refused { ballot, promised }),
+                None => {
+                    let before = held.and_then(|held| held.accepted.as_ref()).filter(|(before, _)| *before == ballot);
+                    // Invariant 2 of the crate.
+                    assert!(before.is_none_or(|(_, before)| *before == value), "two values at ballot {ballot:?} of {key:?}");
+                    let is_new = before.is_none();
+                    (is_new.then(|| self.write(Record::Accepted { key: key.clone(), ballot, value })), Reply::Accepted { ballot })
+                }
+            },
+        }
+    }
+
+    /// The ballot that stands against this one. One that is equal to what was promised is the same proposer's, who asks again.
+    fn refusal(&self, held: Option<&Held>, ballot: Ballot) -> Option<Ballot> {
+        match held {
+            Some(held) => (ballot < held.promised).then_some(held.promised),
+            None => self.floor.filter(|floor| ballot <= *floor),
+        }
+    }
+
+    /// What is held of a key: the ballot and the value that were accepted last.
+    pub fn held(&self, key: &Bytes) -> Option<&Accepted> {
+        self.registers.get(key)?.accepted.as_ref()
+    }
+
+    /// All registers from a key on, in order, with what was accepted last.
+    pub fn registers_from(&self, key: &Bytes) -> impl Iterator<Item = (&Bytes, Option<&Accepted>)> {
+        self.registers.range(key.clone()..).map(|(key, held)| (key, held.accepted.as_ref()))
+    }
+
+    /// Forgets a register that holds nothing since this very ballot, if all its replicas hold that deletion. What it promised since stays promised: for all
+    /// keys of which nothing is held. `None` if it holds anything else.
+    pub fn remove(&mut self, key: &Bytes, ballot: Ballot) -> Option<Record> {
+        let held = self.registers.get(key)?;
+        let is_deleted = held.accepted.as_ref().is_some_and(|(at, value)| *at == ballot && value.bytes.is_none());
+        let promised = held.promised;
+        is_deleted.then(|| self.write(Record::Removed { key: key.clone(), ballot: promised }))
+    }
+
+    /// Forgets promises of a time before this ballot for keys that never held anything: promising more than was asked is always allowed, and the proposers
+    /// they were given to have ended long ago, or begin again. At most so many.
+    pub fn forget_promises(&mut self, before: Ballot, most: usize) -> Vec<Record> {
+        let is_idle = |held: &Held| held.accepted.is_none() && held.promised < before;
+        let idle = self.registers.iter().filter(|(_, held)| is_idle(held)).map(|(key, held)| (key.clone(), held.promised)).take(most);
+        let idle: Vec<(Bytes, Ballot)> = idle.collect();
+        idle.into_iter().map(|(key, ballot)| self.write(Record::Removed { key, ballot })).collect()
+    }
+}

@@ -1,0 +1,166 @@
+//! What proposers and acceptors say to each other about a key, and what an acceptor writes down.
+
+use bytes::Bytes;
+use steadfast_crdt::{Version, VersionVector};
+use steadfast_types::{wire_enum, wire_struct};
+
+/// When who proposed: the order of proposals.
+pub type Ballot = Version;
+
+/// Which set of replicas is meant; strong state counts them.
+pub type Epoch = u64;
+
+/// What a register holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Value {
+    /// The value; `None` if it was never written, or was deleted.
+    pub bytes: Option<Bytes>,
+    /// The ballot of each proposer's last change: by it a proposer finds out whether what it tried took effect.
+    pub writers: VersionVector,
+    /// `writers` says nothing of changes up to this ballot: the register may have been removed after it, and begun anew.
+    pub forgotten: Option<Ballot>,
+}
+
+wire_struct!(Value { bytes, writers, forgotten });
+
+/// A value and the ballot at which it was accepted.
+pub type Accepted = (Ballot, Value);
+
+/// From a proposer to an acceptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// "What do you hold?" Changes nothing.
+    Read {},
+    /// "Take part in nothing below this ballot, and tell me what you hold" (phase 1).
+    Prepare {
+        /// The proposer's ballot.
+        ballot: Ballot,
+    },
+    /// "Hold this from now on" (phase 2).
+    Accept {
+        /// The proposer's ballot.
+        ballot: Ballot,
+        /// The value.
+        value: Value,
+    },
+}
+
+wire_enum!(Request { 1 => Read {}, 2 => Prepare { ballot }, 3 => Accept { ballot, value } });
+
+/// An acceptor's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To a read: what it holds.
+    Holds {
+        /// The value and its ballot, if any was ever accepted.
+        accepted: Option<Accepted>,
+    },
+    /// To a prepare: it promises.
+    Promised {
+        /// The ballot that was prepared.
+        ballot: Ballot,
+        /// What it holds.
+        accepted: Option<Accepted>,
+        /// It may have forgotten registers that were deleted up to this ballot.
+        floor: Option<Ballot>,
+    },
+    /// To an accept: it holds it.
+    Accepted {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// To a prepare or accept: it promised otherwise.
+    Refused {
+        /// The ballot that was asked.
+        ballot: Ballot,
+        /// The least that it would take part in is greater than this.
+        promised: Ballot,
+    },
+    /// The proposer's idea of the replicas is out of date.
+    OldEpoch {
+        /// The epoch that the acceptor is in.
+        epoch: Epoch,
+    },
+}
+
+wire_enum!(Reply {
+    1 => Holds { accepted },
+    2 => Promised { ballot, accepted, floor },
+    3 => Accepted { ballot },
+    4 => Refused { ballot, promised },
+    5 => OldEpoch { epoch },
+});
+
+/// A request about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The replicas that the proposer means.
+    pub epoch: Epoch,
+    /// The key.
+    pub key: Bytes,
+    /// A number of the proposer's, which comes back with the answer: a late answer is recognised by it.
+    pub round: u64,
+    /// What it asks.
+    pub request: Request,
+}
+
+wire_struct!(Asked { epoch, key, round, request });
+
+/// The answer to a request about a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The key.
+    pub key: Bytes,
+    /// The request's number.
+    pub round: u64,
+    /// The answer.
+    pub reply: Reply,
+}
+
+wire_struct!(Answered { key, round, reply });
+
+/// What an acceptor must not forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Nothing below this ballot, for this key.
+    Promised {
+        /// The key.
+        key: Bytes,
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// This is what the key holds.
+    Accepted {
+        /// The key.
+        key: Bytes,
+        /// The ballot, which is promised with it.
+        ballot: Ballot,
+        /// The value.
+        value: Value,
+    },
+    /// Nothing of an earlier epoch.
+    Entered {
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// Nothing up to this ballot, for all keys of which nothing is held.
+    Floor {
+        /// The ballot.
+        ballot: Ballot,
+    },
+    /// The key's register is gone, and with it what was promised up to this ballot, which is the floor from now on.
+    Removed {
+        /// The key.
+        key: Bytes,
+        /// The ballot.
+        ballot: Ballot,
+    },
+}
+
+wire_enum!(Record {
+    1 => Promised { key, ballot },
+    2 => Accepted { key, ballot, value },
+    3 => Entered { epoch },
+    4 => Floor { ballot },
+    5 => Removed { key, ballot },
+});

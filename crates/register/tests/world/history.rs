@@ -1,0 +1,74 @@
+//! What clients asked and were answered, and whether it can have happened one after the other.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+/// What a client wants of the key. A value is a list of the numbers of those who appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Read,
+    Append(u8),
+    /// Writes the number if there is no value.
+    SetIfAbsent(u8),
+    Delete,
+}
+
+/// What was there before.
+pub type Answer = Option<Bytes>;
+
+impl Operation {
+    /// What it makes of a value; `None` keeps it.
+    pub fn apply(self, value: Option<&Bytes>) -> Option<Option<Bytes>> {
+        match (self, value) {
+            (Self::Read, _) | (Self::SetIfAbsent(_), Some(_)) => None,
+            (Self::Append(number), value) => Some(Some(value.into_iter().flatten().copied().chain([number]).collect())),
+            (Self::SetIfAbsent(number), None) => Some(Some(Bytes::copy_from_slice(&[number]))),
+            (Self::Delete, _) => Some(None),
+        }
+    }
+}
+
+/// A client's call: when it began, and when it ended with what.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub operation: Operation,
+    pub began: u64,
+    pub ended: Option<(u64, Answer)>,
+    /// It certainly never took effect.
+    pub void: bool,
+}
+
+/// Whether some order of the calls, in which each stands between its beginning and its end, explains all answers (Wing and Gong's search, with the states
+/// that were seen remembered). Calls without an answer may have happened or not.
+pub fn is_linearizable(calls: &[Call]) -> bool {
+    let calls: Vec<&Call> = calls.iter().filter(|call| !call.void).collect();
+    assert!(calls.len() <= 64, "too many calls to search through");
+    search(&calls, 0, None, &mut BTreeSet::new())
+}
+
+fn search(calls: &[&Call], done: u64, value: Option<Bytes>, seen: &mut BTreeSet<(u64, Option<Bytes>)>) -> bool {
+    let left = || calls.iter().enumerate().filter(|(at, _)| done & 1 << at == 0);
+    let Some(first_end) = left().filter_map(|(_, call)| call.ended.as_ref().map(|(ended, _)| *ended)).min() else { return true };
+    if !seen.insert((done, value.clone())) {
+        return false;
+    }
+    left().filter(|(_, call)| call.began < first_end).any(|(at, call)| {
+        let explains = call.ended.as_ref().is_none_or(|(_, answer)| *answer == value);
+        explains && search(calls, done | 1 << at, call.operation.apply(value.as_ref()).unwrap_or_else(|| value.clone()), seen)
+    })
+}
+
+#[test]
+fn the_search_tells_what_can_be_from_what_cannot() {
+    let call = |operation, began, ended, answer: Option<&[u8]>| Call {
+        operation,
+        began,
+        ended: Some((ended, answer.map(Bytes::copy_from_slice))),
+        void: false,
+    };
+    let lost = Call { operation: Operation::Append(1), began: 0, ended: None, void: false };
+    assert!(is_linearizable(&[lost.clone(), call(Operation::Read, 1, 2, None), call(Operation::Read, 3, 4, Some(&[1]))]));
+    assert!(!is_linearizable(&[lost.clone(), call(Operation::Read, 1, 2, Some(&[1])), call(Operation::Read, 3, 4, None)]));
+    assert!(!is_linearizable(&[lost, call(Operation::Read, 1, 2, Some(&[1, 1]))]));
+}
