@@ -3,3 +3,10 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+
+mod context;
+mod deadline;
+mod digest;
+mod entry;
+mod plain;
+mod table;
