@@ -12,7 +12,7 @@ const VERSION: usize = size_of::<Version>();
 const LONG: usize = u8::MAX as usize;
 
 /// The version (eight bytes), the key's length (one byte, or five), the key, the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plain(Box<[u8]>);
 
 impl Plain {
