@@ -9,11 +9,19 @@
 
 extern crate alloc;
 
+pub mod cell;
 pub mod clock;
 pub mod lattice;
+pub mod long_double;
+pub mod number;
+pub mod real;
+pub mod total;
 pub mod vector;
 pub mod version;
 
+pub use cell::{Cell, Score, Shown, Text};
 pub use lattice::Lattice;
+pub use long_double::LongDouble;
+pub use number::Number;
 pub use vector::{Covers, VersionVector};
 pub use version::{Actor, Time, Version};
