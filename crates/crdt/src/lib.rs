@@ -10,10 +10,19 @@
 extern crate alloc;
 
 pub mod clock;
+pub mod dots;
+mod elements;
 pub mod lattice;
+pub mod map;
+pub mod name;
+pub mod set;
 pub mod vector;
 pub mod version;
 
+pub use dots::Dots;
 pub use lattice::Lattice;
+pub use map::{Element, Map, MapDelta};
+pub use name::Name;
+pub use set::{Set, SetDelta};
 pub use vector::{Covers, VersionVector};
 pub use version::{Actor, Time, Version};
