@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_crdt::cell::{self, Text};
 use steadfast_crdt::set::SetDelta;
-use steadfast_crdt::map::MapDelta;
 use steadfast_crdt::{Actor, Time, Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 use steadfast_types::{wire_enum, wire_struct};
@@ -43,15 +42,18 @@ pub(crate) enum Change {
     /// The string was written, and nothing was there before.
     New(Bytes),
     /// The string was written, and what was there was one of this version, and nothing else.
-    Over(Version, Bytes),
+    Over {
+        /// The version of what was there.
+        observed: Version,
+        /// The string.
+        value: Bytes,
+    },
     /// The key was removed: it was a string of this version, and nothing else.
     Gone(Version),
     /// The string, in general.
     Text(cell::Delta<Text>),
     /// The deadline.
     Deadline(deadline::Change),
-    /// The hash.
-    Hash(MapDelta<cell::Delta<Text>>),
     /// The set.
     Set(SetDelta),
 }
@@ -62,11 +64,10 @@ const OVER: u8 = 2;
 
 wire_enum!(Change {
     1 => New(value),
-    2 => Over(observed, value),
+    2 => Over { observed, value },
     3 => Gone(observed),
     4 => Text(delta),
     5 => Deadline(change),
-    6 => Hash(delta),
     7 => Set(delta),
 });
 
@@ -89,6 +90,11 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// Whether nothing was written yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// All of them, and the version of the last one; from now on there are none.
     pub(crate) fn take(&mut self) -> Option<(Version, Bytes)> {
         let last = self.last.take()?;

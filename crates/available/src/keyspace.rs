@@ -17,6 +17,7 @@ use crate::delta::{Body, Delta};
 use crate::entry::Entry;
 use crate::table::{Hash, Table, hash_of};
 
+mod containers;
 mod expiry;
 mod keys;
 mod peers;
@@ -26,6 +27,8 @@ mod text;
 mod walk;
 mod write;
 
+pub use peers::NotApplied;
+pub use states::Digest;
 pub use text::Lifetime;
 
 /// Why a command did nothing.

@@ -4,9 +4,20 @@
 
 extern crate alloc;
 
+mod container;
 mod context;
 mod deadline;
+mod delta;
 mod digest;
 mod entry;
+mod keyspace;
 mod plain;
+mod rich;
 mod table;
+
+pub use container::Kind;
+pub use context::Context;
+pub use deadline::Until;
+pub use delta::Delta;
+pub use keyspace::{Digest, Keyspace, Lifetime, NotApplied, Refused};
+pub use table::{Hash, hash_of};

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use steadfast_crdt::cell::Text;
 use steadfast_crdt::{Cell, Covers, Lattice, Version};
+use steadfast_types::wire::{Reader, Wire, WireError};
 
 use crate::container::{Container, Kind};
 use crate::deadline::{Deadline, Until};
@@ -64,11 +65,11 @@ impl Rich {
         self.containers.iter().find(|container| container.kind() == kind)
     }
 
-    /// The container of a kind, to be changed.
-    pub(crate) fn container_mut(&mut self, kind: Kind) -> &mut Container {
-        let index = self.containers.binary_search_by_key(&kind, Container::kind).unwrap_or_else(|index| {
+    /// The container of the same kind as this empty one, which takes its place if there is none.
+    pub(crate) fn container_mut(&mut self, empty: Container) -> &mut Container {
+        let index = self.containers.binary_search_by_key(&empty.kind(), Container::kind).unwrap_or_else(|index| {
             self.containers.reserve_exact(1);
-            self.containers.insert(index, Container::new(kind));
+            self.containers.insert(index, empty);
             index
         });
         &mut self.containers[index]
@@ -97,13 +98,13 @@ impl Rich {
     pub(crate) fn apply(&mut self, version: Version, change: &Change) {
         match change {
             Change::New(value) => self.apply_text(version, Some(value), None),
-            Change::Over(observed, value) => self.apply_text(version, Some(value), Some(*observed)),
+            Change::Over { observed, value } => self.apply_text(version, Some(value), Some(*observed)),
             Change::Gone(observed) => self.apply_text(version, None, Some(*observed)),
             Change::Text(delta) => self.text.apply(delta),
             Change::Deadline(change) => self.deadline.apply(change),
-            other => {
-                if let Some(kind) = Container::kind_of(other) {
-                    self.container_mut(kind).apply(other);
+            change => {
+                if let Some(empty) = Container::of_change(change) {
+                    self.container_mut(empty).apply(change);
                 }
             }
         }
@@ -119,22 +120,43 @@ impl Rich {
     pub(crate) fn join(&mut self, other: &Self, mine: &impl Covers, theirs: &impl Covers) {
         self.text.join(&other.text, mine, theirs);
         self.deadline.join(&other.deadline, mine, theirs);
-        for kind in Kind::CONTAINERS {
-            match (self.container(kind), other.container(kind)) {
-                (None, None) => {}
-                (Some(_), None) => self.container_mut(kind).join(&Container::new(kind), mine, theirs),
-                (_, Some(container)) => self.container_mut(kind).join(container, mine, theirs),
+        for container in &mut self.containers {
+            match other.container(container.kind()) {
+                Some(other) => container.join(other, mine, theirs),
+                None => container.join(&container.empty(), mine, theirs),
             }
         }
+        for container in &other.containers {
+            if self.container(container.kind()).is_none() {
+                self.container_mut(container.empty()).join(container, mine, theirs);
+            }
+        }
+    }
+
+    /// Adds what a reader sees of another key, where nothing is.
+    pub(crate) fn recreate(&mut self, source: &Self, version: Version, changes: &mut Vec<Change>) {
+        match source.kind().and_then(|kind| source.container(kind)) {
+            Some(container) => changes.extend(self.container_mut(container.empty()).recreate(container, version)),
+            None => {
+                let text = source.text.shown().map(|shown| Text::from(&*shown.text()));
+                changes.extend(text.map(|text| Change::Text(self.text.set(version, text))));
+            }
+        }
+        if let until @ Until::At(_) = source.until() {
+            let over = self.over();
+            changes.push(Change::Deadline(self.deadline.set(version, until, over)));
+        }
+    }
+
+    /// Whether something may be forgotten, now or later.
+    pub(crate) fn may_collect(&self) -> bool {
+        self.text.has_cuts() || !self.deadline.is_empty() || !self.containers.is_empty()
     }
 
     /// Forgets what is stable and needed no more.
     pub(crate) fn collect(&mut self, stable: &impl Covers) {
         self.text.collect(stable);
         self.containers.iter_mut().for_each(|container| container.collect(stable));
-        if self.kind().is_none() {
-            self.deadline.drop_stable(stable);
-        }
         self.deadline.collect(stable);
     }
 
@@ -172,6 +194,21 @@ impl Rich {
         }
         self.digest = Some(sum);
         sum
+    }
+
+    /// Appends all but the key.
+    pub(crate) fn encode_state(&self, out: &mut Vec<u8>) {
+        self.text.encode(out);
+        self.deadline.encode(out);
+        self.containers.encode(out);
+    }
+
+    /// Reads what [`Rich::encode_state`] gave.
+    pub(crate) fn decode_state(key: &[u8], reader: &mut Reader) -> Result<Self, WireError> {
+        let mut rich = Rich { text: Wire::decode(reader)?, deadline: Wire::decode(reader)?, ..Rich::new(key) };
+        rich.containers = Vec::decode(reader)?;
+        let in_order = rich.containers.is_sorted_by(|one, next| one.kind() < next.kind());
+        if in_order { Ok(rich) } else { Err(WireError::Invalid("key: kinds in this order")) }
     }
 
     /// Bytes that it takes, approximately.

@@ -10,6 +10,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use steadfast_types::Rng;
+
 use crate::entry::Entry;
 
 mod part;
@@ -57,13 +59,9 @@ impl Default for Table {
 
 impl Table {
     /// How many keys there are.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    /// How many parts there are.
-    pub(crate) fn parts(&self) -> usize {
-        self.parts.len()
     }
 
     /// What the table holds beside the keys' own allocations.
@@ -155,11 +153,6 @@ impl Table {
     }
 
     /// A part by its number.
-    pub(crate) fn part(&self, number: usize) -> &Part {
-        &self.parts[number]
-    }
-
-    /// A part by its number, to be changed.
     pub(crate) fn part_number_mut(&mut self, number: usize) -> &mut Part {
         &mut self.parts[number]
     }
@@ -169,15 +162,19 @@ impl Table {
         self.parts_of(from, to).flat_map(move |(part, _)| self.parts[part].range(from, to))
     }
 
-    /// The keys of one slot of the directory, of which there are [`Table::slots`].
-    pub(crate) fn of_slot(&self, slot: usize) -> impl Iterator<Item = (Hash, &Entry)> {
+    /// An entry at a random place, if one is there: each entry with the same chance (unless very many have nearly the same hash), which is not small.
+    pub(crate) fn choose(&self, rng: &mut Rng) -> Option<&Entry> {
+        let slot = rng.usize(..self.directory.len());
         let last = if slot + 1 == self.directory.len() { Hash::MAX } else { first_hash(slot + 1, self.depth) - 1 };
-        self.parts[self.directory[slot] as usize].range(first_hash(slot, self.depth), last)
+        let entries = self.parts[self.directory[slot] as usize].entries_of(first_hash(slot, self.depth), last);
+        let places = if self.directory.len() == 1 { entries.len() } else { FULL.max(entries.len()) };
+        entries.get(rng.usize(..places.max(1)))
     }
 
-    /// How many slots the directory has.
-    pub(crate) fn slots(&self) -> usize {
-        self.directory.len()
+    /// All entries, in order.
+    pub(crate) fn into_entries(mut self) -> impl Iterator<Item = (Hash, Entry)> {
+        let parts = self.parts_of(0, Hash::MAX).map(|(part, _)| part).collect::<Vec<_>>();
+        parts.into_iter().flat_map(move |part| core::mem::take(&mut self.parts[part]).into_entries())
     }
 }
 

@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::deadline::Until;
 use crate::keyspace::write::Account;
 use crate::keyspace::{Keyspace, Refused};
 
@@ -18,8 +17,11 @@ impl Keyspace {
         while count < limit
             && let Some((ms, hash)) = self.expiring.first().copied().filter(|(ms, _)| *ms <= self.now)
         {
-            let due = self.table.range(hash, hash).filter(|(_, entry)| Account::of(entry).expires() == Some(ms));
+            let due = self.table.range(hash, hash).filter(|(_, entry)| Account::of(entry).expires == Some(ms));
             let due = due.map(|(_, entry)| entry.key().into()).collect::<Vec<Box<[u8]>>>();
+            if due.is_empty() {
+                self.expiring.remove(&(ms, hash));
+            }
             for key in &due {
                 self.delete(key)?;
             }

@@ -3,15 +3,12 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::container::Kind;
 use crate::deadline::Until;
 use crate::delta::Change;
 use crate::entry::Entry;
 use crate::keyspace::write::Account;
 use crate::keyspace::{Keyspace, Refused};
-use crate::rich::Rich;
 use crate::table::{Table, hash_of};
-use steadfast_crdt::cell::Text;
 
 impl Keyspace {
     /// Removes a key. Returns whether it was there.

@@ -1,7 +1,7 @@
 //! Writing strings and counters.
 
 use steadfast_crdt::Version;
-use steadfast_crdt::cell::{Delta, Text};
+use steadfast_crdt::cell::Text;
 use steadfast_crdt::long_double::LongDouble;
 
 use crate::container::Kind;
@@ -10,7 +10,6 @@ use crate::delta::Change;
 use crate::entry::{Entry, plain_digest};
 use crate::keyspace::{Keyspace, Refused};
 use crate::plain::Plain;
-use crate::rich::Rich;
 use crate::table::{At, Hash, hash_of};
 
 /// What a write of a string does to the key's deadline.

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use steadfast_crdt::Version;
+use steadfast_crdt::{Lattice, Version};
 
 use crate::container::Kind;
 use crate::deadline::Until;
@@ -17,12 +17,13 @@ use crate::table::{At, Hash, hash_of};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Account {
     is_key: bool,
-    expires: Option<u64>,
+    /// When it expires.
+    pub(super) expires: Option<u64>,
     bytes: usize,
 }
 
 impl Account {
-    fn of(entry: &Entry) -> Self {
+    pub(super) fn of(entry: &Entry) -> Self {
         let Entry::Rich(rich) = entry else { return Account { is_key: true, expires: None, bytes: entry.bytes() } };
         Self::of_rich(rich)
     }

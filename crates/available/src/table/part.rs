@@ -1,6 +1,7 @@
 //! One part of the table: the keys of one prefix of hashes, in the order of (hash, key).
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::entry::Entry;
 use crate::table::{FULL, Hash};
@@ -135,10 +136,28 @@ impl Part {
         Part { hashes, entries, sum: 0, depth: self.depth, known: false }
     }
 
+    fn indexes(&self, from: Hash, to: Hash) -> Range<usize> {
+        self.hashes.partition_point(|hash| *hash < from)..self.hashes.partition_point(|hash| *hash <= to)
+    }
+
     /// The keys of a range of hashes, with their hashes.
     pub(crate) fn range(&self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &Entry)> {
-        let first = self.hashes.partition_point(|hash| *hash < from);
-        let after = self.hashes.partition_point(|hash| *hash <= to);
-        self.hashes[first..after].iter().copied().zip(&self.entries[first..after])
+        let indexes = self.indexes(from, to);
+        self.hashes[indexes.clone()].iter().copied().zip(&self.entries[indexes])
+    }
+
+    /// The same, to make digests of them.
+    pub(crate) fn range_mut(&mut self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &mut Entry)> {
+        let indexes = self.indexes(from, to);
+        self.hashes[indexes.clone()].iter().copied().zip(&mut self.entries[indexes])
+    }
+
+    /// The entries of a range of hashes.
+    pub(crate) fn entries_of(&self, from: Hash, to: Hash) -> &[Entry] {
+        &self.entries[self.indexes(from, to)]
+    }
+
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (Hash, Entry)> {
+        self.hashes.into_iter().zip(self.entries)
     }
 }
