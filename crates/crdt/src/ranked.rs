@@ -26,23 +26,12 @@ enum Node<T> {
     Branch { len: usize, children: Vec<Node<T>> },
 }
 
-/// Where an item is added to the whole row. At its ends, full nodes are left full.
-#[derive(Clone, Copy)]
-enum End {
-    Front,
-    Back,
-    Neither,
-}
-
-impl End {
-    /// Where to split a full node of so many.
-    fn split(self, count: usize) -> usize {
-        match self {
-            Self::Front => 0,
-            Self::Back => count,
-            Self::Neither => count / 2,
-        }
-    }
+/// Where an item is added to the whole row.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    /// At one of its ends: full nodes are left full.
+    End,
+    Within,
 }
 
 impl<T> Default for Ranked<T> {
@@ -92,12 +81,8 @@ impl<T> Ranked<T> {
     /// If the row is shorter.
     pub(crate) fn insert(&mut self, rank: usize, item: T) {
         assert!(rank <= self.len(), "insert at {rank} of {}", self.len());
-        let end = match rank {
-            _ if rank == self.len() => End::Back,
-            0 => End::Front,
-            _ => End::Neither,
-        };
-        if let Some(right) = self.root.insert(rank, item, end) {
+        let spot = if rank == 0 || rank == self.len() { Spot::End } else { Spot::Within };
+        if let Some(right) = self.root.insert(rank, item, spot) {
             let left = mem::replace(&mut self.root, Node::Leaf(Vec::new()));
             self.root = Node::Branch { len: left.len() + right.len(), children: Vec::from([left, right]) };
         }
@@ -186,14 +171,14 @@ impl<T> Node<T> {
     }
 
     /// Adds an item. What does not fit any more is returned as the node's next sibling.
-    fn insert(&mut self, rank: usize, item: T, end: End) -> Option<Self> {
+    fn insert(&mut self, rank: usize, item: T, spot: Spot) -> Option<Self> {
         match self {
-            Self::Leaf(items) => insert_within(items, rank, item, LEAF, end).map(Self::Leaf),
+            Self::Leaf(items) => insert_within(items, rank, item, LEAF, spot).map(Self::Leaf),
             Self::Branch { len, children } => {
                 *len += 1;
                 let (at, rank) = Self::locate(children, rank, true);
-                let sibling = children[at].insert(rank, item, end)?;
-                let children = insert_within(children, at + 1, sibling, BRANCH, end)?;
+                let sibling = children[at].insert(rank, item, spot)?;
+                let children = insert_within(children, at + 1, sibling, BRANCH, spot)?;
                 let moved = children.iter().map(Self::len).sum();
                 *len -= moved;
                 Some(Self::Branch { len: moved, children })
@@ -248,15 +233,15 @@ impl<T> Node<T> {
 }
 
 /// Inserts, and if there are too many then, splits off the second part.
-fn insert_within<T>(items: &mut Vec<T>, at: usize, item: T, most: usize, end: End) -> Option<Vec<T>> {
+fn insert_within<T>(items: &mut Vec<T>, at: usize, item: T, most: usize, spot: Spot) -> Option<Vec<T>> {
     if items.len() < most {
         items.insert(at, item);
         return None;
     }
-    let split = end.split(items.len());
+    let split = if spot == Spot::End { at } else { most / 2 };
     let mut right = items.split_off(split);
-    // At the split, an item goes where the node is smaller; an empty one must not stay so.
-    if at < split || (at == split && split < most / 2) || (at == split && split == 0) {
+    // Neither part may be empty.
+    if at < split || split == 0 {
         items.insert(at, item);
     } else {
         right.insert(at - split, item);
