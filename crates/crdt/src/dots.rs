@@ -144,11 +144,11 @@ impl Dots {
 }
 
 impl Element for Dots {
-    fn is_there(&self) -> bool {
+    fn is_shown(&self) -> bool {
         !self.is_empty()
     }
 
-    fn bytes(&self) -> usize {
+    fn heap_bytes(&self) -> usize {
         match &self.0 {
             Held::More(dots) => size_of::<Vec<Version>>() + dots.capacity() * size_of::<Version>(),
             _ => 0,

@@ -125,7 +125,7 @@ impl<V> Elements<V> {
     }
 
     /// Bytes held besides those that names and values hold themselves.
-    pub(crate) fn bytes(&self) -> usize {
+    pub(crate) fn heap_bytes(&self) -> usize {
         self.row.capacity() * size_of::<(Name, V)>() + self.positions.allocation_size()
     }
 }
@@ -203,7 +203,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(elements.len(), model.len());
-                prop_assert!(elements.row.capacity() <= (4 * elements.len()).max(2 * FEW) + 2);
+                prop_assert!(elements.row.capacity() <= 4 * elements.len() + 3);
                 for number in 0..60 {
                     prop_assert_eq!(elements.get(&name(number)), model.get(&name(number)));
                 }

@@ -18,10 +18,10 @@ use crate::version::Version;
 /// A state that can be an element of a container.
 pub trait Element: Lattice {
     /// Whether the element is there for those who look. If it is not, and is not empty either, then something of it is remembered.
-    fn is_there(&self) -> bool;
+    fn is_shown(&self) -> bool;
 
     /// Bytes that it holds outside of itself, approximately.
-    fn bytes(&self) -> usize;
+    fn heap_bytes(&self) -> usize;
 }
 
 /// See the module.
@@ -104,13 +104,13 @@ impl<S: Element> Map<S> {
         (next as u64, (next..end).rev().filter_map(|position| self.at(position)))
     }
 
-    /// Writes to the state of a field, there or not, and adds to the command's delta.
-    pub fn write(&mut self, delta: &mut MapDelta<S::Delta>, field: &[u8], write: impl FnOnce(&mut S) -> S::Delta) {
+    /// Writes to the state of a field, there or not, and adds to the command's delta, if anything happened.
+    pub fn write<D: Into<Option<S::Delta>>>(&mut self, delta: &mut MapDelta<S::Delta>, field: &[u8], write: impl FnOnce(&mut S) -> D) {
         self.write_with(delta, field, &mut (), write);
     }
 
     /// Writes to every field that is there.
-    pub fn write_each(&mut self, delta: &mut MapDelta<S::Delta>, write: impl FnMut(&mut S) -> S::Delta) {
+    pub fn write_each<D: Into<Option<S::Delta>>>(&mut self, delta: &mut MapDelta<S::Delta>, write: impl FnMut(&mut S) -> D) {
         self.write_each_with(delta, &mut (), write);
     }
 
@@ -120,8 +120,8 @@ impl<S: Element> Map<S> {
     }
 
     /// Bytes held outside of itself, approximately.
-    pub fn bytes(&self) -> usize {
-        self.held + self.shown.bytes() + self.hidden.len() * size_of::<(Name, S)>()
+    pub fn heap_bytes(&self) -> usize {
+        self.held + self.shown.heap_bytes() + self.hidden.len() * size_of::<(Name, S)>()
     }
 }
 
@@ -131,30 +131,31 @@ impl<S: Element> Map<S> {
         &self.shown
     }
 
-    pub(crate) fn write_with(
+    pub(crate) fn write_with<D: Into<Option<S::Delta>>>(
         &mut self,
         delta: &mut MapDelta<S::Delta>,
         field: &[u8],
         index: &mut impl Index<S>,
-        write: impl FnOnce(&mut S) -> S::Delta,
+        write: impl FnOnce(&mut S) -> D,
     ) {
-        delta.0.push((Name::from(field), self.change(field, index, write)));
+        delta.add(field, self.change(field, index, write));
     }
 
-    pub(crate) fn write_each_with(
+    pub(crate) fn write_each_with<D: Into<Option<S::Delta>>>(
         &mut self,
         delta: &mut MapDelta<S::Delta>,
         index: &mut impl Index<S>,
-        mut write: impl FnMut(&mut S) -> S::Delta,
+        mut write: impl FnMut(&mut S) -> D,
     ) {
         for position in (0..self.len()).rev() {
-            delta.0.push((self.shown.name(position).clone(), self.change_at(position, index, &mut write)));
+            let name = self.shown.name(position).clone();
+            delta.add(&name, self.change_at(position, index, &mut write));
         }
     }
 
     pub(crate) fn tidy_with(&mut self, index: &mut impl Index<S>, mut tidy: impl FnMut(&mut S)) {
         for (name, state) in mem::take(&mut self.hidden) {
-            self.held -= name.bytes() + state.bytes();
+            self.held -= name.heap_bytes() + state.heap_bytes();
             self.put(name, state, index, &mut tidy);
         }
         (0..self.len()).rev().for_each(|position| self.change_at(position, index, &mut tidy));
@@ -199,14 +200,14 @@ impl<S: Element> Map<S> {
         let Some((name, state)) = self.hidden.remove_entry(field) else {
             return self.put(Name::from(field), S::default(), index, change);
         };
-        self.held -= name.bytes() + state.bytes();
+        self.held -= name.heap_bytes() + state.heap_bytes();
         self.put(name, state, index, change)
     }
 
     fn put<R>(&mut self, name: Name, mut state: S, index: &mut impl Index<S>, change: impl FnOnce(&mut S) -> R) -> R {
         let result = change(&mut state);
-        let bytes = name.bytes() + state.bytes();
-        if state.is_there() {
+        let bytes = name.heap_bytes() + state.heap_bytes();
+        if state.is_shown() {
             let key = index.key(&state);
             let position = self.shown.push(name, state);
             index.insert(&self.shown, position, &key);
@@ -221,10 +222,10 @@ impl<S: Element> Map<S> {
 
     fn change_at<R>(&mut self, position: usize, index: &mut impl Index<S>, change: impl FnOnce(&mut S) -> R) -> R {
         let state = self.shown.value_mut(position);
-        let (bytes, before) = (state.bytes(), index.key(state));
+        let (bytes, before) = (state.heap_bytes(), index.key(state));
         let result = change(state);
-        self.held = self.held + state.bytes() - bytes;
-        if state.is_there() {
+        self.held = self.held + state.heap_bytes() - bytes;
+        if state.is_shown() {
             let after = index.key(state);
             if before != after {
                 index.remove(&self.shown, position, &before);
@@ -239,7 +240,7 @@ impl<S: Element> Map<S> {
         }
         let (name, state) = self.shown.swap_remove(position);
         if state.is_empty() {
-            self.held -= name.bytes() + state.bytes();
+            self.held -= name.heap_bytes() + state.heap_bytes();
         } else {
             self.hidden.insert(name, state);
         }
@@ -304,6 +305,12 @@ impl<S: Element + Wire> Wire for Map<S> {
 impl<D> Default for MapDelta<D> {
     fn default() -> Self {
         Self(Vec::new())
+    }
+}
+
+impl<D> MapDelta<D> {
+    pub(crate) fn add(&mut self, field: &[u8], delta: impl Into<Option<D>>) {
+        self.0.extend(delta.into().map(|delta| (Name::from(field), delta)));
     }
 }
 

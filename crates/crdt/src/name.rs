@@ -18,7 +18,7 @@ pub struct Name(SmallVec<[u8; INLINE_BYTES]>);
 
 impl Name {
     /// Bytes that it holds outside of itself.
-    pub fn bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         if self.0.spilled() { self.0.capacity() } else { 0 }
     }
 

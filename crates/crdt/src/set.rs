@@ -104,8 +104,8 @@ impl Set {
     }
 
     /// Bytes held outside of itself, approximately.
-    pub fn bytes(&self) -> usize {
-        self.0.bytes()
+    pub fn heap_bytes(&self) -> usize {
+        self.0.heap_bytes()
     }
 }
 
