@@ -116,7 +116,7 @@ impl<S: Element> List<S> {
     }
 
     /// Every element of which anything is known.
-    fn all(&self) -> impl Iterator<Item = (&[u8], &S)> {
+    pub fn all(&self) -> impl Iterator<Item = (&[u8], &S)> {
         let shown = self.row.range(0..self.len()).map(|(place, state)| (&**place, state));
         shown.chain(self.hidden.iter().map(|(place, state)| (&**place, state)))
     }

@@ -9,6 +9,7 @@ use core::mem;
 
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
+use crate::cell::{Cell, Value};
 use crate::elements::Elements;
 use crate::lattice::Lattice;
 use crate::name::Name;
@@ -20,8 +21,18 @@ pub trait Element: Lattice {
     /// Whether the element is there for those who look. If it is not, and is not empty either, then something of it is remembered.
     fn is_shown(&self) -> bool;
 
-    /// Bytes that it holds outside of itself, approximately.
+    /// Bytes that it holds outside of itself, approximately; equal states give equal numbers.
     fn heap_bytes(&self) -> usize;
+}
+
+impl<V: Value> Element for Cell<V> {
+    fn is_shown(&self) -> bool {
+        Cell::is_shown(self)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        Cell::heap_bytes(self)
+    }
 }
 
 /// See the module.
@@ -184,7 +195,7 @@ impl<S: Element> Map<S> {
     }
 
     /// Every field of which anything is known.
-    fn all(&self) -> impl Iterator<Item = (&[u8], &S)> {
+    pub fn all(&self) -> impl Iterator<Item = (&[u8], &S)> {
         self.iter().chain(self.hidden.iter().map(|(field, state)| (&**field, state)))
     }
 

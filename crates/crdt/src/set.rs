@@ -70,6 +70,11 @@ impl Set {
         self.0.iter().map(|(member, _)| member)
     }
 
+    /// The members with the dots that they are there by.
+    pub fn dots(&self) -> impl Iterator<Item = (&[u8], &Dots)> {
+        self.0.all()
+    }
+
     /// The next `count` members of a scan, and the cursor to go on with. A scan begins and ends with cursor zero, and gives every member that is there
     /// throughout at least once.
     pub fn scan(&self, cursor: u64, count: usize) -> (u64, impl Iterator<Item = &[u8]>) {
