@@ -5,12 +5,13 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use steadfast_crdt::cell::{self, Text};
+use steadfast_crdt::cell::{self, Sketched, Text};
 use steadfast_crdt::set::SetDelta;
 use steadfast_crdt::{Actor, Time, Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 use steadfast_types::{wire_enum, wire_struct};
 
+use crate::container::{ScoresDelta, TextsDelta};
 use crate::deadline;
 
 /// All that a writer wrote between the end of an earlier turn and the end of this one.
@@ -56,6 +57,14 @@ pub(crate) enum Change {
     Deadline(deadline::Change),
     /// The set.
     Set(SetDelta),
+    /// The hash.
+    Hash(TextsDelta),
+    /// The sorted set.
+    Sorted(ScoresDelta),
+    /// The list.
+    List(TextsDelta),
+    /// The sketch.
+    Sketch(cell::Delta<Sketched>),
 }
 
 /// Numbers of the two changes that are written without making a [`Change`] first.
@@ -68,7 +77,11 @@ wire_enum!(Change {
     3 => Gone(observed),
     4 => Text(delta),
     5 => Deadline(change),
-    7 => Set(delta),
+    6 => Set(delta),
+    7 => Hash(delta),
+    8 => Sorted(delta),
+    9 => List(delta),
+    10 => Sketch(delta),
 });
 
 /// A change, of which key, and by which write.

@@ -13,6 +13,11 @@ pub(crate) fn mix(number: u64) -> u64 {
     number ^ (number >> 31)
 }
 
+/// A number for a name.
+pub(crate) fn hash_bytes(name: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name)
+}
+
 /// The digest of one version. What bears it says `of`.
 pub(crate) fn digest_of(of: u64, version: Version) -> u64 {
     mix(mix(of).wrapping_add(version.number()))

@@ -15,7 +15,7 @@ mod plain;
 mod rich;
 mod table;
 
-pub use container::Kind;
+pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
 pub use context::Context;
 pub use deadline::Until;
 pub use delta::Delta;

@@ -65,14 +65,18 @@ impl Rich {
         self.containers.iter().find(|container| container.kind() == kind)
     }
 
-    /// The container of the same kind as this empty one, which takes its place if there is none.
-    pub(crate) fn container_mut(&mut self, empty: Container) -> &mut Container {
-        let index = self.containers.binary_search_by_key(&empty.kind(), Container::kind).unwrap_or_else(|index| {
-            self.containers.reserve_exact(1);
-            self.containers.insert(index, empty);
-            index
-        });
-        &mut self.containers[index]
+    /// The container of a kind, to be changed: empty, if there was none. `None` for a string's kind.
+    pub(crate) fn container_mut(&mut self, kind: Kind) -> Option<&mut Container> {
+        let index = match self.containers.binary_search_by_key(&kind, Container::kind) {
+            Ok(index) => index,
+            Err(index) => {
+                let empty = Container::empty(kind)?;
+                self.containers.reserve_exact(1);
+                self.containers.insert(index, empty);
+                index
+            }
+        };
+        self.containers.get_mut(index)
     }
 
     /// Removes everything but the string.
@@ -102,11 +106,17 @@ impl Rich {
             Change::Gone(observed) => self.apply_text(version, None, Some(*observed)),
             Change::Text(delta) => self.text.apply(delta),
             Change::Deadline(change) => self.deadline.apply(change),
-            change => {
-                if let Some(empty) = Container::of_change(change) {
-                    self.container_mut(empty).apply(change);
-                }
-            }
+            Change::Sorted(_) => self.apply_to(Kind::Sorted, change),
+            Change::Set(_) => self.apply_to(Kind::Set, change),
+            Change::Hash(_) => self.apply_to(Kind::Hash, change),
+            Change::List(_) => self.apply_to(Kind::List, change),
+            Change::Sketch(_) => self.apply_to(Kind::Sketch, change),
+        }
+    }
+
+    fn apply_to(&mut self, kind: Kind, change: &Change) {
+        if let Some(container) = self.container_mut(kind) {
+            container.apply(change);
         }
     }
 
@@ -123,12 +133,14 @@ impl Rich {
         for container in &mut self.containers {
             match other.container(container.kind()) {
                 Some(other) => container.join(other, mine, theirs),
-                None => container.join(&container.empty(), mine, theirs),
+                None => Container::empty(container.kind()).iter().for_each(|empty| container.join(empty, mine, theirs)),
             }
         }
         for container in &other.containers {
-            if self.container(container.kind()).is_none() {
-                self.container_mut(container.empty()).join(container, mine, theirs);
+            if self.container(container.kind()).is_none()
+                && let Some(empty) = self.container_mut(container.kind())
+            {
+                empty.join(container, mine, theirs);
             }
         }
     }
@@ -136,7 +148,9 @@ impl Rich {
     /// Adds what a reader sees of another key, where nothing is.
     pub(crate) fn recreate(&mut self, source: &Self, version: Version, changes: &mut Vec<Change>) {
         match source.kind().and_then(|kind| source.container(kind)) {
-            Some(container) => changes.extend(self.container_mut(container.empty()).recreate(container, version)),
+            Some(container) => {
+                changes.extend(self.container_mut(container.kind()).and_then(|empty| empty.recreate(container, version)));
+            }
             None => {
                 let text = source.text.shown().map(|shown| Text::from(&*shown.text()));
                 changes.extend(text.map(|text| Change::Text(self.text.set(version, text))));

@@ -1,6 +1,5 @@
 //! Reading keys. What is past its deadline is not there.
 
-use steadfast_crdt::Set;
 use steadfast_crdt::cell::Shown;
 
 use crate::container::{Container, Kind};
@@ -42,19 +41,11 @@ impl Keyspace {
         }
     }
 
-    fn container(&self, key: &[u8], kind: Kind) -> Result<Option<&Container>, Refused> {
+    pub(super) fn container(&self, key: &[u8], kind: Kind) -> Result<Option<&Container>, Refused> {
         match self.visible(key) {
             None => Ok(None),
             Some(Entry::Rich(rich)) if rich.kind() == Some(kind) => Ok(rich.container(kind)),
             Some(_) => Err(Refused::WrongKind),
         }
-    }
-
-    /// The set of a key.
-    ///
-    /// # Errors
-    /// If the key is of another kind.
-    pub fn set_of(&self, key: &[u8]) -> Result<Option<&Set>, Refused> {
-        Ok(self.container(key, Kind::Set)?.and_then(Container::as_set))
     }
 }
