@@ -3,3 +3,7 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+
+pub mod exchange;
+
+pub use exchange::Exchange;
