@@ -61,7 +61,14 @@ impl Exchange {
     /// What to say of a range in which the two differ; `None` if there is no room for that in this message.
     #[allow(clippy::too_many_arguments)]
     fn differs(
-        &self, replica: &mut impl Replica, range: HashRange, mine: Digest, theirs: u64, room: usize, is_first: bool, contexts: &mut Contexts,
+        &self,
+        replica: &mut impl Replica,
+        range: HashRange,
+        mine: Digest,
+        theirs: u64,
+        room: usize,
+        is_first: bool,
+        contexts: &mut Contexts,
     ) -> Option<Reply> {
         let is_small = mine.keys.max(theirs) <= self.limits.leaf_keys;
         if !is_small && !range.is_single() {

@@ -104,9 +104,7 @@ impl Exchange {
         self.peers.entry(from).and_modify(|peer| peer.dropped = peer.actor.is_some());
     }
 
-    fn on_deltas(
-        &mut self, replica: &mut impl Replica, from: NodeId, deltas: Bytes, length: u64, now: Instant,
-    ) -> Result<(), WireError> {
+    fn on_deltas(&mut self, replica: &mut impl Replica, from: NodeId, deltas: Bytes, length: u64, now: Instant) -> Result<(), WireError> {
         let mut reader = Reader::new(deltas);
         while reader.remaining() > 0 {
             let mut delta = Delta::decode(&mut reader)?;

@@ -34,6 +34,9 @@ impl Kept {
     }
 
     pub(crate) fn push(&mut self, delta: Delta, at: Instant) {
+        if self.follows(delta.writer, delta.previous()) {
+            return;
+        }
         self.by_previous.insert((delta.writer, delta.previous()), self.first + self.entries.len() as u64);
         self.bytes += delta.bytes();
         self.entries.push_back(Entry { delta, at });

@@ -19,6 +19,7 @@ use steadfast_crdt::{Actor, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{wire_enum, wire_struct};
 
+use super::limits::PIECES;
 use super::range::HashRange;
 use super::replica::Digest;
 
@@ -160,10 +161,16 @@ impl Contexts {
 
     /// The pieces of a range with their contexts.
     pub(crate) fn of<'a>(
-        &'a self, range: HashRange, pieces: impl Iterator<Item = &'a Piece> + Clone,
+        &'a self,
+        range: HashRange,
+        pieces: impl Iterator<Item = &'a Piece> + Clone,
     ) -> Result<Vec<(HashRange, &'a VersionVector)>, WireError> {
+        if pieces.clone().count() > PIECES {
+            return Err(WireError::Invalid("pieces"));
+        }
         let ranges = range.pieces(pieces.clone().map(|piece| piece.last)).ok_or(WireError::Invalid("pieces"))?;
-        let context = |piece: &Piece| usize::try_from(piece.context).ok().and_then(|place| self.0.get(place)).ok_or(WireError::Invalid("context"));
+        let context =
+            |piece: &Piece| usize::try_from(piece.context).ok().and_then(|place| self.0.get(place)).ok_or(WireError::Invalid("context"));
         ranges.into_iter().zip(pieces).map(|(range, piece)| Ok((range, context(piece)?))).collect()
     }
 }

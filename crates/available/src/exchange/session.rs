@@ -112,9 +112,9 @@ impl Exchange {
             let digest = replica.digest(range);
             let item = match work {
                 Work::Give => give(replica, range, self.limits.frame_bytes.saturating_sub(bytes), items.is_empty(), &mut contexts),
-                Work::Compare | Work::Fetch | Work::Confirm => {
-                    pieces(replica, range, &mut contexts).map(|pieces| Ask::Compare { range, digest, pieces, whole: work == Work::Fetch }).ok_or(true)
-                }
+                Work::Compare | Work::Fetch | Work::Confirm => pieces(replica, range, &mut contexts)
+                    .map(|pieces| Ask::Compare { range, digest, pieces, whole: work == Work::Fetch })
+                    .ok_or(true),
             };
             match item {
                 Ok(item) => {
@@ -143,11 +143,11 @@ impl Exchange {
         self.acknowledge(replica, id, false, false);
     }
 
-    pub(super) fn on_answer(
-        &mut self, replica: &mut impl Replica, from: NodeId, turn: Turn<Reply>, now: Instant,
-    ) -> Result<(), WireError> {
+    pub(super) fn on_answer(&mut self, replica: &mut impl Replica, from: NodeId, turn: Turn<Reply>, now: Instant) -> Result<(), WireError> {
         let seen = turn.contexts.0.iter().any(|context| self.fence_if_behind(replica, context));
-        let Some(session) = self.sessions.running.get_mut(&from).filter(|session| session.number == turn.session && !seen) else { return Ok(()) };
+        let Some(session) = self.sessions.running.get_mut(&from).filter(|session| session.number == turn.session && !seen) else {
+            return Ok(());
+        };
         session.ticks = 0;
         let asked = core::mem::take(&mut session.asked);
         let left = self.take_answer(replica, asked, &turn.contexts, turn.items);
@@ -167,14 +167,19 @@ impl Exchange {
 
     /// What is left to do of what was asked.
     fn take_answer(
-        &mut self, replica: &mut impl Replica, mut asked: Vec<(HashRange, Work, Digest)>, contexts: &Contexts, replies: Vec<Reply>,
+        &mut self,
+        replica: &mut impl Replica,
+        mut asked: Vec<(HashRange, Work, Digest)>,
+        contexts: &Contexts,
+        replies: Vec<Reply>,
     ) -> Result<Vec<(HashRange, Work)>, WireError> {
         if replies.is_empty() {
             return Err(WireError::Invalid("answer"));
         }
         let mut left = Vec::new();
         for reply in replies {
-            let place = asked.iter().position(|(range, ..)| *range == reply.range()).ok_or(WireError::Invalid("range that was not asked"))?;
+            let place =
+                asked.iter().position(|(range, ..)| *range == reply.range()).ok_or(WireError::Invalid("range that was not asked"))?;
             let (range, work, digest) = asked.swap_remove(place);
             match self.take_reply(replica, work, digest, contexts, reply)? {
                 Next::Nothing => {}
@@ -187,7 +192,12 @@ impl Exchange {
     }
 
     fn take_reply(
-        &mut self, replica: &mut impl Replica, work: Work, asked: Digest, contexts: &Contexts, reply: Reply,
+        &mut self,
+        replica: &mut impl Replica,
+        work: Work,
+        asked: Digest,
+        contexts: &Contexts,
+        reply: Reply,
     ) -> Result<Next, WireError> {
         match reply {
             Reply::Same { range, pieces } => {
@@ -218,7 +228,11 @@ impl Exchange {
 
     /// Joins what the other has sent of a range.
     pub(super) fn join(
-        &mut self, replica: &mut impl Replica, range: HashRange, contexts: &Contexts, pieces: Vec<States>,
+        &mut self,
+        replica: &mut impl Replica,
+        range: HashRange,
+        contexts: &Contexts,
+        pieces: Vec<States>,
     ) -> Result<(), WireError> {
         let theirs = contexts.of(range, pieces.iter().map(|piece| &piece.piece))?;
         for ((range, theirs), piece) in theirs.into_iter().zip(&pieces) {

@@ -54,7 +54,8 @@ impl Exchange {
             self.acknowledge(replica, id, true, false);
         }
         let Some(peer) = self.peers.get(&id) else { return };
-        let lacks = to_give.iter().map(Version::actor).filter(|writer| peer.sent.of(*writer) < to_give.of(*writer) && peer.actor != Some(*writer));
+        let lacks =
+            to_give.iter().map(Version::actor).filter(|writer| peer.sent.of(*writer) < to_give.of(*writer) && peer.actor != Some(*writer));
         let cant_serve = |writer| peer.depends_on_us(writer, self.own) && !self.kept.follows(writer, peer.sent.of(writer));
         if lacks.into_iter().any(cant_serve) {
             self.reconcile(id);

@@ -8,19 +8,18 @@ use steadfast_crdt::{Actor, Covers, Version, VersionVector};
 use steadfast_types::wire::{Wire, WireError};
 use steadfast_types::wire_struct;
 
-
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Write {
-    pub version: Version,
-    pub key: u64,
-    pub adds: bool,
-    pub observed: Vec<Version>,
+pub(crate) struct Write {
+    pub(crate) version: Version,
+    pub(crate) key: u64,
+    pub(crate) adds: bool,
+    pub(crate) observed: Vec<Version>,
 }
 wire_struct!(Write { version, key, adds, observed });
 
 /// Two keys have each hash.
-pub fn hash(key: u64) -> u64 {
+pub(crate) fn hash(key: u64) -> u64 {
     let hash = (key / 2 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
@@ -31,37 +30,43 @@ fn mix(number: u64) -> u64 {
 }
 
 #[derive(Clone, Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// By hash and key.
-    pub keys: BTreeMap<(u64, u64), BTreeSet<Version>>,
+    pub(crate) keys: BTreeMap<(u64, u64), BTreeSet<Version>>,
     /// The whole context of the hashes up to this one.
-    pub contexts: Vec<(u64, VersionVector)>,
-    pub vector: VersionVector,
-    pub collected: VersionVector,
+    pub(crate) contexts: Vec<(u64, VersionVector)>,
+    pub(crate) vector: VersionVector,
+    pub(crate) collected: VersionVector,
     /// What was applied from deltas.
-    pub applied: BTreeSet<(u64, Version)>,
+    pub(crate) applied: BTreeSet<(u64, Version)>,
 }
 
 impl Default for Model {
     fn default() -> Self {
         let contexts = vec![(u64::MAX, VersionVector::default())];
-        Self { keys: BTreeMap::new(), contexts, vector: VersionVector::default(), collected: VersionVector::default(), applied: BTreeSet::new() }
+        Self {
+            keys: BTreeMap::new(),
+            contexts,
+            vector: VersionVector::default(),
+            collected: VersionVector::default(),
+            applied: BTreeSet::new(),
+        }
     }
 }
 
 impl Model {
-    pub fn context(&self, hash: u64) -> &VersionVector {
+    pub(crate) fn context(&self, hash: u64) -> &VersionVector {
         &self.contexts.iter().find(|(last, _)| hash <= *last).unwrap().1
     }
 
     /// All that was seen of any key.
-    pub fn everything(&self) -> VersionVector {
+    pub(crate) fn everything(&self) -> VersionVector {
         let mut all = self.vector.clone();
         self.contexts.iter().for_each(|(_, context)| all.join(context));
         all
     }
 
-    pub fn write(&mut self, version: Version, key: u64, adds: bool) -> Write {
+    pub(crate) fn write(&mut self, version: Version, key: u64, adds: bool) -> Write {
         let observed = self.keys.get(&(hash(key), key)).map(|dots| dots.iter().copied().collect()).unwrap_or_default();
         let write = Write { version, key, adds, observed };
         self.change(&write);
@@ -100,7 +105,7 @@ impl Model {
     }
 
     /// The elements, by key.
-    pub fn shown(&self) -> BTreeMap<u64, BTreeSet<Version>> {
+    pub(crate) fn shown(&self) -> BTreeMap<u64, BTreeSet<Version>> {
         self.keys.iter().map(|((_, key), dots)| (*key, dots.clone())).collect()
     }
 }
@@ -198,12 +203,12 @@ impl Replica for Model {
 }
 
 /// What a key holds of these writes after those that a context covers, and nothing else.
-pub fn after(writes: &[Write], key: u64, context: &impl Covers) -> BTreeSet<Version> {
+pub(crate) fn after(writes: &[Write], key: u64, context: &impl Covers) -> BTreeSet<Version> {
     let seen = || writes.iter().filter(|write| write.key == key && context.covers(write.version));
     let gone = seen().flat_map(|write| write.observed.iter().copied()).collect::<BTreeSet<_>>();
     seen().filter(|write| write.adds && !gone.contains(&write.version)).map(|write| write.version).collect()
 }
 
-pub fn actor(place: u16) -> Actor {
+pub(crate) fn actor(place: u16) -> Actor {
     Actor::new(place).unwrap()
 }

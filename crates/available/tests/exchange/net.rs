@@ -12,56 +12,69 @@ use steadfast_types::{Instant, NodeId};
 
 use crate::model::{Model, Write, actor, after, hash};
 
-pub struct Node {
-    pub actor: u16,
-    pub model: Model,
-    pub exchange: Exchange,
-    pub journal: Vec<Record>,
-    pub clock: HybridClock,
+pub(crate) struct Node {
+    pub(crate) actor: u16,
+    pub(crate) model: Model,
+    pub(crate) exchange: Exchange,
+    pub(crate) journal: Vec<Record>,
+    pub(crate) clock: HybridClock,
     /// Own deltas that were not given to the exchange yet.
-    pub held: VecDeque<Delta>,
-    pub events: Vec<Event>,
+    pub(crate) held: VecDeque<Delta>,
+    pub(crate) events: Vec<Event>,
 }
 
-pub struct Net {
-    pub limits: Limits,
-    pub nodes: Vec<Node>,
-    pub queues: BTreeMap<(usize, usize), VecDeque<Bytes>>,
-    pub may_link: BTreeSet<(usize, usize)>,
-    pub writes: Vec<Write>,
-    pub keys: BTreeSet<u64>,
-    pub actors: u16,
-    pub now: u64,
+pub(crate) struct Net {
+    pub(crate) limits: Limits,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) queues: BTreeMap<(usize, usize), VecDeque<Bytes>>,
+    pub(crate) may_link: BTreeSet<(usize, usize)>,
+    pub(crate) writes: Vec<Write>,
+    pub(crate) keys: BTreeSet<u64>,
+    pub(crate) actors: u16,
+    pub(crate) now: u64,
     /// Counted by exchanges that are gone.
-    pub past: Vec<Counters>,
+    pub(crate) past: Vec<Counters>,
+    /// The length of the longest message.
+    pub(crate) longest: usize,
     /// Whether every step is judged.
-    pub judges: bool,
+    pub(crate) judges: bool,
 }
 
-pub fn tiny() -> Limits {
+pub(crate) fn tiny() -> Limits {
     Limits { kept_bytes: 700, waiting_bytes: 600, window_bytes: 200, frame_bytes: 300, sessions: 1, leaf_keys: 2 }
 }
 
 impl Net {
-    pub fn new(count: usize, links: &[(usize, usize)], limits: Limits) -> Self {
+    pub(crate) fn new(count: usize, links: &[(usize, usize)], limits: Limits) -> Self {
         let nodes = (0..count).map(|place| node(place as u16, Model::default(), &limits)).collect();
         let may_link = links.iter().copied().collect();
         let (queues, keys) = (BTreeMap::new(), BTreeSet::new());
-        let mut net =
-            Net { limits, nodes, queues, may_link, writes: vec![], keys, actors: count as u16, now: 1, past: vec![], judges: true };
+        let mut net = Net {
+            limits,
+            nodes,
+            queues,
+            may_link,
+            writes: vec![],
+            keys,
+            actors: count as u16,
+            now: 1,
+            past: vec![],
+            longest: 0,
+            judges: true,
+        };
         net.tell_replicas();
         net
     }
 
-    pub fn full(count: usize) -> Vec<(usize, usize)> {
+    pub(crate) fn full(count: usize) -> Vec<(usize, usize)> {
         (0..count).flat_map(|a| (a + 1..count).map(move |b| (a, b))).collect()
     }
 
-    pub fn chain(count: usize) -> Vec<(usize, usize)> {
+    pub(crate) fn chain(count: usize) -> Vec<(usize, usize)> {
         (1..count).map(|b| (b - 1, b)).collect()
     }
 
-    pub fn tell_replicas(&mut self) {
+    pub(crate) fn tell_replicas(&mut self) {
         let replicas = self.nodes.iter().map(|node| actor(node.actor)).collect::<BTreeSet<_>>();
         for at in 0..self.nodes.len() {
             let node = &mut self.nodes[at];
@@ -70,17 +83,18 @@ impl Net {
         }
     }
 
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         Instant(self.now * 1000)
     }
 
     /// Takes what an exchange gives out, and judges it.
-    pub fn drain(&mut self, at: usize) {
+    pub(crate) fn drain(&mut self, at: usize) {
         self.now += 1;
         let outputs = self.nodes[at].exchange.outputs();
         self.nodes[at].journal.extend(outputs.records);
         self.nodes[at].events.extend(outputs.events);
         for (to, message) in outputs.messages {
+            self.longest = self.longest.max(message.len());
             if let Some(queue) = self.queues.get_mut(&(at, to.0 as usize)) {
                 queue.push_back(message);
             }
@@ -110,7 +124,7 @@ impl Net {
     }
 
     /// Writes in one turn; the exchange gets it when it is released.
-    pub fn write(&mut self, at: usize, changes: &[(u64, bool)]) {
+    pub(crate) fn write(&mut self, at: usize, changes: &[(u64, bool)]) {
         let node = &mut self.nodes[at];
         let dependencies = node.model.everything();
         let mut writes = Vec::new();
@@ -126,7 +140,7 @@ impl Net {
         self.writes.extend(writes);
     }
 
-    pub fn release(&mut self, at: usize) {
+    pub(crate) fn release(&mut self, at: usize) {
         let now = self.now();
         let node = &mut self.nodes[at];
         while let Some(delta) = node.held.pop_front() {
@@ -135,7 +149,7 @@ impl Net {
         self.drain(at);
     }
 
-    pub fn link(&mut self, a: usize, b: usize) {
+    pub(crate) fn link(&mut self, a: usize, b: usize) {
         if !self.may_link.contains(&(a.min(b), a.max(b))) || self.queues.contains_key(&(a, b)) {
             return;
         }
@@ -148,7 +162,7 @@ impl Net {
         self.drain(b);
     }
 
-    pub fn cut(&mut self, a: usize, b: usize) {
+    pub(crate) fn cut(&mut self, a: usize, b: usize) {
         for (from, to) in [(a, b), (b, a)] {
             if self.queues.remove(&(from, to)).is_some() {
                 self.nodes[from].exchange.disconnected(NodeId(to as u64));
@@ -157,7 +171,7 @@ impl Net {
         }
     }
 
-    pub fn tick(&mut self, at: usize) {
+    pub(crate) fn tick(&mut self, at: usize) {
         let now = self.now();
         let node = &mut self.nodes[at];
         node.exchange.tick(&mut node.model, now);
@@ -165,7 +179,7 @@ impl Net {
     }
 
     /// Hands over the next message from one to another.
-    pub fn deliver(&mut self, from: usize, to: usize) -> bool {
+    pub(crate) fn deliver(&mut self, from: usize, to: usize) -> bool {
         let Some(message) = self.queues.get_mut(&(from, to)).and_then(VecDeque::pop_front) else { return false };
         let now = self.now();
         let node = &mut self.nodes[to];
@@ -177,7 +191,7 @@ impl Net {
     }
 
     /// Hands over messages until there are none.
-    pub fn deliver_all(&mut self) {
+    pub(crate) fn deliver_all(&mut self) {
         let mut budget = 200_000;
         while let Some((from, to)) = self.queues.iter().find(|(_, queue)| !queue.is_empty()).map(|(link, _)| *link) {
             self.deliver(from, to);
@@ -187,7 +201,13 @@ impl Net {
     }
 
     /// A process ends and begins again with its journal, the last `lost` records of which are gone. Whoever lost some is another actor.
-    pub fn restart(&mut self, at: usize, lost: usize) {
+    pub(crate) fn restart(&mut self, at: usize, lost: usize) {
+        let place = if lost > 0 { self.actors } else { self.nodes[at].actor };
+        self.actors += u16::from(lost > 0);
+        self.restart_as(at, lost, place);
+    }
+
+    pub(crate) fn restart_as(&mut self, at: usize, lost: usize, place: u16) {
         for other in 0..self.nodes.len() {
             self.cut(at, other);
         }
@@ -195,8 +215,6 @@ impl Net {
         let mut journal = std::mem::take(&mut self.nodes[at].journal);
         let lost = lost.min(journal.len());
         journal.truncate(journal.len() - lost);
-        let place = if lost > 0 { self.actors } else { self.nodes[at].actor };
-        self.actors += u16::from(lost > 0);
         let mut fresh = node(place, Model::default(), &self.limits);
         for record in &journal {
             let record = Record::from_wire(record.to_wire().into()).unwrap();
@@ -208,16 +226,29 @@ impl Net {
         self.tell_replicas();
     }
 
-    pub fn agree(&self) -> bool {
+    pub(crate) fn agree(&self) -> bool {
         let first = &self.nodes[0].model;
         self.nodes.iter().all(|node| node.model.is_even() && node.model.vector == first.vector && node.model.shown() == first.shown())
     }
 
-    /// All connections stand; then all are equal after some rounds, and to what the writes that were not lost make.
-    pub fn heal(&mut self) {
+    pub(crate) fn link_all(&mut self) {
         for (a, b) in self.may_link.clone() {
             self.link(a, b);
         }
+    }
+
+    pub(crate) fn tick_all(&mut self) {
+        (0..self.nodes.len()).for_each(|at| self.tick(at));
+    }
+
+    /// Bytes on their way.
+    pub(crate) fn under_way(&self, from: usize, to: usize) -> usize {
+        self.queues.get(&(from, to)).map_or(0, |queue| queue.iter().map(Bytes::len).sum())
+    }
+
+    /// All connections stand; then all are equal after some rounds, and to what the writes that were not lost make.
+    pub(crate) fn heal(&mut self) {
+        self.link_all();
         for at in 0..self.nodes.len() {
             self.release(at);
         }
@@ -226,8 +257,12 @@ impl Net {
             if self.agree() {
                 break;
             }
-            assert!(round < 200, "they do not agree after {round} rounds: {:?}", self.nodes.iter().map(|node| &node.model.vector).collect::<Vec<_>>());
-            (0..self.nodes.len()).for_each(|at| self.tick(at));
+            assert!(
+                round < 200,
+                "they do not agree after {round} rounds: {:?}",
+                self.nodes.iter().map(|node| &node.model.vector).collect::<Vec<_>>()
+            );
+            self.tick_all();
         }
         for (at, node) in self.nodes.iter().enumerate() {
             self.judge(at);
@@ -246,7 +281,7 @@ impl Net {
         self.writes.iter().filter(|write| actors.contains(&write.version.actor())).all(|write| node.model.vector.covers(write.version))
     }
 
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         let all = self.nodes.iter().map(|node| node.exchange.counters()).chain(self.past.iter().copied());
         all.fold(Counters::default(), |sum, one| Counters {
             deltas_sent: sum.deltas_sent + one.deltas_sent,
