@@ -110,6 +110,8 @@ impl Exchange {
             let mut delta = Delta::decode(&mut reader)?;
             // Not a piece of the frame, which would stay as long as any of its pieces.
             delta.body = Bytes::copy_from_slice(&delta.body);
+            // Who sends it has it.
+            self.peers.entry(from).and_modify(|peer| peer.has(delta.version()));
             if delta.writer == self.own && self.fence_if_behind(replica, &VersionVector::from_iter([delta.version()])) {
                 return Ok(());
             }

@@ -7,7 +7,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use steadfast_crdt::{Actor, Covers, Time, VersionVector};
+use steadfast_crdt::{Actor, Covers, Time, Version, VersionVector};
 
 use super::delta::Delta;
 use super::limits::GRACE_TICKS;
@@ -76,6 +76,12 @@ impl Peer {
         self.sent.join(vector);
         assert!(self.sent.includes(&self.known), "a peer has what it says it has");
         is_news && self.passed
+    }
+
+    /// It has everything of this write's actor up to it.
+    pub(crate) fn has(&mut self, version: Version) {
+        self.known.saw(version);
+        self.sent.saw(version);
     }
 
     /// Whether it is for us to give it what a writer wrote: nobody else will.

@@ -34,6 +34,8 @@ pub(crate) struct Net {
     pub(crate) now: u64,
     /// Counted by exchanges that are gone.
     pub(crate) past: Vec<Counters>,
+    /// How many steps left a replica with ranges that are ahead.
+    pub(crate) ahead: u64,
     /// The length of the longest message.
     pub(crate) longest: usize,
     /// Whether every step is judged.
@@ -60,6 +62,7 @@ impl Net {
             now: 1,
             past: vec![],
             longest: 0,
+            ahead: 0,
             judges: true,
         };
         net.tell_replicas();
@@ -99,6 +102,7 @@ impl Net {
                 queue.push_back(message);
             }
         }
+        self.ahead += u64::from(!self.nodes[at].model.is_even());
         if self.judges {
             self.judge(at);
         }
