@@ -3,3 +3,23 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+
+mod container;
+mod context;
+mod deadline;
+mod delta;
+mod digest;
+mod entry;
+pub mod exchange;
+mod keyspace;
+mod plain;
+mod replica;
+mod rich;
+mod table;
+
+pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
+pub use context::Context;
+pub use deadline::Until;
+pub use exchange::{Delta, Digest, Exchange};
+pub use keyspace::{Keyspace, Lifetime, NotApplied, Refused};
+pub use table::{Hash, hash_of};

@@ -1,0 +1,106 @@
+//! What is done from time to time: waiting is noticed, what was seen is told, roots are compared, sessions begin.
+
+use alloc::vec::Vec;
+
+use steadfast_crdt::{Version, VersionVector};
+use steadfast_types::{Instant, NodeId};
+
+use super::limits::WISH_TICKS;
+use super::message::{Gossip, Message, Root};
+use super::range::HashRange;
+use super::{Exchange, Replica};
+
+impl Exchange {
+    /// Time passes: to be called a few times a second, and at least once in the time after which an idle replica shall hear of what it lacks.
+    pub fn tick(&mut self, replica: &mut impl Replica, now: Instant) {
+        if self.is_fenced {
+            return;
+        }
+        let to_give = self.to_give(replica);
+        let accepted = self.peers.iter().filter(|(_, peer)| peer.actor.is_some()).map(|(id, _)| *id).collect::<Vec<_>>();
+        for id in &accepted {
+            self.tend(replica, *id, &to_give);
+        }
+        self.compare_roots(replica, &accepted);
+        let stable = self.stable(replica);
+        if stable != self.stability.collected && stable.includes(&self.stability.collected) {
+            replica.collect(&stable);
+            self.stability.collected = stable;
+        }
+        self.tick_sessions(replica);
+        self.deliver_waiting(replica, now);
+    }
+
+    /// What others can have of this replica: what it has seen, and of its own what was given out.
+    fn to_give(&self, replica: &impl Replica) -> VersionVector {
+        let mut seen = replica.vector().clone();
+        seen.forget(self.own);
+        seen.iter().chain(self.released.map(|time| Version::new(time, self.own))).collect()
+    }
+
+    fn tend(&mut self, replica: &impl Replica, id: NodeId, to_give: &VersionVector) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.wish_ticks = peer.wish_ticks.saturating_sub(1);
+        let has_waited = peer.notice_stalls(to_give);
+        let ask_again = peer.dropped && (self.waiting.has_room() || peer.asked_at != *replica.vector());
+        if ask_again {
+            peer.dropped = false;
+            peer.asked_at = replica.vector().clone();
+        }
+        if has_waited {
+            self.push_again(id);
+        }
+        if ask_again {
+            self.acknowledge(replica, id, true, false);
+        }
+        let Some(peer) = self.peers.get(&id) else { return };
+        let lacks =
+            to_give.iter().map(Version::actor).filter(|writer| peer.sent.of(*writer) < to_give.of(*writer) && peer.actor != Some(*writer));
+        let cant_serve = |writer| peer.depends_on_us(writer, self.own) && !self.kept.follows(writer, peer.sent.of(writer));
+        if lacks.into_iter().any(cant_serve) {
+            self.reconcile(id);
+        }
+        let links = self.links();
+        let is_news = |peer: &super::Peer| {
+            peer.told_vector != *replica.vector() || peer.told_generation != self.stability.generation || peer.told_links != links
+        };
+        if self.peers.get(&id).is_some_and(|peer| !peer.awaiting && is_news(peer)) {
+            self.gossip(replica, id);
+        }
+    }
+
+    /// Tells a peer what was seen here, and what others have told.
+    pub(super) fn gossip(&mut self, replica: &impl Replica, to: NodeId) {
+        let links = self.links();
+        let Some(peer) = self.peers.get_mut(&to) else { return };
+        let told = self.stability.since(peer.told_generation);
+        let gossip = Gossip { vector: replica.vector().clone(), links: links.iter().copied().collect(), told };
+        peer.told_generation = self.stability.generation;
+        (peer.told_vector, peer.told_links, peer.awaiting) = (gossip.vector.clone(), links, true);
+        self.out.send(to, &Message::Gossip(gossip));
+    }
+
+    /// Compares roots with the peer whose turn it is, if it has seen the same.
+    fn compare_roots(&mut self, replica: &mut impl Replica, accepted: &[NodeId]) {
+        let Some(id) = accepted.iter().copied().find(|id| *id >= self.next_root).or(accepted.first().copied()) else { return };
+        self.next_root = NodeId(id.0.wrapping_add(1));
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| !peer.awaiting && peer.known == *replica.vector()) else { return };
+        if !replica.is_even() {
+            return;
+        }
+        peer.awaiting = true;
+        let (vector, collected) = (replica.vector().clone(), self.stability.collected.clone());
+        self.out.send(id, &Message::Root(Root { vector, collected, digest: replica.digest(HashRange::ALL) }));
+    }
+
+    /// Has a session with a peer begin, by whoever of the two leads it.
+    pub(super) fn reconcile(&mut self, id: NodeId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.actor > Some(self.own) {
+            self.sessions.wish(id);
+        } else if peer.wish_ticks == 0 && !peer.awaiting {
+            (peer.wish_ticks, peer.awaiting) = (WISH_TICKS, true);
+            self.out.send(id, &Message::Wish);
+        }
+    }
+}
