@@ -150,7 +150,7 @@ impl Replica for Model {
     }
 
     fn digest(&mut self, range: HashRange) -> Digest {
-        let keys = self.keys.range((range.first(), 0)..=(range.last(), u32::MAX));
+        let keys = self.keys.range((range.first(), 0)..=(range.last(), u64::MAX));
         keys.fold(Digest::default(), |digest, ((_, key), dots)| {
             let sum = dots.iter().fold(digest.sum, |sum, dot| sum.wrapping_add(mix(mix(*key + 1).wrapping_add(dot.number()))));
             Digest { sum, keys: digest.keys + 1 }
@@ -158,7 +158,7 @@ impl Replica for Model {
     }
 
     fn states(&mut self, range: HashRange, limit: usize) -> Option<Bytes> {
-        let keys = self.keys.range((range.first(), 0)..=(range.last(), u32::MAX));
+        let keys = self.keys.range((range.first(), 0)..=(range.last(), u64::MAX));
         let states = keys.map(|((_, key), dots)| (*key, dots.clone())).collect::<Vec<_>>().to_wire();
         (states.len() <= limit).then(|| states.into())
     }
@@ -170,7 +170,7 @@ impl Replica for Model {
         }
         let states = states.into_iter().map(|(key, dots)| ((hash(key), key), dots)).collect::<BTreeMap<_, _>>();
         let none = BTreeSet::new();
-        for (at, dots) in self.keys.range_mut((range.first(), 0)..=(range.last(), u32::MAX)) {
+        for (at, dots) in self.keys.range_mut((range.first(), 0)..=(range.last(), u64::MAX)) {
             let others = states.get(at).unwrap_or(&none);
             dots.retain(|dot| others.contains(dot) || !theirs.covers(*dot));
         }
