@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod canonical;
 mod container;
 mod context;
 mod deadline;
@@ -16,7 +17,7 @@ mod rich;
 mod table;
 
 pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
-pub use context::Context;
+pub use context::{Context, Seen};
 pub use deadline::Until;
 pub use delta::Delta;
 pub use keyspace::{Digest, Keyspace, Lifetime, NotApplied, Refused};
