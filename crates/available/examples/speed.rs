@@ -52,7 +52,13 @@ fn main() {
     while keys.take_delta().is_some() {}
     let per_key = |bytes: u64| bytes as f64 / count as f64;
     let taken = per_key(resident() - before);
-    println!("{:>24}: {:6.1} bytes over key and value, {:.1} in all; {:.1} by its own account", "a key", taken - 32.0, taken, per_key(keys.used_bytes() as u64));
+    println!(
+        "{:>24}: {:6.1} bytes over key and value, {:.1} in all; {:.1} by its own account",
+        "a key",
+        taken - 32.0,
+        taken,
+        per_key(keys.used_bytes() as u64)
+    );
     let operations = count.min(1_000_000);
     let mut rng = Rng::with_seed(1);
     measured("the loop itself", operations, |_| _ = black_box(name(rng.usize(..count))));

@@ -131,6 +131,10 @@ impl Wire for Deadline {
 
     fn decode(reader: &mut Reader) -> Result<Self, WireError> {
         let written = Vec::<Written>::decode(reader)?;
-        if written.is_sorted_by(|one, next| one.version < next.version) { Ok(Deadline(written)) } else { Err(WireError::Invalid("deadline")) }
+        if written.is_sorted_by(|one, next| one.version < next.version) {
+            Ok(Deadline(written))
+        } else {
+            Err(WireError::Invalid("deadline"))
+        }
     }
 }

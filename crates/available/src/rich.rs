@@ -227,7 +227,8 @@ impl Rich {
 
     /// Bytes that it takes, approximately.
     pub(crate) fn bytes(&self) -> usize {
-        let containers = self.containers.iter().map(Container::heap_bytes).sum::<usize>() + self.containers.capacity() * size_of::<Container>();
+        let containers =
+            self.containers.iter().map(Container::heap_bytes).sum::<usize>() + self.containers.capacity() * size_of::<Container>();
         size_of::<Self>() + self.key.len() + self.text.heap_bytes() + self.deadline.bytes() + containers
     }
 }

@@ -66,7 +66,9 @@ impl Table {
 
     /// What the table holds beside the keys' own allocations.
     pub(crate) fn bytes(&self) -> usize {
-        self.directory.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part>() + self.parts.iter().map(Part::bytes).sum::<usize>()
+        self.directory.capacity() * size_of::<u32>()
+            + self.parts.capacity() * size_of::<Part>()
+            + self.parts.iter().map(Part::bytes).sum::<usize>()
     }
 
     fn slot(&self, hash: Hash) -> usize {

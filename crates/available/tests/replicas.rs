@@ -148,9 +148,11 @@ impl World {
             }
             Step::HearAll(at, from) => {
                 let (at, from) = (at.index(count), from.index(count));
-                (0..self.log.len()).filter(|number| usize::from(self.log[*number].writer.place()) == from).collect::<Vec<_>>().into_iter().for_each(
-                    |number| _ = self.hear(at, number),
-                );
+                (0..self.log.len())
+                    .filter(|number| usize::from(self.log[*number].writer.place()) == from)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|number| _ = self.hear(at, number));
             }
             Step::Join(at, from, first, last) => {
                 let (at, from) = (at.index(count), from.index(count));
@@ -216,7 +218,8 @@ impl World {
     }
 
     /// A replica's journal makes it what it is.
-    fn check_journals(&self) {
+    fn check_journals(&mut self) {
+        (0..self.replicas.len()).for_each(|at| self.turn(at));
         for replica in &self.replicas {
             let mut again = Keyspace::new(actor(9));
             for record in &replica.journal {

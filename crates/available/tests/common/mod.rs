@@ -130,15 +130,15 @@ pub fn run(keys: &mut Keyspace, command: &Command) -> Answer {
             fields.iter().for_each(|field| hash.write(delta, &[*field], |cell| cell.set(version, Text::from(value(*bytes)))));
             Answer::Number(hash.len() as i64)
         }),
-        AddToField(key, field, by) => keys.write_fields(&name(*key), |hash, delta, version| {
-            match hash.get(&[*field]).map_or(Some(0), |cell| cell.int()) {
+        AddToField(key, field, by) => {
+            keys.write_fields(&name(*key), |hash, delta, version| match hash.get(&[*field]).map_or(Some(0), |cell| cell.int()) {
                 None => Answer::Refused(Refused::NotANumber),
                 Some(before) => {
                     hash.write(delta, &[*field], |cell| cell.add_int(version, *by));
                     Answer::Number(before + by)
                 }
-            }
-        }),
+            })
+        }
         RemoveField(key, field) => keys.write_fields(&name(*key), |hash, delta, version| {
             let was = hash.get(&[*field]).is_some();
             hash.write(delta, &[*field], |cell| cell.clear(version));
