@@ -46,7 +46,7 @@ impl Context {
     }
 
     /// What was seen of the keys of one hash.
-    pub(crate) fn at(&self, hash: Hash) -> Seen<'_> {
+    pub fn at(&self, hash: Hash) -> Seen<'_> {
         let ahead = if self.ahead.is_empty() { None } else { self.ahead.range(..=hash).next_back().map(|(_, ahead)| ahead) };
         Seen { vector: &self.vector, ahead }
     }
@@ -58,8 +58,8 @@ impl Context {
         everything
     }
 
-    /// The pieces of a range of hashes, each with what was seen of all its keys.
-    pub(crate) fn pieces(&self, from: Hash, to: Hash) -> Vec<(Hash, Hash, VersionVector)> {
+    /// The pieces of a range of hashes (both ends included, as everywhere), each with what was seen of all its keys.
+    pub fn pieces(&self, from: Hash, to: Hash) -> Vec<(Hash, Hash, VersionVector)> {
         let mut starts = Vec::from([from]);
         starts.extend(self.ahead.keys().copied().filter(|start| from < *start && *start <= to));
         let ends = starts.iter().skip(1).map(|start| start - 1).chain([to]).collect::<Vec<_>>();

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod canonical;
 mod container;
 mod context;
 mod deadline;
@@ -18,7 +19,7 @@ mod rich;
 mod table;
 
 pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
-pub use context::Context;
+pub use context::{Context, Seen};
 pub use deadline::Until;
 pub use exchange::{Delta, Digest, Exchange};
 pub use keyspace::{Keyspace, Lifetime, NotApplied, Refused};

@@ -4,15 +4,63 @@
 //! any more.
 
 use steadfast_crdt::cell::{Delta, Sketched};
-use steadfast_crdt::{Cell, Set, SetDelta, Version};
+use steadfast_crdt::{Cell, MapDelta, Set, SetDelta, Version};
 
 use crate::container::{Container, Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
 use crate::delta::Change;
 use crate::keyspace::{Keyspace, Refused};
 
+/// What a command does to a container, as it comes about.
+trait Written: Sized {
+    /// What goes into the turn's delta.
+    type Delta;
+
+    /// Nothing yet, of a command of this version.
+    fn nothing(version: Version) -> Self;
+
+    /// What was done, if anything was.
+    fn delta(self) -> Option<Self::Delta>;
+}
+
+impl Written for SetDelta {
+    type Delta = Self;
+
+    fn nothing(version: Version) -> Self {
+        SetDelta::new(version)
+    }
+
+    fn delta(self) -> Option<Self> {
+        (!self.changes.is_empty()).then_some(self)
+    }
+}
+
+impl<D> Written for MapDelta<D> {
+    type Delta = Self;
+
+    fn nothing(_: Version) -> Self {
+        MapDelta::default()
+    }
+
+    fn delta(self) -> Option<Self> {
+        (!self.0.is_empty()).then_some(self)
+    }
+}
+
+impl Written for Option<Delta<Sketched>> {
+    type Delta = Delta<Sketched>;
+
+    fn nothing(_: Version) -> Self {
+        None
+    }
+
+    fn delta(self) -> Self {
+        self
+    }
+}
+
 /// A reader and a writer of one kind.
 macro_rules! container {
-    ($kind:ident: $name:literal, $state:ty, $delta:ty, $read:ident, $write:ident, $new:expr, $changes:expr) => {
+    ($kind:ident: $name:literal, $read:ident, $write:ident, $state:ty, $delta:ty) => {
         impl Keyspace {
             #[doc = concat!("The ", $name, " of a key.")]
             ///
@@ -32,9 +80,9 @@ macro_rules! container {
             pub fn $write<R>(&mut self, key: &[u8], command: impl FnOnce(&mut $state, &mut $delta, Version) -> R) -> Result<R, Refused> {
                 self.write(key, Kind::$kind, |rich, version, changes| {
                     let Some(Container::$kind(state)) = rich.container_mut(Kind::$kind) else { return Err(Refused::WrongKind) };
-                    let mut delta = ($new)(version);
+                    let mut delta = <$delta>::nothing(version);
                     let result = command(state, &mut delta, version);
-                    changes.extend(($changes)(delta));
+                    changes.extend(delta.delta().map(Change::$kind));
                     Ok(result)
                 })
             }
@@ -42,24 +90,8 @@ macro_rules! container {
     };
 }
 
-fn texts_of(delta: TextsDelta) -> Option<TextsDelta> {
-    (!delta.0.is_empty()).then_some(delta)
-}
-
-container!(Set: "set", Set, SetDelta, members, write_members, SetDelta::new, |delta: SetDelta| {
-    (!delta.changes.is_empty()).then_some(Change::Set(delta))
-});
-container!(Hash: "hash", Fields, TextsDelta, fields, write_fields, |_| TextsDelta::default(), |delta| texts_of(delta).map(Change::Hash));
-container!(Sorted: "sorted set", Scores, ScoresDelta, scores, write_scores, |_| ScoresDelta::default(), |delta: ScoresDelta| {
-    (!delta.0.is_empty()).then_some(Change::Sorted(delta))
-});
-container!(List: "list", Items, TextsDelta, items, write_items, |_| TextsDelta::default(), |delta| texts_of(delta).map(Change::List));
-container!(
-    Sketch: "sketch",
-    Cell<Sketched>,
-    Option<Delta<Sketched>>,
-    sketch,
-    write_sketch,
-    |_| None,
-    |delta: Option<Delta<Sketched>>| delta.map(Change::Sketch)
-);
+container!(Set: "set", members, write_members, Set, SetDelta);
+container!(Hash: "hash", fields, write_fields, Fields, TextsDelta);
+container!(Sorted: "sorted set", scores, write_scores, Scores, ScoresDelta);
+container!(List: "list", items, write_items, Items, TextsDelta);
+container!(Sketch: "sketch", sketch, write_sketch, Cell<Sketched>, Option<Delta<Sketched>>);

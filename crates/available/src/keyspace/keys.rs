@@ -8,6 +8,7 @@ use crate::delta::Change;
 use crate::entry::Entry;
 use crate::keyspace::write::Account;
 use crate::keyspace::{Keyspace, Refused};
+use crate::rich::Rich;
 use crate::table::{Table, hash_of};
 
 impl Keyspace {
@@ -102,14 +103,16 @@ impl Keyspace {
         if from == to {
             return Ok(true);
         }
-        let source = self.open(from);
-        let result = self.rewrite(to, |rich, version, changes| {
-            rich.remove(version, changes);
-            rich.recreate(&source.rich, version, changes);
+        let source = match self.visible(from) {
+            Some(Entry::Plain(plain)) => Rich::of_plain(plain),
+            Some(Entry::Rich(rich)) => (**rich).clone(),
+            None => return Ok(false),
+        };
+        self.delete(to)?;
+        self.rewrite(to, |rich, version, changes| {
+            rich.recreate(&source, version, changes);
             Ok(true)
-        });
-        self.close(source);
-        result
+        })
     }
 
     /// Gives a key another name, which may be that of a key that is there: that one is removed. Returns whether the key is there.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use steadfast_crdt::{Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
+use crate::canonical;
 use crate::entry::Entry;
 use crate::exchange::Digest;
 use crate::keyspace::Keyspace;
@@ -64,6 +65,13 @@ impl Keyspace {
             }
         }
         Some(out.into())
+    }
+
+    /// All keys in a form in which those of replicas that have seen the same are equal.
+    pub fn canonical(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.table.range(0, Hash::MAX).for_each(|(_, entry)| canonical::put_entry(&mut out, entry));
+        out
     }
 
     /// Joins the states that another replica has of all its keys in a range of hashes, where what it has seen is `theirs`. From then on this one has seen

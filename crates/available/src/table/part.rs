@@ -44,11 +44,6 @@ impl Part {
         &mut self.entries[index]
     }
 
-    /// The sum of the keys' digests, if it was not lost.
-    pub(crate) fn digest(&self) -> Option<u64> {
-        self.known.then_some(self.sum)
-    }
-
     /// Sums the keys' digests, and keeps the sum.
     pub(crate) fn sum_up(&mut self) -> u64 {
         if !self.known {
