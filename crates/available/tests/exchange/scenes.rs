@@ -114,7 +114,7 @@ fn who_lost_what_others_know_is_fenced() {
 
 #[test]
 fn strangers_are_refused_until_they_are_replicas() {
-    let mut net = quiet(3, &Net::full(3), Limits::default());
+    let mut net = quiet(3, &Net::full(3), tiny());
     let two = BTreeSet::from([actor(0), actor(1)]);
     for at in 0..2 {
         let node = &mut net.nodes[at];
@@ -124,15 +124,24 @@ fn strangers_are_refused_until_they_are_replicas() {
     net.deliver_all();
     net.cut(0, 2);
     net.link(0, 2);
-    net.write(2, &[(1, true)]);
-    net.release(2);
+    offline(&mut net, 2, 0..6);
+    for _ in 0..3 {
+        net.deliver_all();
+        net.tick_all();
+    }
     net.deliver_all();
     assert!(
         net.nodes[0].events.contains(&Event::Stranger(NodeId(2), actor(2))) && net.nodes[2].events.contains(&Event::Refused(NodeId(0)))
     );
     assert_eq!(net.nodes[0].model.vector, VersionVector::default());
     net.cut(1, 2);
+    // What it sent meanwhile is not on its way for ever.
     net.tell_replicas();
+    net.deliver_all();
+    net.tick_all();
+    net.deliver_all();
+    let status = net.nodes[2].exchange.peer(&net.nodes[2].model, NodeId(0), net.now()).unwrap();
+    assert_eq!((status.in_flight_bytes, status.actor), (0, Some(actor(0))));
     net.nodes.iter_mut().for_each(|node| node.events.clear());
     net.heal();
     assert!(net.nodes[0].model.shown().contains_key(&1));
