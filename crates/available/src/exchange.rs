@@ -13,7 +13,8 @@
 //!    The other compares them with its own: what is equal is done, what differs in many keys is split by the leader, of what differs in few
 //!    both send all states, and join them. The one who answers keeps nothing of a session, the leader a list of what is left to do, so a session
 //!    that was cut begins anew and finds equal what was joined before.
-//! 3. **Roots.** Peers that have seen the same compare the digests of all they hold, one at each tick.
+//! 3. **Roots.** Peers that have seen the same compare the digests of all they hold, one at each tick. If they differ, there is a bug or memory failed;
+//!    a session makes them equal again, but no rule says who is right: what one of them lost then is lost by both.
 //! 4. **Stability.** Replicas tell what they have seen, and what others have told. What all of [`Exchange::set_replicas`] have seen is stable.
 //!
 //! # Invariants
@@ -31,6 +32,8 @@
 //! * Calls come between turns, when the replica's own entry in its vector is the end of a turn. After each call [`Exchange::outputs`] are taken
 //!   and done in their order. A connection keeps messages in order; after [`Exchange::disconnected`] nothing of it is handed in any more. If
 //!   [`Exchange::receive`] fails, the connection is closed.
+//! * **Journal.** The records go into the journal in the order in which they were given out, and the delta of an own turn ([`Record::Delta`]) after those of before the
+//!   turn and before those of after it. All of it, in order, is handed to [`Exchange::replay`] at the start.
 //! * **Durability.** Own deltas go out when [`Exchange::turn_ended`] is called: after the journal has them, or at once; that is for the shell to choose. A session
 //!   sends what the replica holds, though, and a vector tells what it has seen: that may be more than what is durable.
 //! * **Identity.** Who lost its own writes that others have seen would give the same versions, or the same gaps, to other writes; and who has lost what it told
@@ -152,7 +155,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// A turn of this replica ended, and these are its writes; they are sent now. They are in the replica already.
+    /// A turn of this replica ended, and these are its writes; they are sent now, unless the replica is fenced. They are in the replica already.
     ///
     /// # Panics
     /// If it is not this replica's next delta.
@@ -195,11 +198,12 @@ impl Exchange {
         for (id, hello) in refused {
             self.accept_late(replica, id, hello);
         }
-        let strangers = self.peers.iter().filter(|(_, peer)| peer.actor.is_some_and(|actor| !self.stability.is_replica(actor)));
-        for id in strangers.map(|(id, _)| *id).collect::<alloc::vec::Vec<_>>() {
-            self.sessions.forget(id);
-            self.peers.insert(id, Peer::default());
-            self.out.send(id, &Message::Refused);
+        for (id, peer) in &mut self.peers {
+            if peer.actor.is_some_and(|actor| !self.stability.is_replica(actor)) {
+                peer.actor = None;
+                self.sessions.forget(*id);
+                self.out.send(*id, &Message::Refused);
+            }
         }
     }
 

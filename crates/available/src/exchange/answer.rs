@@ -8,7 +8,7 @@ use steadfast_types::{Instant, NodeId};
 use super::limits::{ITEMS, WISH_TICKS};
 use super::message::{Ask, Contexts, Message, Reply, Turn};
 use super::range::HashRange;
-use super::session::{pieces as pieces_of, states};
+use super::session::{Room, pieces as pieces_of, states};
 use super::{Digest, Exchange, Replica};
 
 impl Exchange {
@@ -34,7 +34,10 @@ impl Exchange {
                         Some(Reply::Same { range, pieces })
                     } else {
                         self.out.counters.ranges_differing += u64::from(mine != digest);
-                        self.differs(replica, range, mine, digest.keys, room, items.is_empty(), &mut contexts)
+                        {
+                            let room = Room { bytes: room, is_empty: items.is_empty() };
+                            self.differs(replica, range, (mine, digest), room, &mut contexts)
+                        }
                     }
                 }
                 Ask::Give { range, pieces } => {
@@ -59,26 +62,21 @@ impl Exchange {
     }
 
     /// What to say of a range in which the two differ; `None` if there is no room for that in this message.
-    #[allow(clippy::too_many_arguments)]
     fn differs(
         &self,
         replica: &mut impl Replica,
         range: HashRange,
-        mine: Digest,
-        theirs: u64,
-        room: usize,
-        is_first: bool,
+        (mine, theirs): (Digest, Digest),
+        room: Room,
         contexts: &mut Contexts,
     ) -> Option<Reply> {
-        let is_small = mine.keys.max(theirs) <= self.limits.leaf_keys;
+        let is_small = mine.keys.max(theirs.keys) <= self.limits.leaf_keys;
         if !is_small && !range.is_single() {
             return Some(Reply::Differs { range });
         }
-        let limit = if is_first && range.is_single() { usize::MAX } else { room };
-        match states(replica, range, limit, contexts) {
+        match states(replica, range, room.limit(range), contexts) {
             Some(pieces) => Some(Reply::States { range, digest: mine, pieces }),
-            None if is_first => Some(Reply::Differs { range }),
-            None => None,
+            None => room.is_empty.then_some(Reply::Differs { range }),
         }
     }
 }

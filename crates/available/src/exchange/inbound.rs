@@ -37,14 +37,7 @@ impl Exchange {
         match message {
             Message::Hello(hello) => self.on_hello(replica, from, hello),
             Message::Refused => self.out.event(Event::Refused(from)),
-            Message::Gossip(gossip) if !is_accepted => {
-                if !self.fence_if_told(replica, &gossip) {
-                    self.acknowledge(replica, from, false, true);
-                    self.on_late_vector(replica, from, &gossip.vector);
-                }
-            }
-            Message::Ack(ack) if !is_accepted => self.on_late_vector(replica, from, &ack.vector),
-            _ if !is_accepted => {}
+            message if !is_accepted => self.on_early(replica, from, message, length),
             Message::Deltas(deltas) => return self.on_deltas(replica, from, deltas.0, length, now),
             Message::Ack(ack) => return self.on_ack(replica, from, &ack),
             Message::Gossip(gossip) => self.on_gossip(replica, from, &gossip),
@@ -57,6 +50,25 @@ impl Exchange {
             Message::Answer(turn) => return self.on_answer(replica, from, turn, now),
         }
         Ok(())
+    }
+
+    /// What a peer says that is not accepted, or not yet. It may have accepted this side, and then counts on acknowledgements.
+    fn on_early(&mut self, replica: &impl Replica, from: NodeId, message: Message, length: u64) {
+        match message {
+            Message::Gossip(gossip) => {
+                if !self.fence_if_told(replica, &gossip) {
+                    self.acknowledge(replica, from, false, true);
+                    self.on_late_vector(replica, from, &gossip.vector);
+                }
+            }
+            Message::Ack(ack) => self.on_late_vector(replica, from, &ack.vector),
+            Message::Root(_) | Message::Wish => self.acknowledge(replica, from, false, true),
+            Message::Deltas(_) => {
+                self.peers.entry(from).and_modify(|peer| peer.received_bytes += length);
+                self.acknowledge(replica, from, false, false);
+            }
+            Message::Hello(_) | Message::Refused | Message::Request(_) | Message::Answer(_) => {}
+        }
     }
 
     pub(super) fn on_hello(&mut self, replica: &impl Replica, from: NodeId, hello: Hello) {
@@ -89,7 +101,7 @@ impl Exchange {
     /// A peer that was refused has seen this: perhaps it is accepted now.
     fn on_late_vector(&mut self, replica: &impl Replica, from: NodeId, vector: &VersionVector) {
         let Some(mut hello) = self.peers.get_mut(&from).and_then(|peer| peer.refused.take()) else { return };
-        let is_enough = self.stability.of(hello.actor).is_none_or(|told| vector.includes(told));
+        let is_enough = self.stability.is_replica(hello.actor) && self.stability.of(hello.actor).is_none_or(|told| vector.includes(told));
         hello.vector.join(vector);
         if is_enough {
             self.accept_late(replica, from, hello);

@@ -111,7 +111,10 @@ impl Exchange {
             let Some((range, work)) = session.left.pop() else { break };
             let digest = replica.digest(range);
             let item = match work {
-                Work::Give => give(replica, range, self.limits.frame_bytes.saturating_sub(bytes), items.is_empty(), &mut contexts),
+                Work::Give => {
+                    let room = Room { bytes: self.limits.frame_bytes.saturating_sub(bytes), is_empty: items.is_empty() };
+                    give(replica, range, room, &mut contexts)
+                }
                 Work::Compare | Work::Fetch | Work::Confirm => pieces(replica, range, &mut contexts)
                     .map(|pieces| Ask::Compare { range, digest, pieces, whole: work == Work::Fetch })
                     .ok_or(true),
@@ -283,11 +286,25 @@ pub(super) fn states(replica: &mut impl Replica, range: HashRange, mut limit: us
     Some(pieces)
 }
 
+/// What a message has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) bytes: usize,
+    /// Nothing is in it yet.
+    pub(super) is_empty: bool,
+}
+
+impl Room {
+    /// How many bytes the states of a range may take: what can't be split has a message of its own, whatever it takes.
+    pub(super) fn limit(self, range: HashRange) -> usize {
+        if self.is_empty && range.is_single() { usize::MAX } else { self.bytes }
+    }
+}
+
 /// The item that gives a range's states; or whether it is to be split first, or has to wait for the next message.
-fn give(replica: &mut impl Replica, range: HashRange, room: usize, is_first: bool, contexts: &mut Contexts) -> Result<Ask, bool> {
-    let limit = if is_first && range.is_single() { usize::MAX } else { room };
-    match states(replica, range, limit, contexts) {
+fn give(replica: &mut impl Replica, range: HashRange, room: Room, contexts: &mut Contexts) -> Result<Ask, bool> {
+    match states(replica, range, room.limit(range), contexts) {
         Some(pieces) => Ok(Ask::Give { range, pieces }),
-        None => Err(is_first),
+        None => Err(room.is_empty),
     }
 }

@@ -311,3 +311,23 @@ fn node(place: u16, model: Model, limits: &Limits) -> Node {
     let exchange = Exchange::new(actor(place), limits.clone(), &model);
     Node { actor: place, model, exchange, journal: vec![], clock: HybridClock::default(), held: VecDeque::new(), events: vec![] }
 }
+
+/// A replica writes keys, each in a turn of its own.
+pub(crate) fn offline(net: &mut Net, at: usize, keys: std::ops::Range<u64>) {
+    for key in keys {
+        net.write(at, &[(key, true)]);
+        net.release(at);
+    }
+}
+
+/// Replicas whose connections stand, and who know of them.
+pub(crate) fn quiet(count: usize, links: &[(usize, usize)], limits: Limits) -> Net {
+    let mut net = Net::new(count, links, limits);
+    net.link_all();
+    for _ in 0..2 {
+        net.deliver_all();
+        net.tick_all();
+    }
+    net.deliver_all();
+    net
+}
