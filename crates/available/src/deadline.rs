@@ -81,10 +81,15 @@ impl Deadline {
     /// Forgets what everybody has seen and what says no more than nothing does.
     pub(crate) fn collect(&mut self, stable: &impl Covers) {
         // A deadline that is not stable may be one that a stable `Ever` beats.
-        if self.0.iter().all(|written| stable.covers(written.version)) && self.0.iter().any(|written| written.until == Until::Ever) {
-            let over = self.0.iter().filter(|written| written.until == Until::Ever).map(|written| written.over).collect::<Vec<_>>();
-            self.0.retain(|written| !over.contains(&written.over));
+        if self.0.iter().all(|written| stable.covers(written.version)) {
+            self.0 = self.mattering().copied().collect();
         }
+    }
+
+    /// Those that say more than nothing does.
+    fn mattering(&self) -> impl Iterator<Item = &Written> {
+        let is_ever = |over| self.0.iter().any(|written| written.until == Until::Ever && written.over == over);
+        self.0.iter().filter(move |written| !is_ever(written.over))
     }
 
     /// Bytes of its allocation.
@@ -120,7 +125,7 @@ impl Lattice for Deadline {
     }
 
     fn versions(&self, out: &mut Vec<Version>) {
-        out.extend(self.0.iter().map(|written| written.version));
+        out.extend(self.mattering().map(|written| written.version));
     }
 }
 

@@ -268,7 +268,7 @@ impl<V: Value> Lattice for Cell<V> {
             Form::Empty => {}
             Form::Value(version, _) | Form::Run(_, version, _) => out.push(*version),
             Form::Many(parts) => {
-                out.extend(parts.siblings.iter().map(|sibling| sibling.version));
+                out.extend(parts.siblings.iter().filter(|sibling| parts.matters(sibling)).map(|sibling| sibling.version));
                 out.extend(parts.runs.iter().map(|run| run.last));
             }
         }

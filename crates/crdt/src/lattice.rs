@@ -22,6 +22,7 @@ pub trait Lattice: Default {
     /// Whether nothing is left, so that the state need not be kept.
     fn is_empty(&self) -> bool;
 
-    /// Adds the versions that make up the state. Replicas whose versions are equal are equal.
+    /// Adds the versions that make up the state, but for those of what is kept only until everybody has seen it: replicas that have seen the same have the
+    /// same versions, whether one of them has collected more than the other or not.
     fn versions(&self, out: &mut Vec<Version>);
 }

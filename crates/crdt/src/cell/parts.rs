@@ -169,6 +169,11 @@ impl<V: Value> Parts<V> {
         core::mem::take(&mut other.runs).into_iter().filter(is_new).for_each(|run| self.put_run(run));
     }
 
+    /// Whether [`Self::collect`] keeps it, whatever is stable.
+    pub(crate) fn matters(&self, sibling: &Sibling<V>) -> bool {
+        sibling.value.is_some() || sibling.cut.iter().any(|cut| self.runs.iter().any(|run| run.start == cut.start))
+    }
+
     pub(crate) fn collect(&mut self, stable: &impl Covers) {
         let Self { siblings, runs } = self;
         siblings.retain(|sibling| {
