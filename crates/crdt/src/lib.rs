@@ -11,19 +11,25 @@ extern crate alloc;
 
 pub mod cell;
 pub mod clock;
+pub mod counter;
+pub mod flag;
 pub mod lattice;
 pub mod long_double;
 pub mod number;
 pub mod real;
+pub mod register;
 pub mod sketch;
 pub mod total;
 pub mod vector;
 pub mod version;
 
 pub use cell::{Cell, Score, Shown, Text};
+pub use counter::{GCounter, PnCounter};
+pub use flag::Flag;
 pub use lattice::Lattice;
 pub use long_double::LongDouble;
 pub use number::Number;
+pub use register::{LwwRegister, MvRegister};
 pub use sketch::Sketch;
 pub use vector::{Covers, VersionVector};
 pub use version::{Actor, Time, Version};

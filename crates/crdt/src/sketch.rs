@@ -41,7 +41,8 @@ type Histogram = [u16; 1 << RANK_BITS];
 pub struct Register(u32);
 
 impl Register {
-    fn new(index: usize, rank: u8) -> Option<Self> {
+    /// A register, counted from 0, and a rank from 1 to 51, if there are such.
+    pub fn new(index: usize, rank: u8) -> Option<Self> {
         (index < REGISTERS && (1..=RANK_MAX).contains(&rank)).then_some(Self((index as u32) << RANK_BITS | u32::from(rank)))
     }
 
@@ -52,11 +53,13 @@ impl Register {
         Self(((hash as u32) & (REGISTERS as u32 - 1)) << RANK_BITS | rank)
     }
 
-    fn index(self) -> usize {
+    /// Which register.
+    pub fn index(self) -> usize {
         (self.0 >> RANK_BITS) as usize
     }
 
-    fn rank(self) -> u8 {
+    /// Which rank.
+    pub fn rank(self) -> u8 {
         (self.0 & ((1 << RANK_BITS) - 1)) as u8
     }
 }
