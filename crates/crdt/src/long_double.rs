@@ -181,3 +181,80 @@ fn decimal(text: &[u8]) -> Option<Real> {
     let sticky = if rest.is_zero() { UBig::ZERO } else { UBig::ONE };
     Some(Real::new(IBig::from_parts(Sign::Positive, (quotient << 1) | sticky), -(shift as i32) - 1))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> Option<String> {
+        LongDouble::parse(text.as_bytes()).map(|number| number.to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_and_shown_again(whole in any::<i64>(), exponent in -100..100_i32) {
+            let number = LongDouble::from(Real::new(whole.into(), exponent));
+            prop_assert_eq!(shown(&number.to_string()), Some(number.to_string()));
+        }
+
+        #[test]
+        fn all_digits_of_a_double_are_read(bits in any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite())) {
+            let value = f64::from_bits(bits);
+            let read = LongDouble::parse(format!("{value:.1074}").as_bytes());
+            prop_assert_eq!(read, Real::from_f64(value).map(LongDouble::Finite));
+        }
+
+        #[test]
+        fn the_nearest_is_read(digits in "[1-9][0-9]{0,24}", places in 0..40_usize) {
+            let read = LongDouble::parse(format!("{digits}e-{places}").as_bytes()).unwrap().into_real().unwrap();
+            // Both made whole: what was read is off by at most half of its last bit.
+            let times = |real: &Real| (0..places).fold(real.clone(), |real, _| (0..9).fold(real.clone(), |sum, _| sum.plus(&real)));
+            let written = Real::new(UBig::from_str_radix(&digits, 10).unwrap().into(), 0);
+            let off = times(&read).plus(&written.negated());
+            prop_assert!(off.end() <= written.end() - MANTISSA_BITS as i32, "{} off", off.to_f64());
+        }
+    }
+
+    #[test]
+    fn texts_are_numbers_as_they_are_for_redis() {
+        let texts = [
+            ("0.1", Some("0.1")),
+            ("3.0", Some("3")),
+            ("+1.5e3", Some("1500")),
+            (".5", Some("0.5")),
+            ("1.", Some("1")),
+            ("-0", Some("0")),
+            ("-1e-18", Some("0")),
+            ("0x1.8p3", Some("12")),
+            ("INFINITY", Some("inf")),
+            ("-inf", Some("-inf")),
+            ("0e99999999999999999999", Some("0")),
+            ("1e-4950", Some("0")),
+            ("12345678901234567890.5", Some("12345678901234567890")),
+            ("0.00000000000000000149", Some("0")),
+            ("0.12345678901234567890", Some("0.12345678901234568")),
+            ("1e-4952", None),
+            ("1.19e4932", None),
+            ("1e99999999999999999999", None),
+            ("nan", None),
+            ("", None),
+            (".", None),
+            ("-", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1e", None),
+            ("0x", None),
+            ("+-1", None),
+            ("1_0", None),
+        ];
+        for (text, expected) in texts {
+            assert_eq!(shown(text).as_deref(), expected, "{text:?}");
+        }
+        let long = "0".repeat(END_LENGTH - 1);
+        assert_eq!((shown(&long), shown(&format!("{long}0"))), (Some("0".into()), None));
+    }
+}
