@@ -111,10 +111,15 @@ impl Real {
         if self.is_zero() { i32::MIN } else { self.whole.bit_len() as i32 + self.exponent }
     }
 
-    /// The magnitude × 10^`places`, rounded to a whole number, of two as near the even one.
-    pub(crate) fn scaled(&self, places: usize) -> UBig {
+    /// Whether it is a multiple of 2^`exponent`.
+    pub(crate) fn is_multiple_of(&self, exponent: i32) -> bool {
+        self.exponent >= exponent || self.is_zero()
+    }
+
+    /// The magnitude × `factor`, rounded to a whole number, of two as near the even one.
+    pub(crate) fn scaled(&self, factor: &UBig) -> UBig {
         let (_, whole) = self.whole.clone().into_parts();
-        let whole = whole * UBig::from(10_u8).pow(places);
+        let whole = whole * factor;
         if self.exponent >= 0 { whole << self.exponent as usize } else { round_shift(whole, -self.exponent as usize) }
     }
 

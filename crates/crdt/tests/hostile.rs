@@ -90,9 +90,9 @@ fn delta<V: Value>(bytes: &[u8], shown: impl Fn(&Cell<V>)) {
 }
 
 fn all(bytes: &[u8]) {
-    let text = |cell: &Cell<Text>| drop(cell.shown().map(|shown| (shown.text().into_owned(), shown.int(), shown.float())));
-    let score = |cell: &Cell<Score>| drop(cell.shown());
-    let sketch = |cell: &Cell<Sketched>| drop(cell.sketch().map(|sketch| sketch.count()));
+    let text = |cell: &Cell<Text>| _ = (cell.shown().map(|shown| (shown.text().into_owned(), shown.int(), shown.float())));
+    let score = |cell: &Cell<Score>| _ = cell.shown();
+    let sketch = |cell: &Cell<Sketched>| _ = cell.sketch().map(|sketch| sketch.count());
     state(bytes, text);
     state(bytes, score);
     state(bytes, sketch);
@@ -103,6 +103,8 @@ fn all(bytes: &[u8]) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
     #[test]
     fn any_bytes(bytes in proptest::collection::vec(prop_oneof![0..6_u8, any::<u8>()], 0..80)) {
         all(&bytes);
