@@ -90,7 +90,7 @@ fn delta<V: Value>(bytes: &[u8], shown: impl Fn(&Cell<V>)) {
 }
 
 fn all(bytes: &[u8]) {
-    let text = |cell: &Cell<Text>| _ = (cell.shown().map(|shown| (shown.text().into_owned(), shown.int(), shown.float())));
+    let text = |cell: &Cell<Text>| _ = cell.shown().map(|shown| (shown.text().into_owned(), shown.int(), shown.float()));
     let score = |cell: &Cell<Score>| _ = cell.shown();
     let sketch = |cell: &Cell<Sketched>| _ = cell.sketch().map(|sketch| sketch.count());
     state(bytes, text);

@@ -96,7 +96,8 @@ impl Cell<Text> {
         self.shown().map_or(Some(LongDouble::default()), |shown| shown.float())
     }
 
-    /// Adds a whole number to a whole number ([`Cell::int`]).
+    /// Adds a whole number to a whole number ([`Cell::int`]). If concurrent additions came to more than 64 bits hold, the end is shown, but nothing of
+    /// them is lost: then what is shown may change by less than what is added.
     pub fn add_int(&mut self, version: Version, by: i64) -> Delta<Text> {
         let by = match self.real_sum() {
             // What no reader sees of a real sum is gone after an addition, as it is in Redis.
