@@ -25,6 +25,7 @@ use crate::total::Total;
 use crate::vector::Covers;
 use crate::version::Version;
 
+mod bare;
 pub mod delta;
 mod number;
 mod parts;
@@ -32,6 +33,7 @@ mod sketch;
 mod value;
 mod wire;
 
+pub use bare::{NoValue, Plain};
 pub use delta::{Delta, Removed, Run};
 pub use number::NotFinite;
 pub(crate) use parts::{Parts, Sibling};

@@ -1,7 +1,5 @@
 //! Cells whose values and additions are numbers.
 
-use steadfast_types::wire::Wire;
-
 use super::value::int;
 use super::{Cell, Delta, Form, Score, Shown, Text, Value};
 use crate::long_double::LongDouble;
@@ -65,6 +63,14 @@ impl Cell<Text> {
         }
     }
 
+    /// The sum, if a real number is in it.
+    fn real_sum(&self) -> Option<Number> {
+        match &self.0 {
+            Form::Many(parts) if parts.runs.iter().any(|run| matches!(run.total, Number::Float(_))) => self.sum(),
+            _ => None,
+        }
+    }
+
     /// What a reader sees. Additions to what is no number wait unseen, until a number takes its place.
     pub fn shown(&self) -> Option<Shown<'_>> {
         if let Form::Value(_, text) = &self.0 {
@@ -90,15 +96,13 @@ impl Cell<Text> {
         self.shown().map_or(Some(LongDouble::default()), |shown| shown.float())
     }
 
-    /// Adds a whole number to a whole number ([`Cell::int`]).
+    /// Adds a whole number to a whole number ([`Cell::int`]). If concurrent additions came to more than 64 bits hold, the end is shown, but nothing of
+    /// them is lost: then what is shown may change by less than what is added.
     pub fn add_int(&mut self, version: Version, by: i64) -> Delta<Text> {
-        let by = match self.sum() {
+        let by = match self.real_sum() {
             // What no reader sees of a real sum is gone after an addition, as it is in Redis.
-            Some(sum @ Number::Float(_)) => {
-                let after = i128::from(self.int().unwrap_or_default()) + i128::from(by);
-                Number::Int(after).minus(&sum)
-            }
-            _ => by.into(),
+            Some(sum) => Number::Int(i128::from(self.int().unwrap_or_default()) + i128::from(by)).minus(&sum),
+            None => by.into(),
         };
         self.add(version, &by)
     }
@@ -141,15 +145,3 @@ impl Cell<Score> {
         Ok(self.add(version, &by))
     }
 }
-
-impl<V: Value> From<(Version, V)> for Cell<V> {
-    fn from((version, value): (Version, V)) -> Self {
-        Self::of(version, value)
-    }
-}
-
-// Deltas are told and kept in their wire form.
-const _: fn() = || {
-    fn has_wire_form<T: Wire>() {}
-    has_wire_form::<Cell<Text>>();
-};

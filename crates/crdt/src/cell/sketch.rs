@@ -3,35 +3,13 @@
 //! Merge rule: union; a removal takes out the registers that it had observed, and no rank above them. An addition that raises no register is no write.
 
 use alloc::borrow::Cow;
-use alloc::vec::Vec;
 
-use steadfast_types::wire::{Reader, Wire, WireError};
-
-use super::{Cell, Delta, Form, Value};
+use super::{Cell, Delta, Form, NoValue};
 use crate::sketch::{Register, Sketch};
 use crate::version::Version;
 
 /// What is in cells of sketches besides the sketch: nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sketched {}
-
-impl Wire for Sketched {
-    fn encode(&self, _out: &mut Vec<u8>) {
-        match *self {}
-    }
-
-    fn decode(_reader: &mut Reader) -> Result<Self, WireError> {
-        Err(WireError::Invalid("cell: a sketch is never written whole"))
-    }
-}
-
-impl Value for Sketched {
-    type Total = Sketch;
-
-    fn heap_bytes(&self) -> usize {
-        match *self {}
-    }
-}
+pub type Sketched = NoValue<Sketch>;
 
 impl Cell<Sketched> {
     fn sketches(&self) -> impl Iterator<Item = &Sketch> {
