@@ -9,6 +9,7 @@ use core::mem;
 
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
+use crate::cell::{Cell, Value};
 use crate::elements::Elements;
 use crate::lattice::Lattice;
 use crate::name::Name;
@@ -20,8 +21,18 @@ pub trait Element: Lattice {
     /// Whether the element is there for those who look. If it is not, and is not empty either, then something of it is remembered.
     fn is_shown(&self) -> bool;
 
-    /// Bytes that it holds outside of itself, approximately.
+    /// Bytes that it holds outside of itself, approximately; equal states give equal numbers.
     fn heap_bytes(&self) -> usize;
+}
+
+impl<V: Value> Element for Cell<V> {
+    fn is_shown(&self) -> bool {
+        Cell::is_shown(self)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        Cell::heap_bytes(self)
+    }
 }
 
 /// See the module.
@@ -155,7 +166,7 @@ impl<S: Element> Map<S> {
 
     pub(crate) fn tidy_with(&mut self, index: &mut impl Index<S>, mut tidy: impl FnMut(&mut S)) {
         for (name, state) in mem::take(&mut self.hidden) {
-            self.held -= name.heap_bytes() + state.heap_bytes();
+            self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
             self.put(name, state, index, &mut tidy);
         }
         (0..self.len()).rev().for_each(|position| self.change_at(position, index, &mut tidy));
@@ -200,7 +211,7 @@ impl<S: Element> Map<S> {
         let Some((name, state)) = self.hidden.remove_entry(field) else {
             return self.put(Name::from(field), S::default(), index, change);
         };
-        self.held -= name.heap_bytes() + state.heap_bytes();
+        self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
         self.put(name, state, index, change)
     }
 
@@ -224,7 +235,7 @@ impl<S: Element> Map<S> {
         let state = self.shown.value_mut(position);
         let (bytes, before) = (state.heap_bytes(), index.key(state));
         let result = change(state);
-        self.held = self.held + state.heap_bytes() - bytes;
+        self.held = (self.held + state.heap_bytes()).saturating_sub(bytes);
         if state.is_shown() {
             let after = index.key(state);
             if before != after {
@@ -240,7 +251,7 @@ impl<S: Element> Map<S> {
         }
         let (name, state) = self.shown.swap_remove(position);
         if state.is_empty() {
-            self.held -= name.heap_bytes() + state.heap_bytes();
+            self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
         } else {
             self.hidden.insert(name, state);
         }

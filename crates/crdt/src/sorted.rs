@@ -9,6 +9,7 @@ use core::ops::{Bound, Range};
 
 use steadfast_types::wire::{Reader, Wire, WireError};
 
+use crate::cell::{Cell, Score};
 use crate::elements::Elements;
 use crate::lattice::Lattice;
 use crate::map::{Element, Index, Map, MapDelta};
@@ -20,6 +21,12 @@ use crate::version::Version;
 pub trait Scored: Element {
     /// The score, if it is there.
     fn score(&self) -> f64;
+}
+
+impl Scored for Cell<Score> {
+    fn score(&self) -> f64 {
+        self.shown().map_or(0.0, Score::get)
+    }
 }
 
 /// See the module.
