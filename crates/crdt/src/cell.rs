@@ -25,15 +25,19 @@ use crate::total::Total;
 use crate::vector::Covers;
 use crate::version::Version;
 
+mod bare;
 pub mod delta;
 mod number;
 mod parts;
+mod sketch;
 mod value;
 mod wire;
 
+pub use bare::{NoValue, Plain};
 pub use delta::{Delta, Removed, Run};
 pub use number::NotFinite;
 pub(crate) use parts::{Parts, Sibling};
+pub use sketch::Sketched;
 pub use value::{Score, Shown, Text};
 
 /// What a cell may hold.
@@ -170,10 +174,7 @@ impl<V: Value> Cell<V> {
 
     /// Adds to the actor's own run, or begins one. `step` takes the run's total further, and gives what the delta says of it.
     pub(crate) fn advance(&mut self, version: Version, step: impl FnOnce(Option<&mut V::Total>) -> V::Total) -> Delta<V> {
-        let mut parts = self.take_parts();
-        let run = parts.advance(version, step);
-        self.0 = Form::of(parts);
-        Delta::Add(run)
+        Delta::Add(self.change(|parts| parts.advance(version, step)))
     }
 
     /// Forgets cuts of which no one needs to know any more, and removals that are left without any. Nobody sees a difference, nor does a join.
@@ -181,10 +182,8 @@ impl<V: Value> Cell<V> {
     /// `stable` covers a version only if every replica has seen it, *and* all that those replicas wrote before they saw it was seen here. The meet
     /// of the contexts that the replicas told along with their writes is so, if each is taken for known once all that it covers was seen here.
     pub fn collect(&mut self, stable: &impl Covers) {
-        if matches!(&self.0, Form::Many(parts) if parts.may_collect(stable)) {
-            let mut parts = self.take_parts();
-            parts.collect(stable);
-            self.0 = Form::of(parts);
+        if self.has_cuts() {
+            self.change(|parts| parts.collect(stable));
         }
     }
 
@@ -202,24 +201,32 @@ impl<V: Value> Cell<V> {
         }
     }
 
-    /// The contents without a compact form; the cell is empty until it is given them again.
-    fn take_parts(&mut self) -> Parts<V> {
-        core::mem::take(self).0.into_parts()
+    /// Changes the contents, whatever their form, and gives them the form that is right then.
+    fn change<R>(&mut self, change: impl FnOnce(&mut Parts<V>) -> R) -> R {
+        if let Form::Many(parts) = &mut self.0 {
+            let result = change(parts);
+            if parts.is_compact() {
+                self.0 = Form::of(core::mem::take(parts));
+            }
+            return result;
+        }
+        let mut parts = core::mem::take(self).0.into_parts();
+        let result = change(&mut parts);
+        self.0 = Form::of(parts);
+        result
     }
 }
 
 impl<V: Value> Form<V> {
     /// The form that is right for the contents.
     fn of(mut parts: Parts<V>) -> Self {
+        if !parts.is_compact() {
+            return Self::Many(Box::new(parts));
+        }
         match (&mut parts.siblings[..], &mut parts.runs[..]) {
-            ([], []) => Self::Empty,
-            ([Sibling { version, value, cut }], []) if cut.is_empty() && value.is_some() => {
-                value.take().map_or(Self::Empty, |value| Self::Value(*version, value))
-            }
-            ([], [Run { start, last, total }]) if total.small().is_some() => {
-                total.small().map_or(Self::Empty, |small| Self::Run(*start, *last, small))
-            }
-            _ => Self::Many(Box::new(parts)),
+            ([Sibling { version, value, .. }], _) => value.take().map_or(Self::Empty, |value| Self::Value(*version, value)),
+            (_, [Run { start, last, total }]) => total.small().map_or(Self::Empty, |small| Self::Run(*start, *last, small)),
+            _ => Self::Empty,
         }
     }
 
@@ -241,11 +248,7 @@ impl<V: Value> Lattice for Cell<V> {
             (Form::Value(held, held_value), Delta::Write { version, value: Some(value), removed }) if removed.is_only(*held) => {
                 (*held, *held_value) = (*version, value.clone());
             }
-            (_, delta) => {
-                let mut parts = self.take_parts();
-                parts.apply(delta);
-                self.0 = Form::of(parts);
-            }
+            (_, delta) => self.change(|parts| parts.apply(delta)),
         }
     }
 
@@ -255,9 +258,7 @@ impl<V: Value> Lattice for Cell<V> {
         {
             return;
         }
-        let mut parts = self.take_parts();
-        parts.join(other.0.clone().into_parts(), mine, theirs);
-        self.0 = Form::of(parts);
+        self.change(|parts| parts.join(other.0.clone().into_parts(), mine, theirs));
     }
 
     fn is_empty(&self) -> bool {

@@ -126,9 +126,8 @@ impl<S: Scored> Sorted<S> {
 
     /// The ranks of the members whose scores are within bounds.
     pub fn ranks_by_score(&self, low: Bound<f64>, high: Bound<f64>) -> Range<usize> {
-        let before = |score: f64, and_equal: bool| {
-            self.order.0.partition_point(|held| held.score < score || (and_equal && held.score == score))
-        };
+        let before =
+            |score: f64, and_equal: bool| self.order.0.partition_point(|held| held.score < score || (and_equal && held.score == score));
         self.ranks(low, high, before)
     }
 

@@ -144,10 +144,8 @@ fn write_map<T>(
 
 fn map_model<'a, S: Subject<Op = MapOp> + 'a>(events: &[&'a Event<S>], was_there: impl Fn(&S::Shown, &[u8]) -> bool) -> Shown {
     let field_of = |field: u8| {
-        let writes: Vec<_> = events
-            .iter()
-            .filter_map(|event| Some((event, event.op.leaves(field, was_there(&event.shown, &name(field)))?)))
-            .collect();
+        let writes: Vec<_> =
+            events.iter().filter_map(|event| Some((event, event.op.leaves(field, was_there(&event.shown, &name(field)))?))).collect();
         let is_replaced = |version| writes.iter().any(|(event, _)| event.observed.covers(version));
         let live = writes.iter().filter(|(event, _)| !is_replaced(event.version));
         let value = live.filter_map(|(event, value)| Some((event.version, (*value)?))).max()?.1;
@@ -172,7 +170,13 @@ impl Subject for Maps {
     type Shown = Shown;
 
     fn write(map: &mut Map<Register>, op: &MapOp, version: Version) -> Option<MapDelta<Write>> {
-        write_map(map, op, version, |map, delta, field, write| map.write(delta, field, write), |map, delta, write| map.write_each(delta, write))
+        write_map(
+            map,
+            op,
+            version,
+            |map, delta, field, write| map.write(delta, field, write),
+            |map, delta, write| map.write_each(delta, write),
+        )
     }
 
     fn shown(map: &Map<Register>) -> Shown {
@@ -191,7 +195,8 @@ impl Subject for SortedSets {
     type Shown = Vec<(Vec<u8>, u64)>;
 
     fn write(sorted: &mut Sorted<Register>, op: &MapOp, version: Version) -> Option<MapDelta<Write>> {
-        let write_each = |sorted: &mut Sorted<Register>, delta: &mut _, write: &dyn Fn(&mut Register) -> Option<Write>| sorted.write_each(delta, write);
+        let write_each =
+            |sorted: &mut Sorted<Register>, delta: &mut _, write: &dyn Fn(&mut Register) -> Option<Write>| sorted.write_each(delta, write);
         write_map(sorted, op, version, |sorted, delta, member, write| sorted.write(delta, member, write), write_each)
     }
 
@@ -218,8 +223,13 @@ fn assert_ranges(sorted: &Sorted<Register>, members: &[(Vec<u8>, u64)]) {
     let bounds = |value: u64| [Bound::Unbounded, Bound::Included(ranked_by(value)), Bound::Excluded(ranked_by(value))];
     for (low, high) in (0..6).flat_map(bounds).flat_map(|low| (0..6).flat_map(bounds).map(move |high| (low, high))) {
         let within = |score: f64| {
-            let above = matches!(low, Bound::Unbounded) || matches!(low, Bound::Included(low) if score >= low) || matches!(low, Bound::Excluded(low) if score > low);
-            above && (matches!(high, Bound::Unbounded) || matches!(high, Bound::Included(high) if score <= high) || matches!(high, Bound::Excluded(high) if score < high))
+            let above = matches!(low, Bound::Unbounded)
+                || matches!(low, Bound::Included(low) if score >= low)
+                || matches!(low, Bound::Excluded(low) if score > low);
+            above
+                && (matches!(high, Bound::Unbounded)
+                    || matches!(high, Bound::Included(high) if score <= high)
+                    || matches!(high, Bound::Excluded(high) if score < high))
         };
         let expected: Vec<_> = members.iter().filter(|(_, value)| within(ranked_by(*value))).map(|(member, _)| &**member).collect();
         let found: Vec<_> = sorted.range(sorted.ranks_by_score(low, high)).map(|(member, _)| member).collect();

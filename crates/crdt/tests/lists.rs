@@ -104,7 +104,9 @@ fn model(events: &[&Event<Lists>]) -> BTreeSet<u64> {
         let row = &event.shown;
         match event.op {
             Op::Insert(_, count) => inserted(event.version, count).for_each(|value| writes.entry(value).or_default().push((event, true))),
-            Op::Set(at) => row.get(index(at, row.len())).into_iter().for_each(|value| writes.entry(*value).or_default().push((event, true))),
+            Op::Set(at) => {
+                row.get(index(at, row.len())).into_iter().for_each(|value| writes.entry(*value).or_default().push((event, true)))
+            }
             Op::Remove(at, count, _) => {
                 let removed = row.iter().skip(index(at, row.len())).take(count);
                 removed.for_each(|value| writes.entry(*value).or_default().push((event, false)));
@@ -157,7 +159,7 @@ fn run_lists(replicas: usize, steps: &[replicas::Step<Op>]) {
 }
 
 fn version(number: u64) -> Version {
-    Version::from_number((1 << 58) + (number << 12))
+    Version::from_number((1 << 50) + (number << 12))
 }
 
 proptest! {

@@ -1,7 +1,5 @@
 //! Cells whose values and additions are numbers.
 
-use steadfast_types::wire::Wire;
-
 use super::value::int;
 use super::{Cell, Delta, Form, Score, Shown, Text, Value};
 use crate::long_double::LongDouble;
@@ -141,15 +139,3 @@ impl Cell<Score> {
         Ok(self.add(version, &by))
     }
 }
-
-impl<V: Value> From<(Version, V)> for Cell<V> {
-    fn from((version, value): (Version, V)) -> Self {
-        Self::of(version, value)
-    }
-}
-
-// Deltas are told and kept in their wire form.
-const _: fn() = || {
-    fn has_wire_form<T: Wire>() {}
-    has_wire_form::<Cell<Text>>();
-};

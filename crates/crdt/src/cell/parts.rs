@@ -43,6 +43,16 @@ impl<V: Value> Parts<V> {
         Self { siblings: SmallVec::new(), runs: SmallVec::from_buf([run]) }
     }
 
+    /// Whether there is a form without a box for it.
+    pub(crate) fn is_compact(&self) -> bool {
+        match (&self.siblings[..], &self.runs[..]) {
+            ([], []) => true,
+            ([sibling], []) => sibling.cut.is_empty(),
+            ([], [run]) => run.total.small().is_some(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn is_shown(&self) -> bool {
         !self.runs.is_empty() || self.values().next().is_some()
     }
@@ -157,10 +167,6 @@ impl<V: Value> Parts<V> {
         });
         let is_new = |run: &Run<V::Total>| !mine.covers(run.last);
         core::mem::take(&mut other.runs).into_iter().filter(is_new).for_each(|run| self.put_run(run));
-    }
-
-    pub(crate) fn may_collect(&self, stable: &impl Covers) -> bool {
-        self.siblings.iter().any(|sibling| !sibling.cut.is_empty() && stable.covers(sibling.version))
     }
 
     pub(crate) fn collect(&mut self, stable: &impl Covers) {

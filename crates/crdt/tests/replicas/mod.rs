@@ -1,6 +1,6 @@
 //! Replicas of one value that write, hear of each other's writes in causal order and late, and join whole states: in any order that is possible.
 
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "test files have it as a module, and use their parts")]
 
 use std::fmt::Debug;
 
