@@ -3,7 +3,7 @@
 use alloc::format;
 use core::fmt;
 
-use dashu_int::ops::BitTest;
+use dashu_int::ops::{BitTest, DivRem};
 use dashu_int::{IBig, Sign, UBig};
 
 use crate::real::{LEAST_EXPONENT, Real};
@@ -16,6 +16,9 @@ const END_EXPONENT: i32 = 16_384;
 
 /// No text that is as long as this or longer is taken for a number.
 const END_LENGTH: usize = 5 * 1024;
+
+/// So many digits, of whichever base, fit into 128 bits.
+const SHORT: usize = 32;
 
 /// Decimal places that are shown.
 const PLACES: usize = 17;
@@ -85,6 +88,15 @@ impl LongDouble {
         }
     }
 
+    /// What its text is for Redis: the digits that are not shown are gone.
+    pub(crate) fn as_shown(&self) -> Option<Self> {
+        match self {
+            // All places of multiples of 2^-17 are shown, and where neighbours differ by more than 10^-17 each has a text of its own.
+            Self::Finite(real) if real.is_multiple_of(-(PLACES as i32)) || real.end() - MANTISSA_BITS as i32 >= -56 => Some(self.clone()),
+            _ => Self::parse(format!("{self}").as_bytes()),
+        }
+    }
+
     /// As a real number, if it is finite.
     pub fn into_real(self) -> Option<Real> {
         match self {
@@ -101,11 +113,14 @@ impl fmt::Display for LongDouble {
             Self::Infinite { is_negative } => return f.write_str(if *is_negative { "-inf" } else { "inf" }),
             Self::Finite(real) => real,
         };
-        let scaled = real.scaled(PLACES);
+        let scaled = real.scaled(&UBig::from(10_u64.pow(PLACES as u32)));
         if scaled.is_zero() {
             return f.write_str("0");
         }
-        let digits = format!("{scaled:0>width$}", width = PLACES + 1);
+        let digits = match u128::try_from(&scaled) {
+            Ok(short) => format!("{short:0>width$}", width = PLACES + 1),
+            Err(_) => format!("{scaled}"),
+        };
         let (whole, places) = digits.split_at(digits.len() - PLACES);
         let places = places.trim_end_matches('0');
         let (sign, point) = (if real.is_negative() { "-" } else { "" }, if places.is_empty() { "" } else { "." });
@@ -119,12 +134,20 @@ fn digits(text: &[u8], radix: u32, letter: u8) -> Option<(UBig, i64, i64)> {
     let end = text.iter().position(|byte| byte.eq_ignore_ascii_case(&letter)).unwrap_or(text.len());
     let (mantissa, exponent) = (core::str::from_utf8(&text[..end]).ok()?, text.get(end + 1..));
     let (whole, places) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{whole}{places}");
-    if !all.bytes().all(|byte| char::from(byte).is_digit(radix)) {
+    let exponent = exponent.map_or(Some(0), decimal_exponent)?;
+    let length = whole.len() + places.len();
+    if length == 0 {
         return None;
     }
-    let number = UBig::from_str_radix(&all, radix).ok()?;
-    Some((number, places.len() as i64, exponent.map_or(Some(0), decimal_exponent)?))
+    let number = if length <= SHORT {
+        let mut digits = whole.chars().chain(places.chars()).map(|digit| digit.to_digit(radix));
+        digits.try_fold(0, |number: u128, digit| Some(number * u128::from(radix) + u128::from(digit?)))?.into()
+    } else if whole.chars().chain(places.chars()).all(|digit| digit.is_digit(radix)) {
+        UBig::from_str_radix(&format!("{whole}{places}"), radix).ok()?
+    } else {
+        return None;
+    };
+    Some((number, places.len() as i64, exponent))
 }
 
 /// An exponent, held within a million.
@@ -138,6 +161,11 @@ fn decimal_exponent(text: &[u8]) -> Option<i64> {
     }
     let magnitude = digits.iter().fold(0, |number: i64, digit| (number * 10 + i64::from(digit - b'0')).min(1_000_000));
     Some(sign * magnitude)
+}
+
+fn power_of_ten(exponent: usize) -> UBig {
+    let short = u32::try_from(exponent).ok().and_then(|exponent| 10_u128.checked_pow(exponent));
+    short.map_or_else(|| UBig::from(10_u8).pow(exponent), UBig::from)
 }
 
 /// A number past all long doubles, or nearer to zero than all of them.
@@ -170,14 +198,92 @@ fn decimal(text: &[u8]) -> Option<Real> {
     if !(-4_960..4_940).contains(&power) {
         return Some(out_of_range(power > 0));
     }
-    let power = UBig::from(10_u8).pow(exponent.unsigned_abs() as usize);
+    let power = power_of_ten(exponent.unsigned_abs() as usize);
     if exponent >= 0 {
         return Some(Real::new((number * power).into(), 0));
     }
     // Two bits more than the mantissa has, and one that says whether there is a rest.
     let shift = (MANTISSA_BITS + 2 + power.bit_len()).saturating_sub(number.bit_len());
     let shifted = number << shift;
-    let (quotient, rest) = (&shifted / &power, &shifted % &power);
+    let (quotient, rest) = shifted.div_rem(power);
     let sticky = if rest.is_zero() { UBig::ZERO } else { UBig::ONE };
     Some(Real::new(IBig::from_parts(Sign::Positive, (quotient << 1) | sticky), -(shift as i32) - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::{String, ToString};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> Option<String> {
+        LongDouble::parse(text.as_bytes()).map(|number| number.to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_and_shown_again(whole in any::<i64>(), exponent in -100..100_i32) {
+            let number = LongDouble::from(Real::new(whole.into(), exponent));
+            prop_assert_eq!(shown(&number.to_string()), Some(number.to_string()));
+            prop_assert_eq!(number.as_shown(), LongDouble::parse(number.to_string().as_bytes()));
+        }
+
+        #[test]
+        fn all_digits_of_a_double_are_read(bits in any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite())) {
+            let value = f64::from_bits(bits);
+            let read = LongDouble::parse(format!("{value:.1074}").as_bytes());
+            prop_assert_eq!(read, Real::from_f64(value).map(LongDouble::Finite));
+        }
+
+        #[test]
+        fn the_nearest_is_read(digits in "[1-9][0-9]{0,24}", places in 0..40_usize) {
+            let read = LongDouble::parse(format!("{digits}e-{places}").as_bytes()).unwrap().into_real().unwrap();
+            // Both made whole: what was read is off by at most half of its last bit.
+            let times = |real: &Real| (0..places).fold(real.clone(), |real, _| (0..9).fold(real.clone(), |sum, _| sum.plus(&real)));
+            let written = Real::new(UBig::from_str_radix(&digits, 10).unwrap().into(), 0);
+            let off = times(&read).plus(&written.negated());
+            prop_assert!(off.end() <= written.end() - MANTISSA_BITS as i32, "{} off", off.to_f64());
+        }
+    }
+
+    #[test]
+    fn texts_are_numbers_as_they_are_for_redis() {
+        let texts = [
+            ("0.1", Some("0.1")),
+            ("3.0", Some("3")),
+            ("+1.5e3", Some("1500")),
+            (".5", Some("0.5")),
+            ("1.", Some("1")),
+            ("-0", Some("0")),
+            ("-1e-18", Some("0")),
+            ("0x1.8p3", Some("12")),
+            ("INFINITY", Some("inf")),
+            ("-inf", Some("-inf")),
+            ("0e99999999999999999999", Some("0")),
+            ("1e-4950", Some("0")),
+            ("12345678901234567890.5", Some("12345678901234567890")),
+            ("0.00000000000000000149", Some("0")),
+            ("0.12345678901234567890", Some("0.12345678901234568")),
+            ("1e-4952", None),
+            ("1.19e4932", None),
+            ("1e99999999999999999999", None),
+            ("nan", None),
+            ("", None),
+            (".", None),
+            ("-", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1e", None),
+            ("0x", None),
+            ("+-1", None),
+            ("1_0", None),
+        ];
+        for (text, expected) in texts {
+            assert_eq!(shown(text).as_deref(), expected, "{text:?}");
+        }
+        let long = "0".repeat(END_LENGTH - 1);
+        assert_eq!((shown(&long), shown(&format!("{long}0"))), (Some("0".into()), None));
+    }
 }

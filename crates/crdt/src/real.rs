@@ -111,10 +111,15 @@ impl Real {
         if self.is_zero() { i32::MIN } else { self.whole.bit_len() as i32 + self.exponent }
     }
 
-    /// The magnitude × 10^`places`, rounded to a whole number, of two as near the even one.
-    pub(crate) fn scaled(&self, places: usize) -> UBig {
+    /// Whether it is a multiple of 2^`exponent`.
+    pub(crate) fn is_multiple_of(&self, exponent: i32) -> bool {
+        self.exponent >= exponent || self.is_zero()
+    }
+
+    /// The magnitude × `factor`, rounded to a whole number, of two as near the even one.
+    pub(crate) fn scaled(&self, factor: &UBig) -> UBig {
         let (_, whole) = self.whole.clone().into_parts();
-        let whole = whole * UBig::from(10_u8).pow(places);
+        let whole = whole * factor;
         if self.exponent >= 0 { whole << self.exponent as usize } else { round_shift(whole, -self.exponent as usize) }
     }
 
@@ -171,5 +176,52 @@ impl Wire for Real {
             return Err(WireError::Invalid("real"));
         }
         Ok(Self { whole: IBig::from_parts(if is_negative { Sign::Negative } else { Sign::Positive }, whole), exponent })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn doubles() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            any::<u64>().prop_map(f64::from_bits).prop_filter("finite", |value| value.is_finite()),
+            (-1000..1000_i32, -60..60_i32).prop_map(|(whole, exponent)| f64::from(whole) * power_of_two(exponent)),
+            (0..100_u64).prop_map(f64::from_bits),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn doubles_and_their_sums_are_as_the_machine_has_them(one in doubles(), other in doubles()) {
+            let (a, b) = (Real::from_f64(one).unwrap(), Real::from_f64(other).unwrap());
+            prop_assert_eq!(a.to_f64(), one);
+            prop_assert_eq!(a.plus(&b).to_f64(), one + other);
+            prop_assert_eq!(a.plus(&b).plus(&b.negated()), a);
+        }
+
+        #[test]
+        fn whole_numbers_round_as_the_machine_rounds_them(number in any::<i128>(), zeros in 0..100_u32, other in any::<i64>()) {
+            let number = number >> zeros;
+            prop_assert_eq!(Real::from(number).to_f64(), number as f64);
+            prop_assert_eq!(Real::from(number >> 1).plus(&Real::from(i128::from(other))), Real::from((number >> 1) + i128::from(other)));
+        }
+
+        #[test]
+        fn the_wire_has_one_form_for_a_number(one in doubles(), other in doubles()) {
+            let real = Real::from_f64(one).unwrap().plus(&Real::from_f64(other).unwrap());
+            prop_assert_eq!(Real::from_wire(real.to_wire().into()), Ok(real));
+        }
+    }
+
+    #[test]
+    fn even_numbers_and_great_ones_are_refused() {
+        let wire = |exponent: i64, bytes: &'static [u8]| (exponent, (false, bytes::Bytes::from_static(bytes))).to_wire();
+        assert_eq!(Real::from_wire(wire(3, &[5]).into()), Ok(Real::from(40)));
+        for (exponent, bytes) in [(3, &[4][..]), (3, &[5, 0]), (3, &[]), (20_000, &[1]), (-20_000, &[1]), (i64::MAX, &[1])] {
+            assert!(Real::from_wire(wire(exponent, bytes).into()).is_err(), "{exponent} {bytes:?}");
+        }
     }
 }

@@ -335,3 +335,103 @@ fn decode_sparse(reader: &mut Reader) -> Result<Sketch, WireError> {
     }
     Ok(Sketch(Form::Sparse(registers)))
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn registers() -> impl Strategy<Value = Vec<Register>> {
+        let register = |indexes: usize| (0..indexes, 1..=RANK_MAX).prop_map(|(index, rank)| Register::new(index, rank).unwrap());
+        prop_oneof![
+            proptest::collection::vec(register(8), 0..20),
+            proptest::collection::vec(register(REGISTERS), SPARSE_MAX - 100..SPARSE_MAX + 400)
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn sketches_are_maps_of_greatest_ranks(one in registers(), other in registers()) {
+            let mut expected = alloc::collections::BTreeMap::new();
+            let mut put = |register: &Register| {
+                let rank = expected.entry(register.index()).or_insert(0);
+                *rank = register.rank().max(*rank);
+            };
+            one.iter().chain(&other).for_each(&mut put);
+            let mut union: Sketch = one.iter().copied().collect();
+            let other: Sketch = other.into_iter().collect();
+            union.merge(&other);
+            let held: Vec<_> = union.registers().map(|register| (register.index(), register.rank())).collect();
+            prop_assert_eq!(&held, &expected.into_iter().collect::<Vec<_>>());
+            prop_assert!(other.registers().all(|register| union.has(register)));
+            prop_assert_eq!(matches!(union.0, Form::Sparse(_)), held.len() <= SPARSE_MAX);
+            prop_assert_eq!(Sketch::from_wire(union.to_wire().into()), Ok(union.clone()));
+            prop_assert_eq!(Sketch::from_redis(&union.to_redis()), Some(union.clone()));
+            // What is common to it and a part of it is the part, and without the part it has only what is above.
+            let (mut common, mut rest) = (union.clone(), union.clone());
+            common.meet(&other);
+            prop_assert_eq!(&common, &other);
+            rest.reduce(&other);
+            prop_assert!(rest.registers().all(|register| !other.has(register)));
+            rest.merge(&other);
+            prop_assert_eq!(rest, union);
+        }
+
+        #[test]
+        fn the_histogram_is_that_of_the_registers(registers in registers()) {
+            let mut dense = Dense::new();
+            for register in registers {
+                dense.put(register.index(), register.rank());
+            }
+            let mut histogram = [0; 1 << RANK_BITS];
+            (0..REGISTERS).for_each(|index| histogram[usize::from(dense.rank(index))] += 1);
+            prop_assert_eq!(histogram, dense.histogram);
+        }
+
+        #[test]
+        fn damaged_strings_are_no_sketches_or_others(mut text in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..64),
+            Just(Sketch::from_iter([Register(70), Register(1 << 19)]).to_redis()),
+        ], at in any::<prop::sample::Index>(), byte in any::<u8>(), length in any::<prop::sample::Index>()) {
+            text.splice(0..text.len().min(5), *b"HYLL\x01");
+            if text.len() > 16 {
+                let at = at.index(text.len() - 4) + 4;
+                text[at] = byte;
+            }
+            text.truncate(length.index(text.len() * 2));
+            if let Some(sketch) = Sketch::from_redis(&text) {
+                prop_assert_eq!(Sketch::from_redis(&sketch.to_redis()), Some(sketch));
+            }
+        }
+    }
+
+    /// What Redis 7.0.15 says of `PFADD key 0`, `PFADD key 1` and so on.
+    #[test]
+    fn estimates_are_those_of_redis() {
+        let mut sketch = Sketch::default();
+        let mut counts = Vec::new();
+        for element in 0..30_000 {
+            sketch.raise(Register::of(format!("{element}").as_bytes()));
+            if [0, 9, 999, 29_999].contains(&element) {
+                counts.push(sketch.count());
+            }
+        }
+        assert_eq!(counts, [1, 10, 1001, 29_850]);
+        assert_eq!(Sketch::default().count(), 0);
+    }
+
+    /// `PFADD key a b c` in Redis 7.0.15, and GET.
+    #[test]
+    fn sparse_strings_of_redis_are_read() {
+        let text = b"HYLL\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80\x60\xf3\x80\x50\xb1\x84\x4b\xfb\x80\x42\x5a";
+        let sketch: Sketch = [&b"a"[..], b"b", b"c"].into_iter().map(Register::of).collect();
+        assert_eq!(sketch.count(), 3);
+        assert_eq!(Sketch::from_redis(text), Some(sketch));
+        assert_eq!(Sketch::from_redis(&text[..text.len() - 1]), None, "registers are missing");
+    }
+}

@@ -127,7 +127,7 @@ const ADD: u8 = 3;
 
 /// Appends a version as its distance to a greater one, which is short if they are near in time.
 pub(super) fn put_before(out: &mut Vec<u8>, version: Version, before: Version) {
-    put_varint(out, version.number() - before.number());
+    put_varint(out, version.number().wrapping_sub(before.number()));
 }
 
 pub(super) fn take_before(reader: &mut Reader, version: Version) -> Result<Version, WireError> {

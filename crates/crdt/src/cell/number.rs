@@ -63,6 +63,14 @@ impl Cell<Text> {
         }
     }
 
+    /// The sum, if a real number is in it.
+    fn real_sum(&self) -> Option<Number> {
+        match &self.0 {
+            Form::Many(parts) if parts.runs.iter().any(|run| matches!(run.total, Number::Float(_))) => self.sum(),
+            _ => None,
+        }
+    }
+
     /// What a reader sees. Additions to what is no number wait unseen, until a number takes its place.
     pub fn shown(&self) -> Option<Shown<'_>> {
         if let Form::Value(_, text) = &self.0 {
@@ -90,13 +98,10 @@ impl Cell<Text> {
 
     /// Adds a whole number to a whole number ([`Cell::int`]).
     pub fn add_int(&mut self, version: Version, by: i64) -> Delta<Text> {
-        let by = match self.sum() {
+        let by = match self.real_sum() {
             // What no reader sees of a real sum is gone after an addition, as it is in Redis.
-            Some(sum @ Number::Float(_)) => {
-                let after = i128::from(self.int().unwrap_or_default()) + i128::from(by);
-                Number::Int(after).minus(&sum)
-            }
-            _ => by.into(),
+            Some(sum) => Number::Int(i128::from(self.int().unwrap_or_default()) + i128::from(by)).minus(&sum),
+            None => by.into(),
         };
         self.add(version, &by)
     }

@@ -143,7 +143,7 @@ impl<'a> Shown<'a> {
             Self::Bytes(bytes) => LongDouble::parse(bytes),
             Self::Int(number) => Some(LongDouble::from(*number)),
             // What is beyond the text's last digit is not in the next sum.
-            Self::Float(_) => LongDouble::parse(&self.text()),
+            Self::Float(number) => number.as_shown(),
         }
     }
 }

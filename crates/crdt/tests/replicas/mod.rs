@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use proptest::prelude::*;
-use steadfast_crdt::{Actor, Covers, Lattice, Time, Version, VersionVector};
+use steadfast_crdt::{Actor, Covers, Lattice, Version, VersionVector};
 use steadfast_types::wire::Wire;
 
 /// A type under test, and what is written to it.
@@ -284,6 +284,3 @@ pub fn run<S: Subject>(replicas: usize, steps: &[Step<S::Op>], model: impl Fn(&[
     world.assert_equal();
     check(&world);
 }
-
-/// The latest of all times, for tests of what comes at the end of time.
-pub const END: Time = Time::MAX;
