@@ -150,7 +150,7 @@ impl Element for Dots {
 
     fn heap_bytes(&self) -> usize {
         match &self.0 {
-            Held::More(dots) => size_of::<Vec<Version>>() + dots.capacity() * size_of::<Version>(),
+            Held::More(dots) => size_of::<Vec<Version>>() + dots.len() * size_of::<Version>(),
             _ => 0,
         }
     }

@@ -75,7 +75,7 @@ impl<V> Elements<V> {
         let position = self.row.len();
         if position == self.row.capacity() {
             // Half as much again: memory matters more than the copying.
-            self.row.reserve_exact((position / 2).max(2));
+            self.row.reserve_exact((position / 2).max(position.min(1) + 1));
         }
         self.row.push((name, value));
         let row = &self.row;

@@ -8,8 +8,6 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
-#[cfg(test)]
-extern crate std;
 
 pub mod cell;
 pub mod clock;

@@ -94,7 +94,7 @@ impl<S: Element> List<S> {
     /// Changes every state in a way that is no write: to forget what is stable.
     pub fn tidy(&mut self, mut tidy: impl FnMut(&mut S)) {
         for (place, state) in mem::take(&mut self.hidden) {
-            self.held -= place.heap_bytes() + state.heap_bytes();
+            self.held = self.held.saturating_sub(place.heap_bytes() + state.heap_bytes());
             let index = self.find(&place).unwrap_or_else(|index| index);
             self.put(index, place, state, &mut tidy);
         }
@@ -134,7 +134,7 @@ impl<S: Element> List<S> {
         let Some((place, state)) = self.hidden.remove_entry(place) else {
             return self.put(index, Name::from(place), S::default(), change);
         };
-        self.held -= place.heap_bytes() + state.heap_bytes();
+        self.held = self.held.saturating_sub(place.heap_bytes() + state.heap_bytes());
         self.put(index, place, state, change)
     }
 
@@ -156,11 +156,11 @@ impl<S: Element> List<S> {
         let (_, state) = self.row.get_mut(index).expect("the index was found");
         let bytes = state.heap_bytes();
         let result = change(state);
-        self.held = self.held + state.heap_bytes() - bytes;
+        self.held = (self.held + state.heap_bytes()).saturating_sub(bytes);
         if !state.is_shown() {
             let (place, state) = self.row.remove(index);
             if state.is_empty() {
-                self.held -= place.heap_bytes() + state.heap_bytes();
+                self.held = self.held.saturating_sub(place.heap_bytes() + state.heap_bytes());
             } else {
                 self.hidden.insert(place, state);
             }

@@ -166,7 +166,7 @@ impl<S: Element> Map<S> {
 
     pub(crate) fn tidy_with(&mut self, index: &mut impl Index<S>, mut tidy: impl FnMut(&mut S)) {
         for (name, state) in mem::take(&mut self.hidden) {
-            self.held -= name.heap_bytes() + state.heap_bytes();
+            self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
             self.put(name, state, index, &mut tidy);
         }
         (0..self.len()).rev().for_each(|position| self.change_at(position, index, &mut tidy));
@@ -211,7 +211,7 @@ impl<S: Element> Map<S> {
         let Some((name, state)) = self.hidden.remove_entry(field) else {
             return self.put(Name::from(field), S::default(), index, change);
         };
-        self.held -= name.heap_bytes() + state.heap_bytes();
+        self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
         self.put(name, state, index, change)
     }
 
@@ -235,7 +235,7 @@ impl<S: Element> Map<S> {
         let state = self.shown.value_mut(position);
         let (bytes, before) = (state.heap_bytes(), index.key(state));
         let result = change(state);
-        self.held = self.held + state.heap_bytes() - bytes;
+        self.held = (self.held + state.heap_bytes()).saturating_sub(bytes);
         if state.is_shown() {
             let after = index.key(state);
             if before != after {
@@ -251,7 +251,7 @@ impl<S: Element> Map<S> {
         }
         let (name, state) = self.shown.swap_remove(position);
         if state.is_empty() {
-            self.held -= name.heap_bytes() + state.heap_bytes();
+            self.held = self.held.saturating_sub(name.heap_bytes() + state.heap_bytes());
         } else {
             self.hidden.insert(name, state);
         }

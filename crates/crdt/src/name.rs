@@ -19,7 +19,7 @@ pub struct Name(SmallVec<[u8; INLINE_BYTES]>);
 impl Name {
     /// Bytes that it holds outside of itself.
     pub fn heap_bytes(&self) -> usize {
-        if self.0.spilled() { self.0.capacity() } else { 0 }
+        if self.len() > INLINE_BYTES { self.len() } else { 0 }
     }
 
     /// Appends bytes.

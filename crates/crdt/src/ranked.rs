@@ -235,6 +235,10 @@ impl<T> Node<T> {
 /// Inserts, and if there are too many then, splits off the second part.
 fn insert_within<T>(items: &mut Vec<T>, at: usize, item: T, most: usize, spot: Spot) -> Option<Vec<T>> {
     if items.len() < most {
+        if items.capacity() == 0 {
+            // Many rows have one item.
+            items.reserve_exact(1);
+        }
         items.insert(at, item);
         return None;
     }

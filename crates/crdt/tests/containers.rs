@@ -8,8 +8,9 @@ use std::ops::Bound;
 
 use proptest::prelude::*;
 use register::{Register, Write, score};
-use replicas::{Event, Subject, run, steps};
-use steadfast_crdt::{Covers, Map, MapDelta, Set, SetDelta, Sorted, Version};
+use replicas::{Event, Step, Subject, World, run, steps};
+use steadfast_crdt::{Cell, Covers, Lattice, Map, MapDelta, Score, Scored, Set, SetDelta, Sorted, Version};
+use steadfast_types::wire::Wire;
 
 /// What members and fields are called: some are long.
 fn name(number: u8) -> Vec<u8> {
@@ -244,6 +245,94 @@ fn sorted_model(events: &[&Event<SortedSets>]) -> Vec<(Vec<u8>, u64)> {
     members
 }
 
+/// What a command does to the score of a member: ZADD, ZINCRBY, ZREM.
+#[derive(Clone, Debug)]
+enum ScoreOp {
+    Set(u8, i8),
+    Add(u8, i8),
+    Remove(u8),
+}
+
+fn score_ops() -> impl Strategy<Value = ScoreOp> {
+    prop_oneof![
+        (0..12_u8, -3..3_i8).prop_map(|(member, score)| ScoreOp::Set(member, score)),
+        (0..12_u8, -3..3_i8).prop_map(|(member, by)| ScoreOp::Add(member, by)),
+        (0..12_u8).prop_map(ScoreOp::Remove),
+    ]
+}
+
+struct Scores;
+
+impl Subject for Scores {
+    type State = Sorted<Cell<Score>>;
+    type Op = ScoreOp;
+    type Shown = Vec<(Vec<u8>, Score)>;
+
+    fn write(sorted: &mut Self::State, op: &ScoreOp, version: Version) -> Option<<Self::State as Lattice>::Delta> {
+        let (mut delta, score) = (MapDelta::default(), |score: i8| Score::new(f64::from(score)).unwrap());
+        match *op {
+            ScoreOp::Set(member, to) => sorted.write(&mut delta, &name(member), |cell| cell.set(version, score(to))),
+            ScoreOp::Add(member, by) => sorted.write(&mut delta, &name(member), |cell| cell.add_score(version, score(by)).ok()),
+            ScoreOp::Remove(member) => sorted.write(&mut delta, &name(member), |cell| cell.clear(version)),
+        }
+        (!delta.0.is_empty()).then_some(delta)
+    }
+
+    fn shown(sorted: &Self::State) -> Self::Shown {
+        let members: Vec<_> = sorted.range(0..usize::MAX).map(|(member, cell)| (member.to_vec(), cell.shown().unwrap())).collect();
+        assert!(members.is_sorted_by_key(|(member, score)| (*score, member.clone())));
+        assert!(members.iter().enumerate().all(|(rank, (member, _))| sorted.rank(member) == Some(rank)));
+        assert!(sorted.members().iter().all(|(member, cell)| members.contains(&(member.to_vec(), Score::new(cell.score()).unwrap()))));
+        members
+    }
+
+    fn collect(sorted: &mut Self::State, stable: &impl Covers) {
+        sorted.tidy(|cell| cell.collect(stable));
+    }
+}
+
+fn run_scores(steps: &[Step<ScoreOp>]) {
+    let mut world = World::<Scores>::new(3);
+    for (number, step) in steps.iter().enumerate() {
+        world.step(step);
+        world.replicas.iter().for_each(|replica| {
+            Scores::shown(&replica.state);
+            assert_eq!(Sorted::from_wire(replica.state.to_wire().into()).as_ref(), Ok(&replica.state));
+        });
+        if number % 8 == 7 {
+            world.assert_laws();
+        }
+    }
+    world.settle();
+    world.assert_equal();
+}
+
+/// Between the calls of a scan members come and go: `Ok` is one that comes or goes, `Err` so many that the scan gives.
+fn assert_scan(mut set: Set, steps: Vec<Result<u8, usize>>) {
+    let (mut cursor, mut throughout, mut seen) = (0, BTreeSet::new(), BTreeSet::new());
+    for step in steps {
+        match step {
+            Ok(number) => {
+                let mut delta = SetDelta::new(Version::from_number(1));
+                if set.remove(&mut delta, &name(number)) {
+                    throughout.remove(&name(number));
+                } else {
+                    set.add(&mut delta, &name(number));
+                }
+            }
+            Err(count) => {
+                if cursor == 0 {
+                    (throughout, seen) = (set.iter().map(<[u8]>::to_vec).collect(), BTreeSet::new());
+                }
+                let (next, members) = set.scan(cursor, count);
+                seen.extend(members.map(<[u8]>::to_vec));
+                cursor = next;
+                assert!(cursor != 0 || throughout.is_subset(&seen));
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -260,6 +349,16 @@ proptest! {
     #[test]
     fn sorted_sets_converge_and_are_in_order(steps in prop_oneof![steps(3, map_ops(), 30), steps(4, map_ops(), 30)]) {
         run::<SortedSets>(4, &steps, sorted_model);
+    }
+
+    #[test]
+    fn scores_of_which_something_is_remembered_converge(steps in steps(3, score_ops(), 50)) {
+        run_scores(&steps);
+    }
+
+    #[test]
+    fn a_scan_misses_nothing_that_is_there_throughout(steps in proptest::collection::vec(prop_oneof![2 => (0..40_u8).prop_map(Ok), 1 => (1..5_usize).prop_map(Err)], 0..300)) {
+        assert_scan(Set::default(), steps);
     }
 
     #[test]

@@ -7,11 +7,11 @@ use steadfast_types::wire::{Reader, Wire, WireError};
 
 /// Values by version; `None` is the mark of a removal.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Register(BTreeMap<Version, Option<u64>>);
+pub(crate) struct Register(BTreeMap<Version, Option<u64>>);
 
 /// A write: what it observed, and what it left.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Write {
+pub(crate) struct Write {
     gone: Dots,
     new: Option<(Version, Option<u64>)>,
 }
@@ -39,12 +39,12 @@ impl Wire for Register {
 
 impl Register {
     /// Writes.
-    pub fn set(&mut self, version: Version, value: u64) -> Write {
+    pub(crate) fn set(&mut self, version: Version, value: u64) -> Write {
         self.write(Some((version, Some(value))))
     }
 
     /// Removes, and leaves a mark or nothing.
-    pub fn remove(&mut self, version: Version, leaves_mark: bool) -> Option<Write> {
+    pub(crate) fn remove(&mut self, version: Version, leaves_mark: bool) -> Option<Write> {
         self.is_shown().then(|| self.write(leaves_mark.then_some((version, None))))
     }
 
@@ -55,7 +55,7 @@ impl Register {
     }
 
     /// The value, if there is one.
-    pub fn value(&self) -> Option<u64> {
+    pub(crate) fn value(&self) -> Option<u64> {
         self.0.values().rev().find_map(|value| *value)
     }
 }
@@ -99,6 +99,6 @@ impl Scored for Register {
 }
 
 /// The score that a value stands for: few, and one that is not a number among them.
-pub fn score(value: u64) -> f64 {
+pub(crate) fn score(value: u64) -> f64 {
     [f64::NEG_INFINITY, -1.5, -0.0, 0.0, 1.0, 2.5, f64::NAN][value as usize % 7]
 }
