@@ -27,11 +27,16 @@ fn name(key: usize) -> [u8; 16] {
     name
 }
 
-#[expect(clippy::disallowed_methods, reason = "it measures")]
+/// Nanoseconds that the process has run on a processor: others' share of it is not counted.
+fn running_ns() -> u64 {
+    let schedstat = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    schedstat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
 fn measured(what: &str, count: usize, mut command: impl FnMut(usize)) {
-    let start = std::time::Instant::now();
+    let start = running_ns();
     (0..count).for_each(&mut command);
-    println!("{what:>24}: {:6.0} ns", start.elapsed().as_nanos() as f64 / count as f64);
+    println!("{what:>24}: {:6.0} ns", (running_ns() - start) as f64 / count as f64);
 }
 
 fn main() {

@@ -50,6 +50,11 @@ impl Rich {
         container.or_else(|| self.text.is_shown().then_some(Kind::Text))
     }
 
+    /// Whether it is a string that is shown, and nothing else.
+    pub(crate) fn is_only_text(&self) -> bool {
+        self.containers.is_empty() && self.deadline.is_empty() && self.text.is_shown()
+    }
+
     /// The version of the string that is shown, if one is: what deadlines are set over.
     pub(crate) fn over(&self) -> Option<Version> {
         (self.kind() == Some(Kind::Text)).then(|| self.text.base().map(|(version, _)| version)).flatten()

@@ -256,7 +256,7 @@ fn steps(keys: u8, collects: bool) -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn replicas_that_have_heard_of_everything_agree(count in 3..5_u16, steps in steps(4, false)) {

@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::keyspace::write::Account;
 use crate::keyspace::{Keyspace, Refused};
 use crate::rich::Rich;
-use crate::table::{Table, hash_of};
+use crate::table::hash_of;
 
 impl Keyspace {
     /// Removes a key. Returns whether it was there.
@@ -42,7 +42,7 @@ impl Keyspace {
     /// If there are no more times.
     pub fn clear(&mut self) -> Result<(), Refused> {
         let version = self.draw()?;
-        let table = mem::replace(&mut self.table, Table::default());
+        let table = mem::take(&mut self.table);
         (self.shown, self.bytes) = (0, 0);
         self.expiring.clear();
         let mut changes = Vec::new();
