@@ -5,49 +5,52 @@
 //!
 //! # How replicas agree
 //! 1. **Deltas.** The end of a turn gives a delta, which goes to every connected peer and is kept, within bounds, with those of others. What a
-//!    peer has in flight is bounded; a slow one gets the rest when it acknowledges. A delta is applied when everything that its writer had seen is;
-//!    until then it waits, within bounds, or is dropped and asked for again. A replica sends *others'* deltas only to a peer that is not connected
-//!    to their writer, or that has waited long enough for them; so chains work, and the dead are spread by whoever heard them, and yet without
-//!    faults each delta goes to each peer once.
-//! 2. **Sessions.** A peer that lacks something which is kept no more is reconciled. Of two peers the one with the lower actor leads: it sends digests of ranges of hashes.
-//!    The other compares them with its own: what is equal is done, what differs in many keys is split by the leader, of what differs in few
-//!    both send all states, and join them. The one who answers keeps nothing of a session, the leader a list of what is left to do, so a session
-//!    that was cut begins anew and finds equal what was joined before.
-//! 3. **Roots.** Peers that have seen the same compare the digests of all they hold, one at each tick. If they differ, there is a bug or memory failed;
-//!    a session makes them equal again, but no rule says who is right: what one of them lost then is lost by both.
+//!    peer has in flight is bounded; a slow one gets the rest when it acknowledges. A delta is applied when everything that its writer had seen
+//!    is; until then it waits, within bounds, or is dropped and asked for again. A replica sends *others'* deltas only to a peer that is not
+//!    connected to their writer, or that has waited long enough for them; so chains work, and the dead are spread by whoever heard them, and
+//!    yet without faults each delta goes to each peer once.
+//! 2. **Sessions.** A peer that lacks something which is kept no more is reconciled. Of two peers the one with the lower actor leads: it sends
+//!    digests of ranges of hashes. The other compares them with its own: what is equal is done, what differs in many keys is split by the
+//!    leader, of what differs in few both send all states, and join them. The one who answers keeps nothing of a session, the leader a list of
+//!    what is left to do, so a session that was cut begins anew and finds equal what was joined before.
+//! 3. **Roots.** Peers that have seen the same compare the digests of all they hold, one at each tick. If they differ, there is a bug or memory
+//!    failed; a session makes them equal again, but no rule says who is right: what one of them lost then is lost by both.
 //! 4. **Stability.** Replicas tell what they have seen, and what others have told. What all of [`Exchange::set_replicas`] have seen is stable.
 //!
 //! # Invariants
-//! 1. A replica's state of a key is that of exactly the key's context ([`Replica`]). All that goes out is said with the context it is of, taken at
-//!    the same moment, and any two states with their contexts may be joined, whatever was written, delivered or joined meanwhile here, there or by
-//!    sessions with others. So it does not matter where a session is cut or which others go on beside it.
+//! 1. A replica's state of a key is that of exactly the key's context ([`Replica`]). All that goes out is said with the context it is of, taken
+//!    at the same moment, and any two states with their contexts may be joined, whatever was written, delivered or joined meanwhile here, there
+//!    or by sessions with others. So it does not matter where a session is cut or which others go on beside it.
 //! 2. Equal digests stand for a join only if both are of now: whoever is told of a digest compares it with its present one.
-//! 3. The vector is what the contexts of all ranges have in common. It never shrinks, and is what the replica tells: at the end of a session it includes
-//!    what the other's vector was when the session began, as every range was compared or joined after that.
-//! 4. A delta is applied at most once, after the one before it of its writer and after all that it depends on. The dependencies are of all that the
-//!    writer had seen of *any* key, ahead or not: a write in a range that is ahead may observe what the vector does not cover.
-//! 5. What is here for a peer is bounded: deltas in flight by the window, one gossip or root, one request, one answer for each request.
+//! 3. The vector is what the contexts of all ranges have in common. It never shrinks, and is what the replica tells: at the end of a session it
+//!    includes what the other's vector was when the session began, as every range was compared or joined after that.
+//! 4. A delta is applied at most once, after the one before it of its writer and after all that it depends on. The dependencies are of all that
+//!    the writer had seen of *any* key, ahead or not: a write in a range that is ahead may observe what the vector does not cover.
+//! 5. What is here for a peer is bounded: deltas in flight by the window, one gossip, root or wish, one request, one answer for each request.
 //!
 //! # What the shell does
 //! * Calls come between turns, when the replica's own entry in its vector is the end of a turn. After each call [`Exchange::outputs`] are taken
 //!   and done in their order. A connection keeps messages in order; after [`Exchange::disconnected`] nothing of it is handed in any more. If
 //!   [`Exchange::receive`] fails, the connection is closed.
-//! * **Journal.** The records go into the journal in the order in which they were given out, and the delta of an own turn ([`Record::Delta`]) after those of before the
-//!   turn and before those of after it. All of it, in order, is handed to [`Exchange::replay`] at the start.
-//! * **Durability.** Own deltas go out when [`Exchange::turn_ended`] is called: after the journal has them, or at once; that is for the shell to choose. A session
-//!   sends what the replica holds, though, and a vector tells what it has seen: that may be more than what is durable.
-//! * **Identity.** Who lost its own writes that others have seen would give the same versions, or the same gaps, to other writes; and who has lost what it told
-//!   to have seen may do again what stable writes are known to be past. Such a replica must come back as a *new actor*. A shell
-//!   that can't be sure that its journal is whole (its process or machine ended otherwise than by a proper stop, and it does not sync before
-//!   messages go out) takes a new one at each start. If it should be wrong, it learns that from [`Event::Fenced`]: a peer knows more of this replica than
-//!   the replica itself. Writes that were made since the start are then to be written again under the new actor, on top of the journal without them.
-//! * **Membership.** The exchange speaks only with members of the set of replicas, and what they have not seen is never stable. Whether a replica that is gone holds up
-//!   collection is the shell's decision, by taking it out of the set. It must be out of the set of *all* the others before one of them
-//!   collects (the set is changed first, and known to all), and it never comes back as the same actor: what it wrote alone and unheard
-//!   meanwhile is to be written again under a new one, and its state joins by a session like anybody's.
+//! * **Journal.** The records go into the journal in the order in which they were given out, and the delta of an own turn ([`Record::Delta`])
+//!   after those of before the turn and before those of after it. All of it, in order, is handed to [`Exchange::replay`] at the start.
+//! * **Durability.** Own deltas go out when [`Exchange::turn_ended`] is called: after the journal has them, or at once; that is for the shell to
+//!   choose. A session sends what the replica holds, though, and a vector tells what it has seen: that may be more than what is durable.
+//! * **Identity.** Who lost its own writes that others have seen would give the same versions, or the same gaps, to other writes; and who has
+//!   lost what it told to have seen may do again what stable writes are known to be past. Such a replica must come back as a *new actor*. A
+//!   shell that can't be sure that its journal is whole (its process or machine ended otherwise than by a proper stop, and it does not sync
+//!   before messages go out) takes a new one at each start. If it should be wrong, it learns that from [`Event::Fenced`]: a peer knows more of
+//!   this replica than the replica itself. Writes that were made since the start are then to be written again under the new actor, on top of
+//!   the journal without them. It is a net under the rule, and no replacement: if the clock went back too, what was lost may lie among the
+//!   times of what was written since, and is not noticed.
+//! * **Membership.** The exchange speaks only with members of the set of replicas, and what they have not seen is never stable. Whether a
+//!   replica that is gone holds up collection is the shell's decision, by taking it out of the set. It must be out of the set of *all* the
+//!   others before one of them collects (the set is changed first, and known to all), and it never comes back as the same actor: what it wrote
+//!   alone and unheard meanwhile is to be written again under a new one, and its state joins by a session like anybody's.
 //!
-//! Left out: the sizes of single deltas and single keys are not bounded here, and a message carries one whole. Peers are trusted not to lie, yet no message
-//! can make an exchange panic, or hold more than in proportion to the message's size.
+//! Left out: the sizes of single deltas and single keys are not bounded here, and a message carries one whole; actors that nothing bears the
+//! dot of any more are not forgotten. Peers are trusted not to lie, yet no message can make an exchange panic, or hold more than in proportion
+//! to the message's size.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 

@@ -148,7 +148,8 @@ proptest! {
 
     #[test]
     fn no_message_makes_a_replica_panic(
-        (count, links, steps) in worlds(), faults in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..60),
+        (count, links, steps) in worlds(),
+        faults in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..60),
         noise in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut net = Net::new(count, &links, tiny());
