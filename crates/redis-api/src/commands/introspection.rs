@@ -160,7 +160,9 @@ fn describe(reply: &mut Reply<'_>, command: &'static Command, parent: Option<&'s
     reply.integer(command.arity.into());
     reply.statuses(command.flags.names());
     let (first, last, step) = command.legacy_range();
-    [first, last, step].map(|place| reply.integer(place));
+    for place in [first, last, step] {
+        reply.integer(place);
+    }
     let categories: Vec<String> = command.all_categories().names().map(|name| format!("@{name}")).collect();
     reply.statuses(categories.iter().map(String::as_str));
     reply.set(command.tips.len());
