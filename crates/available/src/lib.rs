@@ -3,3 +3,22 @@
 #![warn(missing_docs)]
 
 extern crate alloc;
+
+mod canonical;
+mod container;
+mod context;
+mod deadline;
+mod delta;
+mod digest;
+mod entry;
+mod keyspace;
+mod plain;
+mod rich;
+mod table;
+
+pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
+pub use context::{Context, Seen};
+pub use deadline::Until;
+pub use delta::Delta;
+pub use keyspace::{Digest, Keyspace, Lifetime, NotApplied, Refused};
+pub use table::{Hash, hash_of};

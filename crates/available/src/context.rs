@@ -1,0 +1,128 @@
+//! What a replica has seen: one causal context for all its keys, and what it has seen beyond that of ranges of them.
+//!
+//! Ranges are ahead while replicas reconcile: a range that was joined holds what the other had seen, and the rest does not yet. The context of a key is
+//! the vector of all keys joined with that of the ranges that it is in. Once nothing lies behind, all is in the one vector again.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use steadfast_crdt::{Covers, Version, VersionVector};
+
+use crate::table::Hash;
+
+/// What was seen, key by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    vector: VersionVector,
+    /// What else was seen of the keys whose hashes are from here to the next entry's. Empty, or it has an entry for hash 0; neighbours differ.
+    ahead: BTreeMap<Hash, VersionVector>,
+}
+
+/// What was seen of the keys of one hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    vector: &'a VersionVector,
+    ahead: Option<&'a VersionVector>,
+}
+
+impl Covers for Seen<'_> {
+    fn covers(&self, version: Version) -> bool {
+        self.vector.covers(version) || self.ahead.is_some_and(|ahead| ahead.covers(version))
+    }
+}
+
+impl Context {
+    /// What was seen of all keys.
+    pub fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
+    /// Everything of this write's actor up to it was seen of all keys.
+    pub(crate) fn saw(&mut self, version: Version) {
+        self.vector.saw(version);
+        if !self.ahead.is_empty() {
+            self.settle();
+        }
+    }
+
+    /// What was seen of the keys of one hash.
+    pub fn at(&self, hash: Hash) -> Seen<'_> {
+        let ahead = if self.ahead.is_empty() { None } else { self.ahead.range(..=hash).next_back().map(|(_, ahead)| ahead) };
+        Seen { vector: &self.vector, ahead }
+    }
+
+    /// What was seen of any key: a write may have observed that much.
+    pub(crate) fn everything(&self) -> VersionVector {
+        let mut everything = self.vector.clone();
+        self.ahead.values().for_each(|ahead| everything.join(ahead));
+        everything
+    }
+
+    /// The pieces of a range of hashes (both ends included, as everywhere), each with what was seen of all its keys.
+    pub fn pieces(&self, from: Hash, to: Hash) -> Vec<(Hash, Hash, VersionVector)> {
+        let mut starts = Vec::from([from]);
+        starts.extend(self.ahead.keys().copied().filter(|start| from < *start && *start <= to));
+        let ends = starts.iter().skip(1).map(|start| start - 1).chain([to]).collect::<Vec<_>>();
+        let seen = |hash| {
+            let mut seen = self.vector.clone();
+            if let Some(ahead) = self.at(hash).ahead {
+                seen.join(ahead);
+            }
+            seen
+        };
+        starts.into_iter().zip(ends).map(|(from, to)| (from, to, seen(from))).collect()
+    }
+
+    /// Of the keys of a range of hashes that much was seen too.
+    pub(crate) fn saw_range(&mut self, from: Hash, to: Hash, seen: &VersionVector) {
+        if self.vector.includes(seen) {
+            return;
+        }
+        self.ahead.entry(0).or_default();
+        self.cut(from);
+        if let Some(after) = to.checked_add(1) {
+            self.cut(after);
+        }
+        self.ahead.range_mut(from..=to).for_each(|(_, ahead)| ahead.join(seen));
+        self.settle();
+    }
+
+    /// Makes a piece begin at a hash.
+    fn cut(&mut self, at: Hash) {
+        let before = self.ahead.range(..=at).next_back().map(|(_, ahead)| ahead.clone()).unwrap_or_default();
+        self.ahead.entry(at).or_insert(before);
+    }
+
+    /// Takes into the vector what was seen of every range, and forgets what it covers.
+    fn settle(&mut self) {
+        let mut pieces = self.ahead.values();
+        if let Some(first) = pieces.next()
+            && *first != VersionVector::default()
+        {
+            // What a piece lacks, the vector may have.
+            let whole = |piece: &VersionVector| {
+                let mut whole = self.vector.clone();
+                whole.join(piece);
+                whole
+            };
+            self.vector = pieces.fold(whole(first), |all, piece| all.meet(&whole(piece)));
+        }
+        let (vector, mut last) = (&self.vector, None);
+        self.ahead.retain(|_, ahead| {
+            if vector.includes(ahead) {
+                *ahead = VersionVector::default();
+            }
+            let differs = last.as_ref() != Some(ahead);
+            last = Some(ahead.clone());
+            differs
+        });
+        if self.ahead.len() == 1 && self.ahead.values().all(|ahead| *ahead == VersionVector::default()) {
+            self.ahead.clear();
+        }
+    }
+
+    /// Whether some ranges are ahead of others.
+    pub fn is_even(&self) -> bool {
+        self.ahead.is_empty()
+    }
+}

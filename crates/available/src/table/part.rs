@@ -1,0 +1,158 @@
+//! One part of the table: the keys of one prefix of hashes, in the order of (hash, key).
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::entry::Entry;
+use crate::table::{FULL, Hash};
+
+/// Room for so many keys more is made at a time, at least.
+const ROOM: usize = 8;
+
+/// Keys side by side, and their hashes, which are searched without touching the keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Part {
+    hashes: Vec<Hash>,
+    entries: Vec<Entry>,
+    /// The sum of the keys' digests, if `known`.
+    sum: u64,
+    /// How many leading bits all hashes in it have in common.
+    depth: u32,
+    known: bool,
+}
+
+impl Part {
+    /// How many leading bits all hashes in it have in common.
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.hashes.capacity() * size_of::<Hash>() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    pub(crate) fn entry(&self, index: usize) -> &Entry {
+        &self.entries[index]
+    }
+
+    /// An entry, to be changed: its hash stays, and what that does to the digest is for the caller to say.
+    pub(crate) fn entry_mut(&mut self, index: usize) -> &mut Entry {
+        &mut self.entries[index]
+    }
+
+    /// Sums the keys' digests, and keeps the sum.
+    pub(crate) fn sum_up(&mut self) -> u64 {
+        if !self.known {
+            self.sum = self.hashes.iter().zip(&mut self.entries).fold(0, |sum, (hash, entry)| sum.wrapping_add(entry.digest_mut(*hash)));
+            self.known = true;
+        }
+        self.sum
+    }
+
+    /// A key's digest was `old`, and is `new`.
+    pub(crate) fn adjust(&mut self, old: u64, new: u64) {
+        self.sum = self.sum.wrapping_sub(old).wrapping_add(new);
+    }
+
+    /// A key came (or went), if nothing else changed.
+    fn count(&mut self, hash: Hash, entry: &Entry, comes: bool) {
+        match entry.plain_digest(hash) {
+            Some(digest) if comes => self.adjust(0, digest),
+            Some(digest) => self.adjust(digest, 0),
+            None => self.lose_digest(),
+        }
+    }
+
+    /// A key changed, and nobody says what that does to the sum.
+    pub(crate) fn lose_digest(&mut self) {
+        self.known = false;
+    }
+
+    /// The first index whose hash is not below `hash`.
+    fn lower_bound(&self, hash: Hash) -> usize {
+        let len = self.hashes.len();
+        if len > 2 * FULL {
+            return self.hashes.partition_point(|held| *held < hash);
+        }
+        let bits = Hash::BITS - self.depth;
+        let offset = u64::from(hash) & ((1 << bits) - 1);
+        let mut index = ((offset * len as u64) >> bits) as usize;
+        while index > 0 && self.hashes[index - 1] >= hash {
+            index -= 1;
+        }
+        while index < len && self.hashes[index] < hash {
+            index += 1;
+        }
+        index
+    }
+
+    /// The index of a key, or the one it would have.
+    pub(crate) fn find(&self, hash: Hash, key: &[u8]) -> Result<usize, usize> {
+        let first = self.lower_bound(hash);
+        let same = self.hashes[first..].iter().take_while(|held| **held == hash).count();
+        let found = self.entries[first..first + same].binary_search_by(|entry| entry.key().cmp(key));
+        found.map(|index| first + index).map_err(|index| first + index)
+    }
+
+    pub(crate) fn insert(&mut self, index: usize, hash: Hash, entry: Entry) {
+        if self.hashes.len() == self.hashes.capacity() {
+            let room = (self.hashes.len() / 4).min(FULL.saturating_sub(self.hashes.len())).max(ROOM);
+            self.hashes.reserve_exact(room);
+            self.entries.reserve_exact(room);
+        }
+        self.count(hash, &entry, true);
+        self.hashes.insert(index, hash);
+        self.entries.insert(index, entry);
+    }
+
+    pub(crate) fn remove(&mut self, index: usize) -> Entry {
+        let hash = self.hashes.remove(index);
+        let entry = self.entries.remove(index);
+        self.count(hash, &entry, false);
+        if self.hashes.len() < self.hashes.capacity() / 2 {
+            self.hashes.shrink_to(self.hashes.len() + ROOM);
+            self.entries.shrink_to(self.entries.len() + ROOM);
+        }
+        entry
+    }
+
+    /// Goes one bit deeper: hashes from `middle` on go to the new part.
+    pub(crate) fn split(&mut self, middle: Hash) -> Self {
+        let index = self.hashes.partition_point(|hash| *hash < middle);
+        let (hashes, entries) = (self.hashes.split_off(index), self.entries.split_off(index));
+        self.hashes.shrink_to(index + ROOM);
+        self.entries.shrink_to(index + ROOM);
+        self.depth += 1;
+        self.known = false;
+        Part { hashes, entries, sum: 0, depth: self.depth, known: false }
+    }
+
+    fn indexes(&self, from: Hash, to: Hash) -> Range<usize> {
+        self.hashes.partition_point(|hash| *hash < from)..self.hashes.partition_point(|hash| *hash <= to)
+    }
+
+    /// The keys of a range of hashes, with their hashes.
+    pub(crate) fn range(&self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &Entry)> {
+        let indexes = self.indexes(from, to);
+        self.hashes[indexes.clone()].iter().copied().zip(&self.entries[indexes])
+    }
+
+    /// The same, to make digests of them.
+    pub(crate) fn range_mut(&mut self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &mut Entry)> {
+        let indexes = self.indexes(from, to);
+        self.hashes[indexes.clone()].iter().copied().zip(&mut self.entries[indexes])
+    }
+
+    /// The entries of a range of hashes.
+    pub(crate) fn entries_of(&self, from: Hash, to: Hash) -> &[Entry] {
+        &self.entries[self.indexes(from, to)]
+    }
+
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (Hash, Entry)> {
+        self.hashes.into_iter().zip(self.entries)
+    }
+}
