@@ -8,6 +8,7 @@
 pub mod call;
 pub(crate) mod dispatch;
 pub mod host;
+mod keyspace;
 pub mod session;
 pub mod store;
 pub mod transaction;

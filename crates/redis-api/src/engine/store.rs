@@ -91,7 +91,7 @@ pub trait Store {
     /// Some key; `random` is uniform.
     fn random_key(&self, random: u64) -> Option<Vec<u8>>;
     /// A number that changes with each change of a key; 0 if it is not there.
-    fn fingerprint(&self, key: &[u8]) -> u64;
+    fn fingerprint(&mut self, key: &[u8]) -> u64;
     /// About how many bytes a key takes.
     fn memory_bytes(&self, key: &[u8]) -> usize;
 

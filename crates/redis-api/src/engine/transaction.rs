@@ -59,7 +59,7 @@ impl Transaction {
     }
 
     /// Depends on `key` staying as it is.
-    pub(crate) fn watch(&mut self, key: &[u8], store: &dyn Store) {
+    pub(crate) fn watch(&mut self, key: &[u8], store: &mut dyn Store) {
         if !self.watched.iter().any(|(watched, _)| **watched == *key) {
             self.watched.push((key.into(), store.fingerprint(key)));
         }
@@ -71,7 +71,7 @@ impl Transaction {
     }
 
     /// Whether all watched keys are as they were.
-    pub(crate) fn holds(&self, store: &dyn Store) -> bool {
+    pub(crate) fn holds(&self, store: &mut dyn Store) -> bool {
         self.watched.iter().all(|(key, was)| store.fingerprint(key) == *was)
     }
 

@@ -150,7 +150,7 @@ impl Store for Model {
         let keys: Vec<_> = self.keys.keys().filter(|key| self.shown(key).is_some()).collect();
         keys.get((random % keys.len().max(1) as u64) as usize).map(|key| key.to_vec())
     }
-    fn fingerprint(&self, key: &[u8]) -> u64 {
+    fn fingerprint(&mut self, key: &[u8]) -> u64 {
         self.shown(key).map_or(0, |entry| entry.revision)
     }
     fn memory_bytes(&self, key: &[u8]) -> usize {
