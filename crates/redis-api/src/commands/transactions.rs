@@ -1,0 +1,84 @@
+//! `MULTI` and what belongs to it. A transaction is atomic on this replica: others may see its writes one by one.
+
+use crate::engine::call::{Call, Outcome};
+use crate::engine::dispatch;
+use crate::engine::session::Next;
+use crate::protocol::errors::{DISCARD_WITHOUT_MULTI, EXEC_ABORTED, EXEC_WITHOUT_MULTI, NESTED_MULTI, WATCH_IN_MULTI};
+use crate::protocol::reply::Reply;
+
+pub(super) fn multi(call: &mut Call<'_>) -> Outcome {
+    if call.session.transaction.is_open() {
+        return Err(NESTED_MULTI);
+    }
+    call.session.transaction.open();
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn discard(call: &mut Call<'_>) -> Outcome {
+    if !call.session.transaction.is_open() {
+        return Err(DISCARD_WITHOUT_MULTI);
+    }
+    call.session.transaction.take();
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn watch(call: &mut Call<'_>) -> Outcome {
+    if call.session.transaction.is_open() {
+        return Err(WATCH_IN_MULTI);
+    }
+    for key in call.arguments.from(1).iter() {
+        call.session.transaction.watch(key, call.store);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn unwatch(call: &mut Call<'_>) -> Outcome {
+    call.session.transaction.unwatch();
+    call.reply.ok();
+    Ok(())
+}
+
+pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
+    if !call.session.transaction.is_open() {
+        return Err(EXEC_WITHOUT_MULTI);
+    }
+    let (is_broken, holds) = (call.session.transaction.is_broken(), call.session.transaction.holds(call.store));
+    let queue = call.session.transaction.take();
+    if is_broken {
+        return Err(EXEC_ABORTED);
+    }
+    if !holds {
+        call.reply.null_array();
+        return Ok(());
+    }
+    call.reply.array(queue.len());
+    let mut next = Next::Continue;
+    let mut answer = Vec::new();
+    for command in &queue {
+        answer.clear();
+        let arguments = command.as_arguments();
+        call.session.next = Next::Continue;
+        let found = dispatch::find_command(arguments);
+        let outcome = found.and_then(|command| dispatch::run(command, call.session, arguments, call.store, call.host, &mut answer));
+        if let Err(failure) = outcome {
+            answer.clear();
+            Reply::new(&mut answer, call.session.version).error(failure.text());
+        }
+        call.reply.raw(&answer);
+        next = match call.session.next {
+            Next::Close => Next::Close,
+            // Within a transaction nothing is waited for: as many as there are now.
+            Next::Wait { .. } => {
+                let holding = call.host.acknowledged(call.session.id);
+                call.reply.count(holding);
+                next
+            }
+            Next::Continue => next,
+        };
+    }
+    call.session.next = next;
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! What commands need of the process that runs them: the clock, chance, settings, connections, passwords.
+
+/// Who a connection is by its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The name.
+    pub name: String,
+}
+
+/// A connection as `CLIENT LIST` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// Its number, never used again.
+    pub id: u64,
+    /// The other side, with its port.
+    pub address: String,
+    /// This side, with its port.
+    pub local_address: String,
+    /// The name it gave itself.
+    pub name: String,
+    /// Who it is.
+    pub user: String,
+    /// How long it has been there, in seconds.
+    pub age_seconds: u64,
+    /// How long since its last command, in seconds.
+    pub idle_seconds: u64,
+    /// Its last command.
+    pub command: String,
+    /// 2 or 3.
+    pub protocol: u8,
+    /// How many commands its transaction has, if it is in one.
+    pub queued_commands: Option<usize>,
+}
+
+/// Which connections `CLIENT KILL` closes: all for which each given condition holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KillFilter {
+    /// Of this number.
+    pub id: Option<u64>,
+    /// From this address.
+    pub address: Option<String>,
+    /// To this address.
+    pub local_address: Option<String>,
+    /// Of this user.
+    pub user: Option<String>,
+    /// But this one.
+    pub except: Option<u64>,
+}
+
+/// Facts of the process for `INFO`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// The project's own version.
+    pub version: String,
+    /// The operating system.
+    pub system: String,
+    /// The process's number.
+    pub process_id: u32,
+    /// Forty hexadecimal digits, new for each start.
+    pub run_id: String,
+    /// The port it listens on.
+    pub port: u16,
+    /// How long it runs, in seconds.
+    pub uptime_seconds: u64,
+    /// Bytes of memory in use.
+    pub used_memory_bytes: u64,
+    /// The most there ever were.
+    pub peak_memory_bytes: u64,
+    /// Bytes the system gave the process.
+    pub resident_memory_bytes: u64,
+    /// Bytes the machine has.
+    pub total_memory_bytes: u64,
+    /// Bytes it may use; 0 is no limit.
+    pub max_memory_bytes: u64,
+    /// Connections that were accepted.
+    pub connections_received: u64,
+    /// Commands that were run.
+    pub commands_processed: u64,
+    /// Keys whose deadline came.
+    pub expired_keys: u64,
+    /// Reads that found their key.
+    pub keyspace_hits: u64,
+    /// Reads that did not.
+    pub keyspace_misses: u64,
+    /// Keys with a deadline.
+    pub keys_with_deadline: u64,
+    /// Other replicas that are there.
+    pub connected_replicas: u64,
+    /// Processor time in the system, in microseconds.
+    pub cpu_system_us: u64,
+    /// Processor time in the process, in microseconds.
+    pub cpu_user_us: u64,
+    /// Sections that Redis has not: their names and fields.
+    pub sections: Vec<(String, Vec<(String, String)>)>,
+}
+
+/// Why a setting was not changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingError {
+    /// There is none of this name.
+    Unknown,
+    /// It cannot be changed while the process runs.
+    Immutable,
+    /// Its value cannot be this, and why.
+    Invalid(String),
+}
+
+/// The process.
+pub trait Host {
+    /// Microseconds since 1970.
+    fn now_us(&self) -> u64;
+    /// A uniform random number.
+    fn random(&mut self) -> u64;
+    /// Whether connections must authenticate.
+    fn wants_password(&self) -> bool;
+    /// Whose password this is, if it is right.
+    fn authenticate(&mut self, user: &str, password: &[u8]) -> Option<User>;
+    /// All settings with their values.
+    fn settings(&self) -> Vec<(String, String)>;
+    /// Changes settings: all of them, or none.
+    ///
+    /// # Errors
+    /// Which of them failed, and why.
+    fn change_settings(&mut self, changes: &[(String, String)]) -> Result<(), (String, SettingError)>;
+    /// Sets counts of [`Facts`] back to zero.
+    fn reset_counts(&mut self);
+    /// Facts for `INFO`.
+    fn facts(&self) -> Facts;
+    /// All connections, in order of their numbers.
+    fn clients(&self) -> Vec<ClientInfo>;
+    /// Closes connections but the calling one. How many.
+    fn kill(&mut self, filter: &KillFilter) -> usize;
+    /// How many replicas besides this one hold all writes the connection has made.
+    fn acknowledged(&self, client: u64) -> usize;
+}

@@ -1,0 +1,286 @@
+//! Available state as the keys of commands.
+
+use std::borrow::Cow;
+use std::ops::{self, Range};
+
+use steadfast_available::{Kind as Shown, Keyspace, Lifetime, Refused, Until, hash_of};
+use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text};
+use steadfast_types::Rng;
+
+use crate::engine::store::{AddError, Bound, Deadline, Each, EachPair, EachScore, Kind, Store};
+
+/// What an operation gave that fails only when clocks have no more times, in the year 2093: then nothing that was written could be told apart.
+fn done<T>(result: Result<T, Refused>) -> T {
+    result.expect("the kind of the key was looked at, and the clock has times left")
+}
+
+/// What a look at a key of a known kind gave.
+fn look<T>(result: Result<Option<T>, Refused>) -> Option<T> {
+    result.ok().flatten()
+}
+
+fn add_error(refused: Refused) -> AddError {
+    match refused {
+        Refused::NotANumber => AddError::NotNumber,
+        Refused::OutOfRange => AddError::Overflow,
+        Refused::WrongKind | Refused::NoMoreTimes => done(Err(refused)),
+    }
+}
+
+fn text(cell: &Cell<Text>) -> Cow<'_, [u8]> {
+    cell.shown().map(|shown| shown.text()).unwrap_or_default()
+}
+
+fn score(cell: &Cell<Score>) -> f64 {
+    cell.shown().map_or(0.0, Score::get)
+}
+
+impl Store for Keyspace {
+    fn kind(&self, key: &[u8]) -> Option<Kind> {
+        self.kind(key).map(|kind| match kind {
+            Shown::Sorted => Kind::Sorted,
+            Shown::Set => Kind::Set,
+            Shown::Hash => Kind::Hash,
+            Shown::List => Kind::List,
+            Shown::Sketch => Kind::Sketch,
+            Shown::Text => Kind::Text,
+        })
+    }
+    fn remove(&mut self, key: &[u8]) -> bool {
+        done(self.delete(key))
+    }
+    fn copy(&mut self, from: &[u8], to: &[u8]) {
+        done(self.copy(from, to));
+    }
+    fn deadline(&self, key: &[u8]) -> Option<u64> {
+        match self.until(key)? {
+            Until::At(ms) => Some(ms),
+            Until::Ever => None,
+        }
+    }
+    fn set_deadline(&mut self, key: &[u8], at_ms: Option<u64>) {
+        done(match at_ms {
+            Some(ms) => self.set_until(key, Until::At(ms)),
+            None => self.persist(key),
+        });
+    }
+    fn len(&self) -> usize {
+        self.len()
+    }
+    fn clear(&mut self) {
+        done(self.clear());
+    }
+    fn scan(&self, cursor: u64, count: usize, each: Each<'_>) -> u64 {
+        let (next, keys) = self.scan(cursor, count);
+        keys.into_iter().for_each(each);
+        next
+    }
+    fn random_key(&self, random: u64) -> Option<Vec<u8>> {
+        self.random_key(&mut Rng::with_seed(random)).map(<[u8]>::to_vec)
+    }
+    fn fingerprint(&mut self, key: &[u8]) -> u64 {
+        let hash = hash_of(key);
+        if self.contains(key) { self.digest(hash, hash).sum } else { 0 }
+    }
+    fn memory_bytes(&self, key: &[u8]) -> usize {
+        self.bytes_of(key).unwrap_or_default()
+    }
+
+    fn text(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        look(self.text(key)).map(|shown| shown.text())
+    }
+    fn set_text(&mut self, key: &[u8], value: &[u8], deadline: Deadline) {
+        let lifetime = match deadline {
+            Deadline::Keep => Lifetime::Keep,
+            Deadline::Never => Lifetime::Until(Until::Ever),
+            Deadline::At(ms) => Lifetime::Until(Until::At(ms)),
+        };
+        done(self.set(key, value, lifetime));
+    }
+    fn add_integer(&mut self, key: &[u8], by: i64) -> Result<i64, AddError> {
+        self.add_int(key, by).map_err(add_error)
+    }
+    fn add_float(&mut self, key: &[u8], by: &[u8]) -> Result<Vec<u8>, AddError> {
+        let by = LongDouble::parse(by).ok_or(AddError::NotNumber)?;
+        self.add_float(key, &by).map(|sum| sum.to_string().into_bytes()).map_err(add_error)
+    }
+
+    fn hash_len(&self, key: &[u8]) -> usize {
+        look(self.fields(key)).map_or(0, |fields| fields.len())
+    }
+    fn hash_get(&self, key: &[u8], field: &[u8]) -> Option<Cow<'_, [u8]>> {
+        look(self.fields(key))?.get(field).map(text)
+    }
+    fn hash_set(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> bool {
+        done(self.write_fields(key, |fields, delta, version| {
+            let is_new = fields.get(field).is_none();
+            fields.write(delta, field, |cell| cell.set(version, Text::from(value)));
+            is_new
+        }))
+    }
+    fn hash_remove(&mut self, key: &[u8], field: &[u8]) -> bool {
+        let is_there = look(self.fields(key)).is_some_and(|fields| fields.get(field).is_some());
+        if is_there {
+            done(self.write_fields(key, |fields, delta, version| fields.write(delta, field, |cell| cell.clear(version))));
+        }
+        is_there
+    }
+    fn hash_add_integer(&mut self, key: &[u8], field: &[u8], by: i64) -> Result<i64, AddError> {
+        let present = look(self.fields(key)).and_then(|fields| fields.get(field)).map_or(Some(0), Cell::int).ok_or(AddError::NotNumber)?;
+        let sum = present.checked_add(by).ok_or(AddError::Overflow)?;
+        done(self.write_fields(key, |fields, delta, version| fields.write(delta, field, |cell| cell.add_int(version, by))));
+        Ok(sum)
+    }
+    fn hash_add_float(&mut self, key: &[u8], field: &[u8], by: &[u8]) -> Result<Vec<u8>, AddError> {
+        let by = LongDouble::parse(by).ok_or(AddError::NotNumber)?;
+        let field_of = |keys: &Keyspace| look(keys.fields(key)).and_then(|fields| fields.get(field)).map_or(Some(LongDouble::default()), Cell::float);
+        let present = field_of(self).ok_or(AddError::NotNumber)?;
+        present.plus(&by).ok_or(AddError::Overflow)?;
+        done(self.write_fields(key, |fields, delta, version| fields.write(delta, field, |cell| cell.add_float(version, &by).ok())));
+        Ok(field_of(self).unwrap_or_default().to_string().into_bytes())
+    }
+    fn hash_each(&self, key: &[u8], each: EachPair<'_>) {
+        for (field, value) in look(self.fields(key)).into_iter().flat_map(|fields| fields.iter()) {
+            each(field, &text(value));
+        }
+    }
+    fn hash_at(&self, key: &[u8], index: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+        look(self.fields(key))?.at(index).map(|(field, value)| (field.to_vec(), text(value).into_owned()))
+    }
+    fn hash_scan(&self, key: &[u8], cursor: u64, count: usize, each: EachPair<'_>) -> u64 {
+        let Some(fields) = look(self.fields(key)) else { return 0 };
+        let (next, found) = fields.scan(cursor, count);
+        found.for_each(|(field, value)| each(field, &text(value)));
+        next
+    }
+
+    fn set_len(&self, key: &[u8]) -> usize {
+        look(self.members(key)).map_or(0, |set| set.len())
+    }
+    fn set_has(&self, key: &[u8], member: &[u8]) -> bool {
+        look(self.members(key)).is_some_and(|set| set.contains(member))
+    }
+    fn set_add(&mut self, key: &[u8], member: &[u8]) -> bool {
+        done(self.write_members(key, |set, delta, _| set.add(delta, member)))
+    }
+    fn set_remove(&mut self, key: &[u8], member: &[u8]) -> bool {
+        self.set_has(key, member) && done(self.write_members(key, |set, delta, _| set.remove(delta, member)))
+    }
+    fn set_each(&self, key: &[u8], each: Each<'_>) {
+        look(self.members(key)).into_iter().flat_map(|set| set.iter()).for_each(each);
+    }
+    fn set_at(&self, key: &[u8], index: usize) -> Option<Vec<u8>> {
+        look(self.members(key))?.at(index).map(<[u8]>::to_vec)
+    }
+    fn set_scan(&self, key: &[u8], cursor: u64, count: usize, each: Each<'_>) -> u64 {
+        let Some(set) = look(self.members(key)) else { return 0 };
+        let (next, found) = set.scan(cursor, count);
+        found.for_each(each);
+        next
+    }
+
+    fn sorted_len(&self, key: &[u8]) -> usize {
+        look(self.scores(key)).map_or(0, |scores| scores.len())
+    }
+    fn sorted_score(&self, key: &[u8], member: &[u8]) -> Option<f64> {
+        look(self.scores(key))?.get(member).map(score)
+    }
+    fn sorted_set(&mut self, key: &[u8], member: &[u8], score: f64) -> bool {
+        // Not a number is refused before.
+        let score = Score::new(score).unwrap_or_default();
+        done(self.write_scores(key, |scores, delta, version| {
+            let is_new = scores.get(member).is_none();
+            scores.write(delta, member, |cell| cell.set(version, score));
+            is_new
+        }))
+    }
+    fn sorted_add(&mut self, key: &[u8], member: &[u8], by: f64) -> Result<f64, AddError> {
+        let by = Score::new(by).ok_or(AddError::NotNumber)?;
+        let sum = self.sorted_score(key, member).unwrap_or_default() + by.get();
+        Score::new(sum).ok_or(AddError::NotNumber)?;
+        done(self.write_scores(key, |scores, delta, version| scores.write(delta, member, |cell| cell.add_score(version, by).ok())));
+        Ok(self.sorted_score(key, member).unwrap_or(sum))
+    }
+    fn sorted_remove(&mut self, key: &[u8], member: &[u8]) -> bool {
+        let is_there = self.sorted_score(key, member).is_some();
+        if is_there {
+            done(self.write_scores(key, |scores, delta, version| scores.write(delta, member, |cell| cell.clear(version))));
+        }
+        is_there
+    }
+    fn sorted_rank(&self, key: &[u8], member: &[u8]) -> Option<usize> {
+        look(self.scores(key))?.rank(member)
+    }
+    fn sorted_count(&self, key: &[u8], bound: Bound<'_>) -> usize {
+        let Some(scores) = look(self.scores(key)) else { return 0 };
+        let all = ops::Bound::Unbounded;
+        match bound {
+            Bound::BelowScore(score) => scores.ranks_by_score(all, ops::Bound::Excluded(score)).end,
+            Bound::UpToScore(score) => scores.ranks_by_score(all, ops::Bound::Included(score)).end,
+            Bound::BelowMember(member) => scores.ranks_by_member(ops::Bound::Unbounded, ops::Bound::Excluded(member)).end,
+            Bound::UpToMember(member) => scores.ranks_by_member(ops::Bound::Unbounded, ops::Bound::Included(member)).end,
+        }
+    }
+    fn sorted_range(&self, key: &[u8], places: Range<usize>, each: EachScore<'_>) {
+        let Some(scores) = look(self.scores(key)) else { return };
+        let end = places.end.min(scores.len());
+        scores.range(places.start.min(end)..end).for_each(|(member, cell)| each(member, score(cell)));
+    }
+    fn sorted_scan(&self, key: &[u8], cursor: u64, count: usize, each: EachScore<'_>) -> u64 {
+        let Some(scores) = look(self.scores(key)) else { return 0 };
+        let (next, found) = scores.members().scan(cursor, count);
+        found.for_each(|(member, cell)| each(member, score(cell)));
+        next
+    }
+
+    fn list_len(&self, key: &[u8]) -> usize {
+        look(self.items(key)).map_or(0, |items| items.len())
+    }
+    fn list_get(&self, key: &[u8], index: usize) -> Option<Cow<'_, [u8]>> {
+        look(self.items(key))?.get(index).map(text)
+    }
+    fn list_insert(&mut self, key: &[u8], index: usize, value: &[u8]) {
+        done(self.write_items(key, |items, delta, version| {
+            items.insert(delta, version, index, [|cell: &mut Cell<Text>| cell.set(version, Text::from(value))]);
+        }));
+    }
+    fn list_set(&mut self, key: &[u8], index: usize, value: &[u8]) {
+        done(self.write_items(key, |items, delta, version| items.write(delta, index, |cell| cell.set(version, Text::from(value)))));
+    }
+    fn list_remove(&mut self, key: &[u8], index: usize) {
+        done(self.write_items(key, |items, delta, version| items.write(delta, index, |cell| cell.clear(version))));
+    }
+    fn list_range(&self, key: &[u8], places: Range<usize>, each: Each<'_>) {
+        let Some(items) = look(self.items(key)) else { return };
+        let end = places.end.min(items.len());
+        items.range(places.start.min(end)..end).for_each(|cell| each(&text(cell)));
+    }
+
+    fn sketch_add(&mut self, key: &[u8], elements: &mut dyn Iterator<Item = &[u8]>) -> bool {
+        done(self.write_sketch(key, |cell, delta, version| {
+            *delta = cell.add_elements(version, elements);
+            delta.is_some()
+        }))
+    }
+    fn sketch_count(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> u64 {
+        merged(self, keys).count()
+    }
+    fn sketch_merge(&mut self, key: &[u8], from: &mut dyn Iterator<Item = &[u8]>) {
+        let merged = merged(self, from);
+        done(self.write_sketch(key, |cell, delta, version| {
+            *delta = cell.merge_sketch(version, &merged);
+            if !cell.is_shown() {
+                *delta = cell.add_elements(version, []);
+            }
+        }));
+    }
+}
+
+/// What all sketches of these keys have counted.
+fn merged(keys: &Keyspace, names: &mut dyn Iterator<Item = &[u8]>) -> Sketch {
+    let mut all = Sketch::default();
+    for sketch in names.filter_map(|name| look(keys.sketch(name))).filter_map(|cell| cell.sketch()) {
+        all.merge(&sketch);
+    }
+    all
+}

@@ -1,0 +1,194 @@
+//! The keys as commands see them, at one moment of one replica.
+//!
+//! This is all that commands ask of a keyspace, so that they can be tried over a model. What is asked for a key of one kind is only asked
+//! when [`Store::kind`] says the key is of that kind, or is not there; so no method but the writes of whole keys has to mind the other kinds.
+//! A key with no element left is gone. Keys past their deadline are not there.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// What a key shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string or counter.
+    Text,
+    /// Registers of a HyperLogLog.
+    Sketch,
+    /// Fields with values.
+    Hash,
+    /// Members.
+    Set,
+    /// Members in order of their scores.
+    Sorted,
+    /// Elements in their places.
+    List,
+}
+
+/// What becomes of a key's deadline when a string is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deadline {
+    /// It stays.
+    Keep,
+    /// There is none.
+    Never,
+    /// It is this, in milliseconds since 1970.
+    At(u64),
+}
+
+/// Why a number was not added; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddError {
+    /// What is there is no number.
+    NotNumber,
+    /// The sum does not fit, or is no number.
+    Overflow,
+}
+
+/// A bound of members in a sorted set, by score or by the members' bytes where all scores are equal.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound<'a> {
+    /// Members with scores below this.
+    BelowScore(f64),
+    /// Members with scores up to this.
+    UpToScore(f64),
+    /// Members before this one.
+    BelowMember(&'a [u8]),
+    /// Members up to this one.
+    UpToMember(&'a [u8]),
+}
+
+/// Called with what a walk finds.
+pub type Each<'a> = &'a mut dyn FnMut(&[u8]);
+
+/// Called with what a walk finds in pairs.
+pub type EachPair<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+
+/// Called with members and their scores.
+pub type EachScore<'a> = &'a mut dyn FnMut(&[u8], f64);
+
+/// The keys of one replica at one moment.
+pub trait Store {
+    /// What a key shows; nothing if it is not there.
+    fn kind(&self, key: &[u8]) -> Option<Kind>;
+    /// Removes a key. Whether it was there.
+    fn remove(&mut self, key: &[u8]) -> bool;
+    /// Puts what `from` shows in the place of `to`, with its deadline. `from` is there and is not `to`.
+    fn copy(&mut self, from: &[u8], to: &[u8]);
+    /// The deadline of a key that is there, if it has one, in milliseconds since 1970.
+    fn deadline(&self, key: &[u8]) -> Option<u64>;
+    /// Sets the deadline of a key that is there, or removes it.
+    fn set_deadline(&mut self, key: &[u8], at_ms: Option<u64>);
+    /// How many keys there are.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Removes all keys.
+    fn clear(&mut self);
+    /// Walks through at least `count` keys from `cursor`, 0 at first, and gives the next cursor, 0 at the end.
+    fn scan(&self, cursor: u64, count: usize, each: Each<'_>) -> u64;
+    /// Some key; `random` is uniform.
+    fn random_key(&self, random: u64) -> Option<Vec<u8>>;
+    /// A number that changes with each change of a key; 0 if it is not there.
+    fn fingerprint(&mut self, key: &[u8]) -> u64;
+    /// About how many bytes a key takes.
+    fn memory_bytes(&self, key: &[u8]) -> usize;
+
+    /// The string of a key.
+    fn text(&self, key: &[u8]) -> Option<Cow<'_, [u8]>>;
+    /// Makes a key this string, whatever it held.
+    fn set_text(&mut self, key: &[u8], value: &[u8], deadline: Deadline);
+    /// Adds to a string that is an integer, or 0. The sum.
+    ///
+    /// # Errors
+    /// If it is no integer, or the sum does not fit.
+    fn add_integer(&mut self, key: &[u8], by: i64) -> Result<i64, AddError>;
+    /// Adds to a string that is a float, or 0; `by` is a number in decimal. The sum as it is shown.
+    ///
+    /// # Errors
+    /// If either is no number, or the sum is none.
+    fn add_float(&mut self, key: &[u8], by: &[u8]) -> Result<Vec<u8>, AddError>;
+
+    /// How many fields a hash has.
+    fn hash_len(&self, key: &[u8]) -> usize;
+    /// The value of a field.
+    fn hash_get(&self, key: &[u8], field: &[u8]) -> Option<Cow<'_, [u8]>>;
+    /// Sets a field. Whether it is new.
+    fn hash_set(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> bool;
+    /// Removes a field. Whether it was there.
+    fn hash_remove(&mut self, key: &[u8], field: &[u8]) -> bool;
+    /// Adds to a field that is an integer, or 0. The sum.
+    ///
+    /// # Errors
+    /// As [`add_integer`](Store::add_integer).
+    fn hash_add_integer(&mut self, key: &[u8], field: &[u8], by: i64) -> Result<i64, AddError>;
+    /// Adds to a field that is a float, or 0. The sum as it is shown.
+    ///
+    /// # Errors
+    /// As [`add_float`](Store::add_float).
+    fn hash_add_float(&mut self, key: &[u8], field: &[u8], by: &[u8]) -> Result<Vec<u8>, AddError>;
+    /// All fields and values.
+    fn hash_each(&self, key: &[u8], each: EachPair<'_>);
+    /// The field at a place below the number of fields; places are for choosing by chance.
+    fn hash_at(&self, key: &[u8], index: usize) -> Option<(Vec<u8>, Vec<u8>)>;
+    /// Walks through at least `count` fields from `cursor`, as [`scan`](Store::scan) does.
+    fn hash_scan(&self, key: &[u8], cursor: u64, count: usize, each: EachPair<'_>) -> u64;
+
+    /// How many members a set has.
+    fn set_len(&self, key: &[u8]) -> usize;
+    /// Whether a set has a member.
+    fn set_has(&self, key: &[u8], member: &[u8]) -> bool;
+    /// Adds a member. Whether it is new.
+    fn set_add(&mut self, key: &[u8], member: &[u8]) -> bool;
+    /// Removes a member. Whether it was there.
+    fn set_remove(&mut self, key: &[u8], member: &[u8]) -> bool;
+    /// All members.
+    fn set_each(&self, key: &[u8], each: Each<'_>);
+    /// The member at a place below the number of members; places are for choosing by chance.
+    fn set_at(&self, key: &[u8], index: usize) -> Option<Vec<u8>>;
+    /// Walks through at least `count` members from `cursor`, as [`scan`](Store::scan) does.
+    fn set_scan(&self, key: &[u8], cursor: u64, count: usize, each: Each<'_>) -> u64;
+
+    /// How many members a sorted set has.
+    fn sorted_len(&self, key: &[u8]) -> usize;
+    /// The score of a member.
+    fn sorted_score(&self, key: &[u8], member: &[u8]) -> Option<f64>;
+    /// Sets the score of a member. Whether the member is new.
+    fn sorted_set(&mut self, key: &[u8], member: &[u8], score: f64) -> bool;
+    /// Adds to the score of a member, or 0. The sum.
+    ///
+    /// # Errors
+    /// If the sum is no number.
+    fn sorted_add(&mut self, key: &[u8], member: &[u8], by: f64) -> Result<f64, AddError>;
+    /// Removes a member. Whether it was there.
+    fn sorted_remove(&mut self, key: &[u8], member: &[u8]) -> bool;
+    /// The place of a member in the order of scores and members.
+    fn sorted_rank(&self, key: &[u8], member: &[u8]) -> Option<usize>;
+    /// How many members are within a bound.
+    fn sorted_count(&self, key: &[u8], bound: Bound<'_>) -> usize;
+    /// The members at these places, in order.
+    fn sorted_range(&self, key: &[u8], places: Range<usize>, each: EachScore<'_>);
+    /// Walks through at least `count` members from `cursor`, as [`scan`](Store::scan) does.
+    fn sorted_scan(&self, key: &[u8], cursor: u64, count: usize, each: EachScore<'_>) -> u64;
+
+    /// How many elements a list has.
+    fn list_len(&self, key: &[u8]) -> usize;
+    /// The element at a place.
+    fn list_get(&self, key: &[u8], index: usize) -> Option<Cow<'_, [u8]>>;
+    /// Puts an element before the one that is at a place, or at the end.
+    fn list_insert(&mut self, key: &[u8], index: usize, value: &[u8]);
+    /// Replaces the element at a place that is there.
+    fn list_set(&mut self, key: &[u8], index: usize, value: &[u8]);
+    /// Removes the element at a place that is there.
+    fn list_remove(&mut self, key: &[u8], index: usize);
+    /// The elements at these places, in order.
+    fn list_range(&self, key: &[u8], places: Range<usize>, each: Each<'_>);
+
+    /// Counts elements in a sketch, which is there afterwards. Whether it changed.
+    fn sketch_add(&mut self, key: &[u8], elements: &mut dyn Iterator<Item = &[u8]>) -> bool;
+    /// About how many distinct elements the sketches have counted together.
+    fn sketch_count(&self, keys: &mut dyn Iterator<Item = &[u8]>) -> u64;
+    /// Adds what sketches have counted to the one of `key`, which is there afterwards.
+    fn sketch_merge(&mut self, key: &[u8], from: &mut dyn Iterator<Item = &[u8]>);
+}

@@ -1,0 +1,204 @@
+//! The texts of error answers, all in one place: clients compare them, so they are Redis's to the letter.
+
+use std::borrow::Cow;
+
+/// What a command failed with: a code, a blank and a text, as they go over the wire. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure(Cow<'static, [u8]>);
+
+impl Failure {
+    /// A failure that is always the same.
+    pub const fn new(text: &'static str) -> Self {
+        Failure(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// A failure whose text is made of what was asked.
+    pub fn of(text: impl Into<Vec<u8>>) -> Self {
+        Failure(Cow::Owned(text.into()))
+    }
+
+    /// The text.
+    pub fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+macro_rules! failures {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal;)*) => {
+        $($(#[doc = $doc])* pub const $name: Failure = Failure::new($text);)*
+    };
+}
+
+failures! {
+    /// The key holds another type.
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    /// No integer where one is wanted.
+    NOT_INTEGER = "ERR value is not an integer or out of range";
+    /// No float where one is wanted.
+    NOT_FLOAT = "ERR value is not a valid float";
+    /// Options that do not go together, or are none.
+    SYNTAX = "ERR syntax error";
+    /// A sum that does not fit.
+    OVERFLOW = "ERR increment or decrement would overflow";
+    /// A negative count that is too great.
+    DECREMENT_OVERFLOW = "ERR decrement would overflow";
+    /// A float sum that is none.
+    NOT_A_NUMBER = "ERR increment would produce NaN or Infinity";
+    /// A score that is none.
+    SCORE_NOT_A_NUMBER = "ERR resulting score is not a number (NaN)";
+    /// A field that holds no integer.
+    HASH_NOT_INTEGER = "ERR hash value is not an integer";
+    /// A field that holds no float.
+    HASH_NOT_FLOAT = "ERR hash value is not a float";
+    /// A key that must be there.
+    NO_SUCH_KEY = "ERR no such key";
+    /// A place outside a list.
+    INDEX = "ERR index out of range";
+    /// A number out of its range.
+    OUT_OF_RANGE = "ERR value is out of range";
+    /// A negative number.
+    NOT_POSITIVE = "ERR value is out of range, must be positive";
+    /// A place before a string.
+    OFFSET = "ERR offset is out of range";
+    /// A place before a string, or after the longest.
+    BIT_OFFSET = "ERR bit offset is not an integer or out of range";
+    /// Neither 0 nor 1.
+    BIT = "ERR bit is not an integer or out of range";
+    /// A string that would be too long.
+    TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// A cursor that no scan gave.
+    CURSOR = "ERR invalid cursor";
+    /// No range of scores.
+    SCORE_RANGE = "ERR min or max is not a float";
+    /// No range of members.
+    LEX_RANGE = "ERR min or max not valid string range item";
+    /// The connection has to authenticate.
+    NO_AUTH = "NOAUTH Authentication required.";
+    /// A wrong password.
+    WRONG_PASSWORD = "WRONGPASS invalid username-password pair or user is disabled.";
+    /// A password where none is known.
+    NO_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
+    /// The connection has to authenticate before it says hello.
+    HELLO_NO_AUTH = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+    /// A protocol version there is not.
+    NO_PROTOCOL = "NOPROTO unsupported protocol version";
+    /// No number of a protocol version.
+    PROTOCOL_NUMBER = "ERR Protocol version is not an integer or out of range";
+    /// A name with blanks.
+    CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+    /// There is one database.
+    DATABASE = "ERR DB index is out of range";
+    /// A transaction within a transaction.
+    NESTED_MULTI = "ERR MULTI calls can not be nested";
+    /// Keys are watched before the transaction begins.
+    WATCH_IN_MULTI = "ERR WATCH inside MULTI is not allowed";
+    /// There is no transaction.
+    EXEC_WITHOUT_MULTI = "ERR EXEC without MULTI";
+    /// There is no transaction.
+    DISCARD_WITHOUT_MULTI = "ERR DISCARD without MULTI";
+    /// A command of the transaction was refused.
+    EXEC_ABORTED = "EXECABORT Transaction discarded because of previous errors.";
+    /// A transaction with too many commands.
+    TRANSACTION_TOO_LONG = "ERR transaction is too long";
+    /// A key onto itself.
+    SAME_OBJECT = "ERR source and destination objects are the same";
+    /// No key to count.
+    NO_KEYS = "ERR numkeys should be greater than 0";
+    /// More keys than arguments.
+    TOO_MANY_KEYS = "ERR Number of keys can't be greater than number of args";
+    /// A count of none.
+    NO_COUNT = "ERR count should be greater than 0";
+    /// A limit below 0.
+    NEGATIVE_LIMIT = "ERR LIMIT can't be negative";
+    /// A weight that is none.
+    WEIGHT = "ERR weight value is not a float";
+    /// Options of `ZADD`.
+    XX_AND_NX = "ERR XX and NX options at the same time are not compatible";
+    /// Options of `ZADD`.
+    GT_LT_NX = "ERR GT, LT, and/or NX options at the same time are not compatible";
+    /// Options of `ZADD`.
+    INCR_PAIRS = "ERR INCR option supports a single increment-element pair";
+    /// Options of `ZRANGE`.
+    LIMIT_NEEDS_RANGE = "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX";
+    /// Options of `ZRANGE`.
+    SCORES_WITH_LEX = "ERR syntax error, WITHSCORES not supported in combination with BYLEX";
+    /// Options of `EXPIRE`.
+    NX_ALONE = "ERR NX and XX, GT or LT options at the same time are not compatible";
+    /// Options of `EXPIRE`.
+    GT_AND_LT = "ERR GT and LT options at the same time are not compatible";
+    /// Options of `LPOS`.
+    RANK_ZERO = "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list";
+    /// Options of `LPOS`.
+    NEGATIVE_COUNT = "ERR COUNT can't be negative";
+    /// Options of `LPOS`.
+    NEGATIVE_MAXLEN = "ERR MAXLEN can't be negative";
+    /// Options of `LCS`.
+    LCS_BOTH = "ERR If you want both the length and indexes, please just use IDX.";
+    /// Keys of `LCS`.
+    LCS_TYPE = "ERR The specified keys must contain string values";
+    /// A command without keys.
+    NO_KEY_ARGUMENTS = "ERR The command has no key arguments";
+    /// No command at all.
+    INVALID_COMMAND = "ERR Invalid command specified";
+    /// Arguments of another number.
+    INVALID_ARGUMENTS = "ERR Invalid number of arguments specified for command";
+    /// A number of a connection.
+    CLIENT_ID = "ERR Invalid client ID";
+    /// A number of a connection.
+    CLIENT_ID_ZERO = "ERR client-id should be greater than 0";
+    /// A connection there is not.
+    NO_SUCH_CLIENT = "ERR No such client";
+    /// A time-out below 0.
+    NEGATIVE_TIMEOUT = "ERR timeout is negative";
+    /// No time-out.
+    TIMEOUT = "ERR timeout is not an integer or out of range";
+    /// Use is not counted.
+    NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    /// Settings come from elsewhere.
+    NO_CONFIG_FILE = "ERR The server is running without a config file";
+}
+
+/// A command there is not, with what it was given.
+pub fn unknown_command<'a>(name: &[u8], arguments: impl Iterator<Item = &'a [u8]>) -> Failure {
+    /// As much of the name, and of all arguments, is shown.
+    const SHOWN: usize = 128;
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(&name[..name.len().min(SHOWN)]);
+    text.extend_from_slice(b"', with args beginning with: ");
+    let start = text.len();
+    for argument in arguments {
+        let left = SHOWN.saturating_sub(text.len() - start);
+        if left == 0 {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(&argument[..argument.len().min(left)]);
+        text.extend_from_slice(b"' ");
+    }
+    Failure::of(text)
+}
+
+/// A subcommand there is not.
+pub fn unknown_subcommand(command: &str, subcommand: &[u8]) -> Failure {
+    /// As much of the name is shown.
+    const SHOWN: usize = 128;
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(&subcommand[..subcommand.len().min(SHOWN)]);
+    text.extend_from_slice(format!("'. Try {} HELP.", command.to_ascii_uppercase()).as_bytes());
+    Failure::of(text)
+}
+
+/// Too few or too many arguments; `full_name` is `get` or `config|get`.
+pub fn wrong_arity(full_name: &str) -> Failure {
+    Failure::of(format!("ERR wrong number of arguments for '{full_name}' command"))
+}
+
+/// A command that Redis has and this server has not.
+pub fn unsupported(name: &str, reason: &str) -> Failure {
+    Failure::of(format!("ERR {} is not supported here: {reason}", name.to_ascii_uppercase()))
+}
+
+/// A deadline that cannot be.
+pub fn invalid_expire(name: &str) -> Failure {
+    Failure::of(format!("ERR invalid expire time in '{name}' command"))
+}
