@@ -181,7 +181,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// What was synced is there after every crash, what is there is a prefix, and nothing is made up.
     #[test]
@@ -280,7 +280,10 @@ fn no_bad_sector_loses_a_record_in_silence() {
 fn what_looks_torn_is_damage_if_a_later_record_vouches_for_it() {
     let zeros = |bytes: &mut Vec<u8>, sector: usize| bytes[sector * SECTOR..(sector + 1) * SECTOR].fill(0);
     each_damage(3, |length| (0..length / SECTOR).collect(), zeros, |_, all| all - 3);
-    each_damage(3, |length| (0..length).step_by(7).collect(), |bytes, length| bytes.truncate(length), |_, all| all - 3);
+    // Without its end the last file vouches for nothing of what it held.
+    let newest = sample(3).0.list().unwrap().pop().unwrap();
+    let least = |name: &str, all: usize| if name == newest { 0 } else { all };
+    each_damage(3, |length| (0..length).step_by(7).collect(), |bytes, length| bytes.truncate(length), least);
 }
 
 #[test]
@@ -301,7 +304,7 @@ fn a_missing_file_is_noticed() {
 fn damage_in_the_middle_is_told_with_its_place_and_changes_nothing() {
     let (disk, records) = sample(5);
     let name = disk.list().unwrap().swap_remove(0);
-    disk.edit(&name, |bytes| bytes[2 * SECTOR + 45] ^= 1);
+    disk.edit(&name, |bytes| bytes[2 * SECTOR + 9] ^= 1);
     let before = disk.bytes(&name);
     let error = count(&disk, &records).unwrap_err();
     let JournalError::Damaged { file, offset, sequence, because } = &error else { panic!("{error}") };

@@ -45,8 +45,9 @@ pub(super) fn recover<D: Disk>(disk: &D, after: Sequence, replay: impl FnMut(Seq
     let next_file = numbers.last().map_or(FileNumber(1), |number| number.next());
     let reaches = |scanned: &Scanned<_>| matches!(scanned.head, Head::Intact(head) if head.first <= after.next());
     let Some(start) = files.iter().rposition(reaches) else {
-        can_begin_anew(&files, after)?;
-        return Ok(Found { files: vec![], leftovers: numbers, last: after, checksum: 0, is_new: true, was_torn: !files.is_empty(), next_file });
+        can_begin_anew(&mut files, after)?;
+        let (is_new, was_torn) = (files.iter().all(|scanned| scanned.head == Head::Lost), !files.is_empty());
+        return Ok(Found { files: vec![], leftovers: numbers, last: after, checksum: 0, is_new, was_torn, next_file });
     };
     let mut leftovers = numbers[..start].to_vec();
     let files = &mut files[start..];
@@ -62,14 +63,15 @@ pub(super) fn recover<D: Disk>(disk: &D, after: Sequence, replay: impl FnMut(Seq
     Ok(Found { files: known, leftovers, last: walk.last, checksum: walk.checksum, is_new: false, was_torn, next_file })
 }
 
-/// Whether a journal that has no file with the record after `after` may begin anew: it has none at all that lasted.
-fn can_begin_anew<F: DiskFile>(files: &[Scanned<F>], after: Sequence) -> Result<(), JournalError> {
+/// Whether a journal that has no file with the record after `after` may begin anew: nothing says that this record was durable.
+fn can_begin_anew<F: DiskFile>(files: &mut [Scanned<F>], after: Sequence) -> Result<(), JournalError> {
     let needed = after.next();
     for scanned in files {
+        let durable = scanned.durable_after(0);
         match scanned.head {
-            Head::Intact(head) => return Err(JournalError::Missing { needed, begins: head.first }),
+            Head::Intact(head) if durable >= needed => return Err(JournalError::Missing { needed, begins: head.first }),
             Head::Damaged => return Err(damaged(scanned.number, 0, needed, Because::NothingIsMissing)),
-            Head::Lost => {}
+            Head::Intact(_) | Head::Lost => {}
         }
     }
     Ok(())
