@@ -176,8 +176,11 @@ impl<C: Commands> Running<C> {
                 self.is_woken = true;
             } else if let Some(listener) = FIRST_PORT.checked_sub(token).and_then(|number| self.listeners.get_mut(number)) {
                 listener.is_ready = true;
+            } else if event.is_error() || event.is_write_closed() {
+                // No answer reaches it any more, also if it is one that waits or is paused, and is not read from.
+                self.close(token, false);
             } else if let Some(connection) = self.connections.get_mut(token) {
-                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                if event.is_readable() || event.is_read_closed() {
                     connection.readable = true;
                     connection.is_ending |= event.is_read_closed();
                     self.make_ready(token);
