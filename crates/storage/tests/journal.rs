@@ -17,14 +17,19 @@ fn options(salt: u64) -> JournalOptions {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { count: usize, size: usize },
+    Append {
+        count: usize,
+        size: usize,
+    },
     Write,
     /// A sync begins; others go on meanwhile.
     BeginSync,
     FinishSync,
     Sync,
     /// All but so many records are held elsewhere.
-    Cut { keep: u64 },
+    Cut {
+        keep: u64,
+    },
     /// A process ends and another one begins: what was written is there.
     Restart,
     Crash,
@@ -241,7 +246,12 @@ fn count(disk: &MemoryDisk, records: &[Vec<u8>]) -> Result<usize, JournalError> 
 }
 
 /// Each damage to a copy of the sample: all records are there, or it is said that they are not.
-fn each_damage(seed: u64, places: impl Fn(usize) -> Vec<usize>, damage: impl Fn(&mut Vec<u8>, usize), least: impl Fn(&str, usize) -> usize) {
+fn each_damage(
+    seed: u64,
+    places: impl Fn(usize) -> Vec<usize>,
+    damage: impl Fn(&mut Vec<u8>, usize),
+    least: impl Fn(&str, usize) -> usize,
+) {
     let (disk, records) = sample(seed);
     let mut noticed = 0;
     for name in disk.list().unwrap() {
@@ -295,7 +305,8 @@ fn a_missing_file_is_noticed() {
         let missing = disk.fork();
         missing.remove(name).unwrap();
         let error = count(&missing, &records).unwrap_err();
-        let expected = if name == &names[0] { matches!(error, JournalError::Missing { .. }) } else { matches!(error, JournalError::Damaged { .. }) };
+        let expected =
+            if name == &names[0] { matches!(error, JournalError::Missing { .. }) } else { matches!(error, JournalError::Damaged { .. }) };
         assert!(expected, "{name}: {error}");
     }
 }
@@ -309,7 +320,10 @@ fn damage_in_the_middle_is_told_with_its_place_and_changes_nothing() {
     let error = count(&disk, &records).unwrap_err();
     let JournalError::Damaged { file, offset, sequence, because } = &error else { panic!("{error}") };
     assert_eq!((file, *offset, *sequence, *because), (&name, 1024, Sequence(1), Because::WasDurable));
-    assert_eq!(error.to_string(), "journal-00000001 is damaged at byte 1024, where record 1 of the journal belongs: a later record says that it was durable");
+    assert_eq!(
+        error.to_string(),
+        "journal-00000001 is damaged at byte 1024, where record 1 of the journal belongs: a later record says that it was durable"
+    );
     assert_eq!(disk.bytes(&name), before);
 }
 
@@ -351,7 +365,8 @@ fn a_cut_removes_whole_files_and_the_next_start_the_rest() {
     journal.sync().unwrap();
     drop(journal);
     let mut told = Vec::new();
-    let OpenedJournal { journal, last, .. } = open(&disk, options(2), all, |sequence, record| told.push((sequence, record.to_vec()))).unwrap();
+    let OpenedJournal { journal, last, .. } =
+        open(&disk, options(2), all, |sequence, record| told.push((sequence, record.to_vec()))).unwrap();
     assert_eq!((last, told), (all.next(), vec![(all.next(), b"last".to_vec())]));
     assert_eq!(journal.file_count(), 2);
     assert_eq!(disk.list().unwrap().len(), 2, "a start removes what is not needed");

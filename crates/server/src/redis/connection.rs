@@ -105,14 +105,19 @@ impl<S> Connection<S> {
     ///
     /// # Errors
     /// The connection is gone, or has to go.
-    pub(super) fn serve<C: Commands<Session = S>>(&mut self, commands: &mut C, shared: &mut Buffers, limits: &Limits, now: Duration) -> io::Result<()> {
+    pub(super) fn serve<C: Commands<Session = S>>(
+        &mut self,
+        commands: &mut C,
+        shared: &mut Buffers,
+        limits: &Limits,
+        now: Duration,
+    ) -> io::Result<()> {
         if self.runnable && self.has_work(limits) {
             let mut input = take(&mut self.input);
             let consumed = self.run(commands, &input, shared, limits);
             input.drain(..consumed);
             self.input = input;
-        }
-        if self.readable && !self.runnable && self.has_work(limits) {
+        } else if self.readable && self.has_work(limits) {
             self.read(commands, shared, limits, now)?;
         }
         if self.input.is_empty() {
@@ -146,7 +151,13 @@ impl<S> Connection<S> {
     }
 
     /// Reads to the end of what was left.
-    fn read_behind<C: Commands<Session = S>>(&mut self, commands: &mut C, shared: &mut Buffers, limits: &Limits, now: Duration) -> io::Result<()> {
+    fn read_behind<C: Commands<Session = S>>(
+        &mut self,
+        commands: &mut C,
+        shared: &mut Buffers,
+        limits: &Limits,
+        now: Duration,
+    ) -> io::Result<()> {
         let mut input = take(&mut self.input);
         let held = input.len();
         let room = self.needs.saturating_sub(held).clamp(READ_BYTES, READ_LARGE_BYTES);

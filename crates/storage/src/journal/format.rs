@@ -147,7 +147,8 @@ impl FileHeader {
             durable: Sequence(fields.u64()),
             previous: fields.u32(),
         };
-        let is_plausible = version == FORMAT_VERSION && length == FILE_HEADER_BYTES && header.durable < header.first && header.first.0 < FARTHEST;
+        let is_plausible =
+            version == FORMAT_VERSION && length == FILE_HEADER_BYTES && header.durable < header.first && header.first.0 < FARTHEST;
         if is_plausible { FileStart::Header(header) } else { FileStart::Other }
     }
 

@@ -158,8 +158,11 @@ pub fn open<D: Disk>(
     after: Sequence,
     mut replay: impl FnMut(Sequence, &[u8]),
 ) -> Result<OpenedJournal<D>, JournalError> {
-    let Found { files, leftovers, last, checksum, is_new, was_torn, next_file } =
-        recover(disk, after, |sequence, record| if sequence > after { replay(sequence, record) })?;
+    let Found { files, leftovers, last, checksum, is_new, was_torn, next_file } = recover(disk, after, |sequence, record| {
+        if sequence > after {
+            replay(sequence, record)
+        }
+    })?;
     let journal = if last < after {
         // What is there was never synced and is held elsewhere: a file that begins after the gap makes it void.
         let journal = Journal::begin(disk.clone(), options, next_file, (after, 0), Vec::new())?;

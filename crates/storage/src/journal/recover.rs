@@ -106,15 +106,8 @@ struct Mark {
 impl Walk {
     /// Walks through `files`, of which the first has an intact head.
     fn through<F: DiskFile>(files: &mut [Scanned<F>], mut replay: impl FnMut(Sequence, &[u8])) -> Self {
-        let mut walk = Walk {
-            files: Vec::new(),
-            last: Sequence(0),
-            checksum: 0,
-            end: 0,
-            is_damaged: false,
-            durable: Sequence(0),
-            marks: Vec::new(),
-        };
+        let mut walk =
+            Walk { files: Vec::new(), last: Sequence(0), checksum: 0, end: 0, is_damaged: false, durable: Sequence(0), marks: Vec::new() };
         for scanned in files {
             match scanned.head {
                 Head::Intact(head) if walk.files.is_empty() || head.follows(walk.last, walk.checksum) => {

@@ -13,14 +13,18 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn file(number: u32) -> impl Strategy<Value = (FileHeader, Vec<(RecordHeader, u64)>)> {
-    let header = (number_of(), number_of(), prop_oneof![Just(0), any::<u32>()])
-        .prop_map(move |(first, durable, previous)| FileHeader { number: FileNumber(number), salt: 7, first, durable, previous });
-    let record = (any::<bool>(), prop_oneof![0u32..600, any::<u32>()], number_of(), number_of(), any::<u32>(), any::<bool>(), 0u64..1500).prop_map(
-        |(is_last, content_bytes, sequence, durable, content_checksum, right, gap)| {
+    let header = (number_of(), number_of(), prop_oneof![Just(0), any::<u32>()]).prop_map(move |(first, durable, previous)| FileHeader {
+        number: FileNumber(number),
+        salt: 7,
+        first,
+        durable,
+        previous,
+    });
+    let record = (any::<bool>(), prop_oneof![0u32..600, any::<u32>()], number_of(), number_of(), any::<u32>(), any::<bool>(), 0u64..1500)
+        .prop_map(|(is_last, content_bytes, sequence, durable, content_checksum, right, gap)| {
             let content_checksum = if right { crc32c::crc32c(&vec![0; content_bytes.min(4096) as usize]) } else { content_checksum };
             (RecordHeader { is_last, content_bytes, sequence, durable, previous: 0, content_checksum }, gap)
-        },
-    );
+        });
     (header, prop::collection::vec(record, 0..6))
 }
 
