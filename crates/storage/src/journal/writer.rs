@@ -44,7 +44,7 @@ pub struct Journal<D: Disk> {
     checksum: u32,
     durable: Sequence,
     /// Files written to since the last sync was begun.
-    unsynced: Vec<Arc<D::File>>,
+    unsynced: Vec<(FileNumber, Arc<D::File>)>,
     /// A file was made since then.
     directory_changed: bool,
     /// A sync is under way.
@@ -148,7 +148,8 @@ impl<D: Disk> Journal<D> {
         }
         self.syncing = true;
         let directory = take(&mut self.directory_changed).then(|| self.disk.clone());
-        Ok(Some(SyncJob { files: take(&mut self.unsynced), directory, through: self.written }))
+        let files = take(&mut self.unsynced).into_iter().map(|(_, file)| file).collect();
+        Ok(Some(SyncJob { files, directory, through: self.written }))
     }
 
     /// Takes what came of the job under way; returns the last record that is durable now.
@@ -185,6 +186,8 @@ impl<D: Disk> Journal<D> {
         let count = self.files.iter().skip(1).take_while(|next| next.first <= before).count();
         for file in self.files.drain(..count).collect::<Vec<_>>() {
             self.disk.remove(&file.number.file_name()).map_err(|error| self.poison(error))?;
+            // A journal that is never synced would else hold them open for ever.
+            self.unsynced.retain(|(unsynced, _)| *unsynced != file.number);
         }
         Ok(count)
     }
@@ -260,8 +263,8 @@ impl<D: Disk> Journal<D> {
             self.written = sequence;
             at += record.extent();
         }
-        if self.unsynced.last().is_none_or(|file| !Arc::ptr_eq(file, &self.file)) {
-            self.unsynced.push(self.file.clone());
+        if self.unsynced.last().is_none_or(|(unsynced, _)| *unsynced != number) {
+            self.unsynced.push((number, self.file.clone()));
         }
         self.file.write_at(self.tail, bytes)?;
         self.fill(self.tail + at)
