@@ -68,7 +68,9 @@ pub enum Then {
     Continue,
     /// It is closed once its answers are sent. The rest of its input is thrown away.
     Close,
-    /// It runs nothing until [`Others::resume`]; then [`Commands::run`] is called with what is left of the input, even if that is nothing.
+    /// It runs nothing until [`Others::resume`]; then [`Commands::run`] is called with what is left of the input, even if that is nothing, and
+    /// may answer without consuming. Meanwhile nothing is read, so a client that goes is noticed only when it resets the connection: what is
+    /// waited for must come, or have an end in time.
     Wait,
 }
 
