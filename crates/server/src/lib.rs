@@ -30,6 +30,7 @@ mod ports;
 mod published;
 pub mod quorum_loss;
 pub mod recovery;
+pub mod redis;
 pub mod restore;
 mod run;
 mod snapshots;

@@ -52,6 +52,7 @@ use format::{Header, SegmentNumber};
 use index::{Index, Slots};
 use recover::{Recovered, recover};
 use scan::Segment;
+pub(crate) use scan::Window;
 
 pub use reader::LogReader;
 pub use writer::LogWriter;

@@ -168,19 +168,19 @@ pub(super) fn decode_payload(position: LogPosition, payload: &[u8]) -> Result<Pa
 }
 
 /// Reads a file from front to back in large pieces. What the disk can't read counts as damaged, not as a failure.
-struct Window<F> {
+pub(crate) struct Window<F> {
     file: Arc<F>,
     buffer: Vec<u8>,
     from: u64,
 }
 
 impl<F: DiskFile> Window<F> {
-    fn new(file: Arc<F>) -> Self {
+    pub(crate) fn new(file: Arc<F>) -> Self {
         Window { file, buffer: Vec::new(), from: 0 }
     }
 
     /// The `length` bytes at `at`, or fewer at the file's end.
-    fn get(&mut self, at: u64, length: usize) -> &[u8] {
+    pub(crate) fn get(&mut self, at: u64, length: usize) -> &[u8] {
         let held = self.from..self.from + self.buffer.len() as u64;
         if !(held.contains(&at) && at + length as u64 <= held.end) {
             self.fill(at, length.max(WINDOW_BYTES));
