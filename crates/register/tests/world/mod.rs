@@ -356,14 +356,18 @@ impl World {
         self.call(Operation::Read);
         for _ in 0..100_000 {
             if let Some((_, answer)) = &self.calls[last].ended
-                && self.flying.is_empty()
-                && self.nodes.values().all(|node| node.proposer.wakes() == Instant::NEVER)
+                && self.is_quiet()
             {
                 return answer.clone();
             }
             self.deliver();
         }
         panic!("nobody gets through in the end: {:?}", self.nodes.values().map(|node| &node.proposer).collect::<Vec<_>>());
+    }
+
+    /// Nothing is on its way, and nobody waits for anything.
+    fn is_quiet(&self) -> bool {
+        self.flying.is_empty() && self.nodes.values().all(|node| node.proposer.wakes() == Instant::NEVER)
     }
 
     /// How many replicas still hold anything of the key.
@@ -375,7 +379,7 @@ impl World {
     pub fn remove(&mut self) {
         for _ in 0..4 {
             self.begin_removal();
-            while !self.flying.is_empty() {
+            while !self.is_quiet() {
                 self.deliver();
             }
         }
