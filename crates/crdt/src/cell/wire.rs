@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use smallvec::SmallVec;
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
-use super::delta::{Run, put_before, take_before, take_runs};
+use super::delta::{Run, put_before, take_runs};
 use super::{Cell, Form, Parts, Sibling, Value};
 use crate::total::Total;
 use crate::version::Version;
@@ -63,11 +63,7 @@ impl<V: Value> Wire for Cell<V> {
         let parts = match u8::decode(reader)? {
             0 => Parts::default(),
             VALUE => return Ok(Self(Form::Value(Version::decode(reader)?, V::decode(reader)?))),
-            RUN => {
-                let last = Version::decode(reader)?;
-                let start = take_before(reader, last)?;
-                Parts::of_run(Run { start, last, total: V::Total::decode(reader)? })
-            }
+            RUN => Parts::of_run(Run::decode(reader)?),
             MANY => {
                 let siblings = Vec::<Sibling<V>>::decode(reader)?;
                 if !siblings.windows(2).all(|pair| pair[0].version < pair[1].version) {
