@@ -6,6 +6,9 @@
 //! instead of growing from place to place; elements pushed to an end by two sides at the same time lie in the order of their versions, and
 //! those of one command together. (Byte strings between others as in Logoot, Weiss, Urso and Molli 2009; upwards and downwards as LSEQ's
 //! alternating strategies, Nédelec et al. 2013.)
+//!
+//! Pushed ones take ten bytes, those inserted at one spot a few more. Between the last two inserted, on alternating sides without end, places grow by
+//! about three bytes each time: no places that are unique and never change can do better than grow each time.
 
 use crate::name::Name;
 use crate::version::Version;
