@@ -246,6 +246,7 @@ proptest! {
         for (command, ms) in steps {
             model.now += ms;
             keys.set_now(model.now);
+            let fingerprints = [0, 1, 2, 3, 4].map(|key| (read(&keys, key), keys.fingerprint(&name(key))));
             let expected = model.run(&command);
             prop_assert_eq!(run(&mut keys, &command), expected, "{:?}", command);
             model.drop_expired();
@@ -253,6 +254,11 @@ proptest! {
                 prop_assert_eq!(read(&keys, key), model.keys.get(&key).map(|(value, _)| value.clone()), "{} after {:?}", key, command);
                 let until = model.keys.get(&key).map(|(_, until)| until.map_or(Until::Ever, Until::At));
                 prop_assert_eq!(keys.until(&name(key)), until, "{} after {:?}", key, command);
+            }
+            for (key, (value, fingerprint)) in (0..).zip(fingerprints) {
+                let (now, changed) = (read(&keys, key), keys.fingerprint(&name(key)));
+                prop_assert_eq!(now.is_some(), changed != 0);
+                prop_assert!(now == value || changed != fingerprint);
             }
             let mut names = keys.keys().map(<[u8]>::to_vec).collect::<Vec<_>>();
             names.sort();
