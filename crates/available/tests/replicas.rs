@@ -178,7 +178,7 @@ impl World {
     fn heal(&mut self) {
         (0..self.replicas.len()).for_each(|at| self.turn(at));
         for at in 0..self.replicas.len() {
-            while (0..self.log.len()).fold(false, |any, number| self.hear(at, number) || any) {}
+            while (0..self.log.len()).filter(|number| self.hear(at, *number)).count() > 0 {}
             assert!(self.replicas[at].heard.iter().all(|heard| *heard), "deltas that are never applied");
         }
     }
