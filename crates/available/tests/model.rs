@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Answer, Command, START, actor, commands, name, run, value};
 use proptest::prelude::*;
-use steadfast_available::{Keyspace, Kind, Refused, Until};
+use steadfast_available::{Hash, Keyspace, Kind, Refused, Until};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Value {
@@ -246,6 +246,7 @@ proptest! {
         for (command, ms) in steps {
             model.now += ms;
             keys.set_now(model.now);
+            let fingerprints = [0, 1, 2, 3, 4].map(|key| (read(&keys, key), keys.fingerprint(&name(key))));
             let expected = model.run(&command);
             prop_assert_eq!(run(&mut keys, &command), expected, "{:?}", command);
             model.drop_expired();
@@ -254,6 +255,16 @@ proptest! {
                 let until = model.keys.get(&key).map(|(_, until)| until.map_or(Until::Ever, Until::At));
                 prop_assert_eq!(keys.until(&name(key)), until, "{} after {:?}", key, command);
             }
+            for (key, (value, fingerprint)) in (0..).zip(fingerprints) {
+                let (now, changed) = (read(&keys, key), keys.fingerprint(&name(key)));
+                prop_assert_eq!(now.is_some(), changed != 0);
+                prop_assert!(now == value || changed != fingerprint);
+            }
+            let mut copy = Keyspace::new(actor(2));
+            let states = keys.states(0, Hash::MAX, usize::MAX).unwrap();
+            copy.join_states(0, Hash::MAX, states, keys.context().vector()).unwrap();
+            prop_assert_eq!(copy.digest(0, Hash::MAX), keys.digest(0, Hash::MAX));
+            prop_assert_eq!((copy.canonical(), copy.len(), copy.expiring()), (keys.canonical(), keys.len(), keys.expiring()));
             let mut names = keys.keys().map(<[u8]>::to_vec).collect::<Vec<_>>();
             names.sort();
             let mut expected = model.keys.keys().map(|key| name(*key)).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ mod common;
 use common::{Command, START, actor, commands, run};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use steadfast_available::{Delta, Hash, Keyspace, NotApplied};
+use steadfast_available::{Delta, Hash, Keyspace, Lifetime, NotApplied, Until};
 use steadfast_crdt::VersionVector;
 
 #[derive(Clone, Debug)]
@@ -178,7 +178,7 @@ impl World {
     fn heal(&mut self) {
         (0..self.replicas.len()).for_each(|at| self.turn(at));
         for at in 0..self.replicas.len() {
-            while (0..self.log.len()).fold(false, |any, number| self.hear(at, number) || any) {}
+            while (0..self.log.len()).filter(|number| self.hear(at, *number)).count() > 0 {}
             assert!(self.replicas[at].heard.iter().all(|heard| *heard), "deltas that are never applied");
         }
     }
@@ -278,4 +278,51 @@ proptest! {
         world.check_journals();
         world.check_shown();
     }
+}
+
+/// Two replicas that have seen the same, and the first's key.
+fn pair(prepare: impl FnOnce(&mut Keyspace)) -> [Keyspace; 2] {
+    let mut pair = [actor(0), actor(1)].map(Keyspace::new);
+    pair.iter_mut().for_each(|keys| keys.set_now(START));
+    prepare(&mut pair[0]);
+    exchange(&mut pair);
+    pair
+}
+
+/// Each hears of what the other has written.
+fn exchange(pair: &mut [Keyspace; 2]) {
+    let deltas = [0, 1].map(|at| std::iter::from_fn(|| pair[at].take_delta()).collect::<Vec<_>>());
+    deltas[1].iter().for_each(|delta| assert_eq!(pair[0].apply(delta), Ok(true)));
+    deltas[0].iter().for_each(|delta| assert_eq!(pair[1].apply(delta), Ok(true)));
+}
+
+#[test]
+fn replicas_that_removed_different_members_have_different_digests() {
+    let mut pair =
+        pair(|keys| keys.write_members(b"k", |set, delta, _| ["a", "b"].map(|name| set.add(delta, name.as_bytes()))).map(|_| ()).unwrap());
+    assert_eq!(pair[0].digest(0, Hash::MAX), pair[1].digest(0, Hash::MAX));
+    pair[0].write_members(b"k", |set, delta, _| set.remove(delta, b"a")).unwrap();
+    pair[1].write_members(b"k", |set, delta, _| set.remove(delta, b"b")).unwrap();
+    assert_ne!(pair[0].digest(0, Hash::MAX), pair[1].digest(0, Hash::MAX));
+    exchange(&mut pair);
+    assert!(pair.iter().all(|keys| !keys.contains(b"k")));
+}
+
+#[test]
+fn of_concurrent_deadlines_the_longest_wins_and_none_goes_over_to_another_string() {
+    let ever = Lifetime::Until(Until::Ever);
+    let mut pair = pair(|keys| keys.set(b"k", b"one", ever).unwrap());
+    pair[0].set_until(b"k", Until::At(START + 10)).unwrap();
+    pair[1].set_until(b"k", Until::At(START + 20)).unwrap();
+    exchange(&mut pair);
+    assert!(pair.iter().all(|keys| keys.until(b"k") == Some(Until::At(START + 20))));
+    pair[0].persist(b"k").unwrap();
+    pair[1].set_until(b"k", Until::At(START + 30)).unwrap();
+    exchange(&mut pair);
+    assert!(pair.iter().all(|keys| keys.until(b"k") == Some(Until::Ever)));
+    pair[0].set_until(b"k", Until::At(START + 40)).unwrap();
+    pair[1].set_now(START + 1);
+    pair[1].set(b"k", b"two", ever).unwrap();
+    exchange(&mut pair);
+    assert!(pair.iter().all(|keys| keys.until(b"k") == Some(Until::Ever)));
 }

@@ -6,6 +6,7 @@ use crate::container::{Container, Kind};
 use crate::deadline::Until;
 use crate::entry::Entry;
 use crate::keyspace::{Keyspace, Refused};
+use crate::table::hash_of;
 
 impl Keyspace {
     /// What kind of key it is; `None` if it is not there.
@@ -26,6 +27,17 @@ impl Keyspace {
     /// Bytes of memory that a key takes, approximately; `None` if it is not there.
     pub fn bytes_of(&self, key: &[u8]) -> Option<usize> {
         self.visible(key).map(|entry| entry.bytes() + size_of::<Entry>())
+    }
+
+    /// A number that each write to a key changes; zero if it is not there.
+    pub fn fingerprint(&mut self, key: &[u8]) -> u64 {
+        if !self.contains(key) {
+            return 0;
+        }
+        let hash = hash_of(key);
+        let Ok(at) = self.table.find(hash, key) else { return 0 };
+        let (part, index) = self.table.part_mut(at);
+        part.entry_mut(index).digest_mut(hash).max(1)
     }
 
     /// The string of a key: bytes, or a number that it was counted to.

@@ -142,6 +142,10 @@ impl Keyspace {
         }
         let version = self.draw()?;
         let result = command(rich, version, &mut changes);
+        if rich.kind().is_none() {
+            // The last element is gone, and the key with it.
+            rich.remove_deadline(&mut changes);
+        }
         self.body.write(key, version, changes);
         result
     }

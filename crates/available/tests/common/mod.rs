@@ -7,10 +7,10 @@ use steadfast_available::{Keyspace, Lifetime, Refused, Until};
 use steadfast_crdt::{Actor, LongDouble, Score, Text};
 
 /// When it begins to be, in milliseconds of Unix time.
-pub const START: u64 = 1_800_000_000_000;
+pub(crate) const START: u64 = 1_800_000_000_000;
 
 #[derive(Clone, Debug)]
-pub enum Command {
+pub(crate) enum Command {
     Set(u8, u8),
     SetKeeping(u8, u8),
     SetUntil(u8, u8, u64),
@@ -38,7 +38,7 @@ pub enum Command {
 }
 
 /// Commands on `keys` keys with few elements, so that they meet.
-pub fn commands(keys: u8) -> impl Strategy<Value = Command> {
+pub(crate) fn commands(keys: u8) -> impl Strategy<Value = Command> {
     let key = || 0..keys;
     let element = || 0..4_u8;
     let elements = || proptest::collection::vec(0..4_u8, 1..3);
@@ -76,22 +76,22 @@ pub fn commands(keys: u8) -> impl Strategy<Value = Command> {
 }
 
 /// A key's name: most are short, and some are not.
-pub fn name(key: u8) -> Vec<u8> {
+pub(crate) fn name(key: u8) -> Vec<u8> {
     if key % 7 == 3 { vec![key; 300] } else { vec![b'k', key] }
 }
 
 /// A string: half of them are numbers.
-pub fn value(value: u8) -> Vec<u8> {
+pub(crate) fn value(value: u8) -> Vec<u8> {
     if value.is_multiple_of(2) { (value / 2).to_string().into_bytes() } else { vec![b'v'; usize::from(value % 5) + 1] }
 }
 
-pub fn actor(place: u16) -> Actor {
+pub(crate) fn actor(place: u16) -> Actor {
     Actor::new(place).unwrap()
 }
 
 /// What a command answers that depends on what was there.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     Done,
     Was(bool),
     Number(i64),
@@ -100,7 +100,7 @@ pub enum Answer {
 }
 
 /// Runs a command.
-pub fn run(keys: &mut Keyspace, command: &Command) -> Answer {
+pub(crate) fn run(keys: &mut Keyspace, command: &Command) -> Answer {
     use Command::*;
     let now = keys.now();
     let done = |result: Result<(), Refused>| result.map(|()| Answer::Done);
