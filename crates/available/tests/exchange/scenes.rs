@@ -322,23 +322,6 @@ fn a_delta_from_a_third_may_come_at_any_moment_of_a_session() {
 }
 
 #[test]
-fn a_write_in_a_range_that_is_ahead_waits_for_what_it_observed() {
-    let mut has_waited = false;
-    for messages in 0..40 {
-        let mut net = amid_a_session(messages);
-        while net.deliver(2, 0) {}
-        let ahead = net.nodes[0].model.shown().keys().copied().find(|key| *key >= 100);
-        let Some(key) = ahead.filter(|_| net.nodes[0].model.contexts.len() > 1) else { continue };
-        net.write(0, &[(key, false)]);
-        net.release(0);
-        while net.deliver(0, 2) {}
-        has_waited |= net.nodes[2].exchange.waiting().0 > 0;
-        net.heal();
-    }
-    assert!(has_waited);
-}
-
-#[test]
 fn what_found_no_room_to_wait_is_asked_for_again() {
     let mut net = quiet(3, &Net::full(3), Limits { waiting_bytes: 0, ..Limits::default() });
     net.write(0, &[(1, true)]);
