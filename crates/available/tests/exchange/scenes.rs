@@ -279,3 +279,62 @@ fn sessions_end_though_everybody_writes_all_the_time() {
     assert!((0..2).all(|at| net.nodes[at].model.vector.includes(&before[1 - at])));
     net.heal();
 }
+
+/// A session of 0 and 1 is under way, and so many of its messages were handed over; 0 has seen nothing that 2 has sent, 1 has.
+fn amid_a_session(messages: usize) -> Net {
+    let limits = Limits { kept_bytes: 900, leaf_keys: 2, window_bytes: 5000, ..tiny() };
+    let mut net = quiet(3, &Net::full(3), limits);
+    (0..2).for_each(|other| net.cut(other, (other + 1) % 3));
+    net.cut(0, 2);
+    net.judges = false;
+    net.link(1, 2);
+    net.link(0, 2);
+    net.deliver_all();
+    net.write(2, &[(0, true)]);
+    net.release(2);
+    net.write(2, &[(0, false)]);
+    net.release(2);
+    while net.deliver(2, 1) || net.deliver(1, 2) {}
+    net.cut(1, 2);
+    offline(&mut net, 1, 100..130);
+    net.link(0, 1);
+    while net.deliver(0, 1) || net.deliver(1, 0) {}
+    net.tick(0);
+    net.tick(1);
+    net.judges = true;
+    for _ in 0..messages {
+        if !net.deliver(1, 0) {
+            net.deliver(0, 1);
+        }
+    }
+    net
+}
+
+#[test]
+fn a_delta_from_a_third_may_come_at_any_moment_of_a_session() {
+    for messages in 0..40 {
+        let mut net = amid_a_session(messages);
+        // The first brings what is added and then removed: 1 has seen both.
+        while !net.nodes[0].model.shown().contains_key(&0) && net.deliver(2, 0) {}
+        while net.deliver(1, 0) || net.deliver(0, 1) {}
+        net.heal();
+    }
+}
+
+#[test]
+fn what_found_no_room_to_wait_is_asked_for_again() {
+    let mut net = quiet(3, &Net::full(3), Limits { waiting_bytes: 0, ..Limits::default() });
+    net.write(0, &[(1, true)]);
+    net.release(0);
+    net.deliver(0, 1);
+    net.write(1, &[(2, true)]);
+    net.release(1);
+    net.cut(0, 1);
+    while net.deliver(1, 2) {}
+    assert_eq!(net.nodes[2].exchange.counters().deltas_dropped, 1);
+    for _ in 0..3 {
+        net.deliver_all();
+        net.tick_all();
+    }
+    assert!(net.nodes[2].model.shown().contains_key(&2) && net.nodes[0].model.shown().contains_key(&2));
+}
