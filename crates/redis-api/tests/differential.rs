@@ -66,11 +66,11 @@ RENAME @s @s
 RENAME @k @k
 RENAMENX @k @k
 COPY @k @k ?REPLACE ?DB:0
-KEYS *|s*|?1|[hz]*
+KEYS *|s*|s?|[hz]*
 SCAN 0 COUNT 1000 ?MATCH:s* ?TYPE:string|zset
 RANDOMKEY
 DBSIZE
-OBJECT REFCOUNT @k";
+OBJECT IDLETIME nokey";
 
 const HASHES: &str = "
 HSET @h %f:%v+
@@ -176,6 +176,11 @@ LPOS @l %v ?RANK:#i ?COUNT:#i ?MAXLEN:#i";
 const OTHERS: &str = "
 PFADD @p %m+
 PFADD @p
+DEL @p
+TYPE @p
+EXPIRE @p %t
+RENAME @p @p
+COPY @p @p ?REPLACE
 PFCOUNT @p+
 PFMERGE @p @p+
 PING
@@ -222,7 +227,7 @@ impl Mix<'_> {
         for token in template.split(' ') {
             let token = match token.strip_prefix('?') {
                 Some(_) if self.rng.u64(0..3) > 0 && token.len() > 2 => continue,
-                Some(optional) if token.len() > 2 && !token.starts_with("?1") => optional,
+                Some(optional) if token.len() > 2 => optional,
                 _ => token,
             };
             let choices: Vec<&str> = token.split('|').collect();
@@ -247,7 +252,7 @@ impl Mix<'_> {
     fn fill(&mut self, hole: &str) -> Vec<u8> {
         let text = match hole {
             "@k" => {
-                let letter = self.one_of(&["s", "n", "h", "t", "z", "x", "l", "p"]);
+                let letter = self.one_of(&["s", "n", "h", "t", "z", "x", "l"]);
                 self.key(letter)
             }
             _ if hole.len() == 2 && hole.starts_with('@') => {
@@ -437,6 +442,10 @@ impl Redis {
 fn facts(value: Value) -> Value {
     match value {
         Value::Set(values) => sorted(Value::Set(values.into_iter().map(facts).collect()), 1),
+        // Subcommands.
+        Value::Array(values) if values.iter().all(|value| matches!(value, Value::Array(_))) => {
+            sorted(Value::Array(values.into_iter().map(facts).collect()), 1)
+        }
         Value::Array(values) => Value::Array(values.into_iter().map(facts).collect()),
         Value::Map(values) => {
             let pairs = values.chunks(2).filter(|pair| pair[0] != Value::Bulk(b"notes".to_vec()));

@@ -150,14 +150,14 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
+    if call.len() > 2 {
+        pick::parse_count(call, 2)?;
+    }
     let with_values = match call.len() {
         2 | 3 => false,
         4 if call.is(3, "withvalues") => true,
         _ => return Err(SYNTAX),
     };
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
     let length = if is_there(call)? { call.store.hash_len(key) } else { 0 };
     if call.len() == 2 {
         let field = if length == 0 { None } else { call.store.hash_at(key, pick::one(call.host, length)) };

@@ -196,15 +196,16 @@ pub(super) fn end_of_keys(call: &Call<'_>, index: usize) -> Result<usize, Failur
 }
 
 /// A limit from the argument at `at` on, if there is one: 0 is none.
-pub(super) fn parse_limit(call: &Call<'_>, at: usize) -> Result<usize, Failure> {
-    match call.len() - at {
-        0 => Ok(usize::MAX),
-        2 if call.is(at, "limit") => {
-            let limit = parse_i64(call.argument(at + 1)).and_then(|limit| usize::try_from(limit).ok()).ok_or(NEGATIVE_LIMIT)?;
-            Ok(if limit == 0 { usize::MAX } else { limit })
+pub(super) fn parse_limit(call: &Call<'_>, mut at: usize) -> Result<usize, Failure> {
+    let mut limit = 0;
+    while at < call.len() {
+        if !call.is(at, "limit") || at + 1 == call.len() {
+            return Err(SYNTAX);
         }
-        _ => Err(SYNTAX),
+        limit = parse_i64(call.argument(at + 1)).and_then(|limit| usize::try_from(limit).ok()).ok_or(NEGATIVE_LIMIT)?;
+        at += 2;
     }
+    Ok(if limit == 0 { usize::MAX } else { limit })
 }
 
 pub(super) fn sintercard(call: &mut Call<'_>) -> Outcome {

@@ -97,14 +97,14 @@ pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
+    if call.len() > 2 {
+        pick::parse_count(call, 2)?;
+    }
     let with_scores = match call.len() {
         2 | 3 => false,
         4 if call.is(3, "withscores") => true,
         _ => return Err(SYNTAX),
     };
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
     let length = if is_there(call)? { call.store.sorted_len(key) } else { 0 };
     if call.len() == 2 {
         let places = if length == 0 { Vec::new() } else { vec![pick::one(call.host, length)] };
