@@ -256,7 +256,8 @@ impl Mix<'_> {
                 self.key(letter)
             }
             _ if hole.len() == 2 && hole.starts_with('@') => {
-                let letter = if self.rng.u64(0..25) == 0 { self.one_of(&["s", "h", "t", "z", "l"]) } else { &hole[1..] };
+                // In Redis a sketch is a string; here it is not.
+                let letter = if hole != "@p" && self.rng.u64(0..25) == 0 { self.one_of(&["s", "h", "t", "z", "l"]) } else { &hole[1..] };
                 self.key(letter)
             }
             "#i" => self.one_of(&INTEGERS).to_owned(),

@@ -169,7 +169,10 @@ fn describe(reply: &mut Reply<'_>, command: &'static Command, parent: Option<&'s
     command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     reply.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(reply, spec));
-    reply.array(command.subcommands.len());
+    match command.subcommands.len() {
+        0 => reply.set(0),
+        length => reply.array(length),
+    }
     command.subcommands.iter().for_each(|subcommand| describe(reply, subcommand, Some(command)));
 }
 
