@@ -1,6 +1,6 @@
 //! Runs commands for connections: finds them, checks them, queues them in transactions, and writes their answers.
 //!
-//! Contract: the shell gives each request of a connection, in order, with the connection's [`Session`], to [`execute`], which appends the
+//! Contract: the shell gives each request of a connection, in order, with the connection's [`Session`](session::Session), to [`execute`], which appends the
 //! answer to the connection's output and says what is to become of the connection. The [`Host`](host::Host) is the process, the
 //! [`Store`](store::Store) the keys at one moment: nothing else is read or changed. One request runs at a time, so a transaction is atomic on
 //! this replica, and on this replica alone.

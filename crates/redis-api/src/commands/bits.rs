@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::commands::strings::text_of;
 use crate::engine::call::{Call, Outcome};
-use crate::engine::store::Deadline;
+use crate::engine::store::{Deadline, Kind};
 use crate::protocol::errors::{BIT, BIT_OFFSET, Failure, SYNTAX};
 use crate::protocol::limits::STRING_BYTES;
 use crate::protocol::number::parse_i64;
@@ -42,6 +42,10 @@ pub(super) fn setbit(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn bitcount(call: &mut Call<'_>) -> Outcome {
+    if !call.has(call.argument(1), Kind::Text)? {
+        call.reply.integer(0);
+        return Ok(());
+    }
     let range = match call.len() {
         2 => None,
         4 | 5 => {

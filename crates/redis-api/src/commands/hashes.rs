@@ -150,14 +150,14 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
+    if call.len() > 2 {
+        pick::parse_count(call, 2)?;
+    }
     let with_values = match call.len() {
         2 | 3 => false,
         4 if call.is(3, "withvalues") => true,
         _ => return Err(SYNTAX),
     };
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
     let length = if is_there(call)? { call.store.hash_len(key) } else { 0 };
     if call.len() == 2 {
         let field = if length == 0 { None } else { call.store.hash_at(key, pick::one(call.host, length)) };
@@ -182,17 +182,17 @@ pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
 pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
     let cursor = parse_cursor(call.argument(2))?;
-    let is_there = is_there(call)?;
+    if !is_there(call)? {
+        Options::NONE.answer(call, 0, &[]);
+        return Ok(());
+    }
     let options = Options::parse(call, 3, false)?;
     let mut found = Vec::new();
-    let mut next = 0;
-    if is_there {
-        next = call.store.hash_scan(key, cursor, options.count, &mut |field, value| {
-            if options.matches(field) {
-                found.extend([field.to_vec(), value.to_vec()]);
-            }
-        });
-    }
+    let next = call.store.hash_scan(key, cursor, options.count, &mut |field, value| {
+        if options.matches(field) {
+            found.extend([field.to_vec(), value.to_vec()]);
+        }
+    });
     options.answer(call, next, &found);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::commands::table::{self, Categories, Command, KeySpec, Search, Use};
 use crate::engine::call::{Call, Outcome};
 use crate::engine::dispatch;
-use crate::protocol::errors::{Failure, INVALID_ARGUMENTS, INVALID_COMMAND, NO_KEY_ARGUMENTS, SYNTAX};
+use crate::protocol::errors::{Failure, INVALID_ARGUMENTS, INVALID_COMMAND, INVALID_KEYS, NO_KEY_ARGUMENTS, SYNTAX};
 use crate::protocol::glob;
 use crate::protocol::number::parse_i64;
 use crate::protocol::reply::Reply;
@@ -118,13 +118,13 @@ fn find_keys<'a>(spec: &KeySpec, arguments: Arguments<'a>, keys: &mut Vec<(&'a [
             (first..(last + 1).max(0) as usize, usize::from(step))
         }
         Search::Counted => {
-            let count = arguments.get(first).and_then(parse_i64).filter(|&count| count > 0).ok_or(INVALID_ARGUMENTS)?;
-            let end = usize::try_from(count).ok().and_then(|count| (first + 1).checked_add(count)).ok_or(INVALID_ARGUMENTS)?;
+            let count = arguments.get(first).and_then(parse_i64).filter(|&count| count > 0).ok_or(INVALID_KEYS)?;
+            let end = usize::try_from(count).ok().and_then(|count| (first + 1).checked_add(count)).ok_or(INVALID_KEYS)?;
             (first + 1..end, 1)
         }
     };
     if places.end > arguments.len() {
-        return Err(INVALID_ARGUMENTS);
+        return Err(INVALID_KEYS);
     }
     keys.extend(places.step_by(step).filter_map(|place| arguments.get(place)).map(|key| (key, uses)));
     Ok(())
@@ -169,7 +169,10 @@ fn describe(reply: &mut Reply<'_>, command: &'static Command, parent: Option<&'s
     command.tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     reply.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(reply, spec));
-    reply.set(command.subcommands.len());
+    match command.subcommands.len() {
+        0 => reply.set(0),
+        length => reply.array(length),
+    }
     command.subcommands.iter().for_each(|subcommand| describe(reply, subcommand, Some(command)));
 }
 

@@ -26,9 +26,12 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// None given.
+    pub(super) const NONE: Options<'static> = Options { count: USUAL_COUNT, pattern: None, type_name: None };
+
     /// Those from the argument at `index` on; only scans of keys may ask for a type.
     pub(super) fn parse(call: &Call<'a>, index: usize, has_types: bool) -> Result<Self, Failure> {
-        let mut options = Options { count: USUAL_COUNT, pattern: None, type_name: None };
+        let mut options = Options::NONE;
         let mut at = index;
         while at < call.len() {
             if at + 1 == call.len() {

@@ -130,17 +130,17 @@ pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
 pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
     let cursor = parse_cursor(call.argument(2))?;
-    let is_there = is_there(call)?;
+    if !is_there(call)? {
+        Options::NONE.answer(call, 0, &[]);
+        return Ok(());
+    }
     let options = Options::parse(call, 3, false)?;
     let mut found = Vec::new();
-    let mut next = 0;
-    if is_there {
-        next = call.store.set_scan(key, cursor, options.count, &mut |member| {
-            if options.matches(member) {
-                found.push(member.to_vec());
-            }
-        });
-    }
+    let next = call.store.set_scan(key, cursor, options.count, &mut |member| {
+        if options.matches(member) {
+            found.push(member.to_vec());
+        }
+    });
     options.answer(call, next, &found);
     Ok(())
 }
@@ -196,15 +196,16 @@ pub(super) fn end_of_keys(call: &Call<'_>, index: usize) -> Result<usize, Failur
 }
 
 /// A limit from the argument at `at` on, if there is one: 0 is none.
-pub(super) fn parse_limit(call: &Call<'_>, at: usize) -> Result<usize, Failure> {
-    match call.len() - at {
-        0 => Ok(usize::MAX),
-        2 if call.is(at, "limit") => {
-            let limit = parse_i64(call.argument(at + 1)).and_then(|limit| usize::try_from(limit).ok()).ok_or(NEGATIVE_LIMIT)?;
-            Ok(if limit == 0 { usize::MAX } else { limit })
+pub(super) fn parse_limit(call: &Call<'_>, mut at: usize) -> Result<usize, Failure> {
+    let mut limit = 0;
+    while at < call.len() {
+        if !call.is(at, "limit") || at + 1 == call.len() {
+            return Err(SYNTAX);
         }
-        _ => Err(SYNTAX),
+        limit = parse_i64(call.argument(at + 1)).and_then(|limit| usize::try_from(limit).ok()).ok_or(NEGATIVE_LIMIT)?;
+        at += 2;
     }
+    Ok(if limit == 0 { usize::MAX } else { limit })
 }
 
 pub(super) fn sintercard(call: &mut Call<'_>) -> Outcome {

@@ -97,14 +97,14 @@ pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
+    if call.len() > 2 {
+        pick::parse_count(call, 2)?;
+    }
     let with_scores = match call.len() {
         2 | 3 => false,
         4 if call.is(3, "withscores") => true,
         _ => return Err(SYNTAX),
     };
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
     let length = if is_there(call)? { call.store.sorted_len(key) } else { 0 };
     if call.len() == 2 {
         let places = if length == 0 { Vec::new() } else { vec![pick::one(call.host, length)] };
@@ -129,19 +129,19 @@ fn members_at(call: &Call<'_>, key: &[u8], places: &[usize]) -> Scored {
 pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
     let cursor = parse_cursor(call.argument(2))?;
-    let is_there = is_there(call)?;
+    if !is_there(call)? {
+        Options::NONE.answer(call, 0, &[]);
+        return Ok(());
+    }
     let options = Options::parse(call, 3, false)?;
     let mut found = Vec::new();
-    let mut next = 0;
-    if is_there {
-        next = call.store.sorted_scan(key, cursor, options.count, &mut |member, score| {
-            if options.matches(member) {
-                let mut text = Vec::new();
-                put_f64(&mut text, score);
-                found.extend([member.to_vec(), text]);
-            }
-        });
-    }
+    let next = call.store.sorted_scan(key, cursor, options.count, &mut |member, score| {
+        if options.matches(member) {
+            let mut text = Vec::new();
+            put_f64(&mut text, score);
+            found.extend([member.to_vec(), text]);
+        }
+    });
     options.answer(call, next, &found);
     Ok(())
 }

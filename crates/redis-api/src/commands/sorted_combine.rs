@@ -138,7 +138,8 @@ impl<'a> Query<'a> {
             }
         }
         let mut members: Scored = found.into_iter().collect();
-        members.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        // Both zeros are the same score.
+        members.sort_by(|(_, a), (_, b)| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         members
     }
 

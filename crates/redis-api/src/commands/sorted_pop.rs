@@ -4,7 +4,7 @@ use crate::commands::sets::end_of_keys;
 use crate::commands::sorted::{Scored, is_there};
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::Kind;
-use crate::protocol::errors::{Failure, NO_COUNT, NOT_POSITIVE, SYNTAX, wrong_arity};
+use crate::protocol::errors::{Failure, NO_COUNT, NOT_POSITIVE, SYNTAX};
 use crate::protocol::number::parse_i64;
 use crate::protocol::reply::Version;
 
@@ -36,7 +36,7 @@ fn pop_from_one(call: &mut Call<'_>, is_highest: bool) -> Outcome {
     let count = match call.len() {
         2 => 1,
         3 => parse_i64(call.argument(2)).and_then(|count| usize::try_from(count).ok()).ok_or(NOT_POSITIVE)?,
-        _ => return Err(wrong_arity(call.command.name)),
+        _ => return Err(SYNTAX),
     };
     let members = if is_there(call)? { pop(call, call.argument(1), is_highest, count) } else { Scored::new() };
     let nests = call.len() == 3 && call.reply.version() == Version::Three;

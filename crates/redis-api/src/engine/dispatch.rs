@@ -81,10 +81,14 @@ fn find(session: &mut Session, arguments: Arguments<'_>) -> Result<&'static Comm
         true => Err(errors::NO_AUTH),
         false => Ok(command),
     });
-    if found.is_err() {
+    found.map_err(|failure| {
         session.transaction.break_off();
-    }
-    found
+        if arguments[0].eq_ignore_ascii_case(b"exec") {
+            session.transaction.take();
+            return errors::exec_aborted(&failure);
+        }
+        failure
+    })
 }
 
 /// The command that a request names, with the arguments it wants.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::{self, Range};
 
-use steadfast_available::{Kind as Shown, Keyspace, Lifetime, Refused, Until, hash_of};
+use steadfast_available::{Keyspace, Kind as Shown, Lifetime, Refused, Until, hash_of};
 use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text};
 use steadfast_types::Rng;
 
@@ -133,7 +133,8 @@ impl Store for Keyspace {
     }
     fn hash_add_float(&mut self, key: &[u8], field: &[u8], by: &[u8]) -> Result<Vec<u8>, AddError> {
         let by = LongDouble::parse(by).ok_or(AddError::NotNumber)?;
-        let field_of = |keys: &Keyspace| look(keys.fields(key)).and_then(|fields| fields.get(field)).map_or(Some(LongDouble::default()), Cell::float);
+        let field_of =
+            |keys: &Keyspace| look(keys.fields(key)).and_then(|fields| fields.get(field)).map_or(Some(LongDouble::default()), Cell::float);
         let present = field_of(self).ok_or(AddError::NotNumber)?;
         present.plus(&by).ok_or(AddError::Overflow)?;
         done(self.write_fields(key, |fields, delta, version| fields.write(delta, field, |cell| cell.add_float(version, &by).ok())));

@@ -142,6 +142,8 @@ failures! {
     INVALID_COMMAND = "ERR Invalid command specified";
     /// Arguments of another number.
     INVALID_ARGUMENTS = "ERR Invalid number of arguments specified for command";
+    /// Arguments that do not say where the keys are.
+    INVALID_KEYS = "ERR Invalid arguments specified for command";
     /// A number of a connection.
     CLIENT_ID = "ERR Invalid client ID";
     /// A number of a connection.
@@ -196,6 +198,12 @@ pub fn wrong_arity(full_name: &str) -> Failure {
 /// A command that Redis has and this server has not.
 pub fn unsupported(name: &str, reason: &str) -> Failure {
     Failure::of(format!("ERR {} is not supported here: {reason}", name.to_ascii_uppercase()))
+}
+
+/// A transaction that is given up because `EXEC` itself was wrong.
+pub fn exec_aborted(failure: &Failure) -> Failure {
+    let text = failure.text();
+    Failure::of([b"EXECABORT Transaction discarded because of: ", text.strip_prefix(b"ERR ").unwrap_or(text)].concat())
 }
 
 /// A deadline that cannot be.

@@ -17,7 +17,7 @@ pub(crate) fn split(line: &[u8], words: &mut Vec<u8>, spans: &mut Vec<Span>) -> 
     Some(())
 }
 
-/// The words of a line, as [`split`] finds them.
+/// The words of a line; nothing if quotes are not balanced.
 pub fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (mut bytes, mut spans) = (Vec::new(), Vec::new());
     split(line, &mut bytes, &mut spans)?;

@@ -1,8 +1,7 @@
-//! What the tests of commands have in common: a model of the keys, a process that does nothing by itself, and a reader of answers.
+//! What the tests of commands have in common: a process that does nothing by itself, and a reader of answers.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
 pub mod host;
-pub mod model;
 pub mod resp;
 
 use host::TestHost;

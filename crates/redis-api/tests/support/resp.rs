@@ -1,7 +1,7 @@
 //! Reads answers of both protocol versions.
 
 /// An answer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
     Null,
     Simple(Vec<u8>),
@@ -15,6 +15,26 @@ pub enum Value {
     Set(Vec<Value>),
     Map(Vec<Value>),
     Push(Vec<Value>),
+}
+
+impl std::fmt::Debug for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = |name: &str, bytes: &[u8]| format!("{name}\"{}\"", bytes.escape_ascii());
+        match self {
+            Value::Null => f.write_str("null"),
+            Value::Simple(bytes) => f.write_str(&text("+", bytes)),
+            Value::Error(bytes) => f.write_str(&text("-", bytes)),
+            Value::Integer(number) => write!(f, "{number}"),
+            Value::Bulk(bytes) => f.write_str(&text("", bytes)),
+            Value::Double(bytes) => f.write_str(&text(",", bytes)),
+            Value::Boolean(is_true) => write!(f, "{is_true}"),
+            Value::Verbatim(bytes) => f.write_str(&text("=", bytes)),
+            Value::Array(values) => f.debug_list().entries(values).finish(),
+            Value::Set(values) => f.debug_set().entries(values).finish(),
+            Value::Map(values) => f.debug_tuple("map").field(values).finish(),
+            Value::Push(values) => f.debug_tuple("push").field(values).finish(),
+        }
+    }
 }
 
 /// The answer that `bytes` begin with and how long it is; nothing if it is not there whole.
