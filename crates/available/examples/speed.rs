@@ -46,7 +46,7 @@ fn main() {
     let before = resident();
     let ever = Lifetime::Until(Until::Ever);
     let turn = |keys: &mut Keyspace, n: usize| {
-        if n % TURN == 0 {
+        if n.is_multiple_of(TURN) {
             black_box(keys.take_delta());
         }
     };

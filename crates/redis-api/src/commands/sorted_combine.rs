@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::commands::combine::Combine;
 use crate::commands::sets::{end_of_keys, parse_limit};
 use crate::commands::sorted::{Scored, answer_members};
+use crate::commands::sorted_pop::as_syntax;
 use crate::commands::sorted_range::store_members;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::{Kind, Store};
@@ -24,8 +25,10 @@ impl Aggregate {
         match self {
             // Infinities of both signs give 0.
             Aggregate::Sum => Some(a + b).filter(|sum| !sum.is_nan()).unwrap_or_default(),
-            Aggregate::Min => a.min(b),
-            Aggregate::Max => a.max(b),
+            // What is no number, infinity by 0, changes nothing.
+            Aggregate::Min if b < a => b,
+            Aggregate::Max if b > a => b,
+            Aggregate::Min | Aggregate::Max => a,
         }
     }
 }
@@ -56,7 +59,7 @@ impl Operand<'_> {
             Kind::Set => store.set_has(self.key, member).then_some(1.0),
             _ => store.sorted_score(self.key, member),
         };
-        score.map(|score| self.weighted(score))
+        score.map(|score| score * self.weight)
     }
 
     fn each(&self, store: &dyn Store, each: &mut dyn FnMut(&[u8], f64)) {
@@ -210,7 +213,7 @@ pub(super) fn zdiffstore(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn zintercard(call: &mut Call<'_>) -> Outcome {
-    let end = end_of_keys(call, 1)?;
+    let end = end_of_keys(call, 1).map_err(as_syntax)?;
     let mut operands = Vec::new();
     for key in call.arguments.iter().take(end).skip(2) {
         operands.push(Operand { key, kind: kind_of(call, key)?, weight: 1.0 });
