@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::delta::Body;
 use crate::entry::Entry;
 use crate::exchange::Delta;
+use crate::gone::Gone;
 use crate::table::{Hash, Table, hash_of};
 
 mod containers;
@@ -71,6 +72,7 @@ pub struct Keyspace {
     ready: Vec<Delta>,
     /// Where the collection of what is stable goes on.
     collected: Hash,
+    gone: Gone,
 }
 
 impl Keyspace {
@@ -89,6 +91,7 @@ impl Keyspace {
             dependencies: VersionVector::default(),
             ready: Vec::new(),
             collected: 0,
+            gone: Gone::default(),
         }
     }
 

@@ -12,6 +12,7 @@ mod delta;
 mod digest;
 mod entry;
 pub mod exchange;
+mod gone;
 mod keyspace;
 mod plain;
 mod replica;

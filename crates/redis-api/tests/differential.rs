@@ -1,9 +1,7 @@
-//! Random commands over few keys and values, answered by the commands over available state and by a real Redis server, whose address is in the
+//! Random commands over few keys and values, answered by the commands over available state and by a real Redis server, whose program is in the
 //! environment variable `REDIS_SERVER`. Every answer must be the same, but for the order of what has none.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use steadfast_available::Keyspace;
 use steadfast_crdt::Actor;
@@ -13,7 +11,8 @@ use steadfast_types::Rng;
 mod support;
 
 use support::host::TestHost;
-use support::resp::{Value, parse, parse_all};
+use support::redis::{Redis, RedisServer};
+use support::resp::{Value, parse_all};
 use support::{run, words};
 
 /// Commands with holes. `@` is a key, `#` a number, `%` another value; `?` may be left out; `:` joins words; `|` is a choice; `+` repeats.
@@ -240,7 +239,8 @@ impl Mix<'_> {
                 token.split(':').for_each(|hole| command.push(self.fill(hole)));
             }
         }
-        if self.rng.u64(0..60) == 0 && command.len() > 1 {
+        // SPOP without its count takes a member by chance.
+        if self.rng.u64(0..60) == 0 && command.len() > 1 && command[0] != b"SPOP" {
             command.pop();
         }
         if self.rng.u64(0..80) == 0 {
@@ -281,46 +281,14 @@ impl Mix<'_> {
     }
 }
 
-/// A connection to the real server.
-struct Redis {
-    stream: TcpStream,
-    bytes: Vec<u8>,
-}
-
-impl Redis {
-    fn connect() -> Self {
-        let address = std::env::var("REDIS_SERVER").expect("REDIS_SERVER is the address of a Redis server that may be emptied");
-        Redis { stream: TcpStream::connect(address).expect("a Redis server"), bytes: Vec::new() }
-    }
-
-    fn call(&mut self, command: &[Vec<u8>]) -> Value {
-        let mut request = format!("*{}\r\n", command.len()).into_bytes();
-        for argument in command {
-            request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            request.extend_from_slice(argument);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.stream.write_all(&request).expect("sent");
-        loop {
-            if let Some((value, used)) = parse(&self.bytes) {
-                self.bytes.drain(..used);
-                return value;
-            }
-            let mut chunk = [0; 4096];
-            let read = self.stream.read(&mut chunk).expect("an answer");
-            assert!(read > 0, "the server closed the connection after {command:?}");
-            self.bytes.extend_from_slice(&chunk[..read]);
-        }
-    }
-
-    fn now_us(&mut self) -> u64 {
-        let Value::Array(parts) = self.call(&words("TIME")) else { panic!("no time") };
-        let number = |value: &Value| match value {
-            Value::Bulk(text) => String::from_utf8_lossy(text).parse::<u64>().expect("a number"),
-            other => panic!("{other:?}"),
-        };
-        number(&parts[0]) * 1_000_000 + number(&parts[1])
-    }
+/// The server's time, in microseconds.
+fn now_us(redis: &mut Redis) -> u64 {
+    let Value::Array(parts) = redis.call(&words("TIME")) else { panic!("no time") };
+    let number = |value: &Value| match value {
+        Value::Bulk(text) => String::from_utf8_lossy(text).parse::<u64>().expect("a number"),
+        other => panic!("{other:?}"),
+    };
+    number(&parts[0]) * 1_000_000 + number(&parts[1])
 }
 
 /// The answer with what may differ taken out of it.
@@ -369,17 +337,18 @@ fn is_rich(value: &Value) -> bool {
 }
 
 #[test]
-#[ignore = "needs a Redis server"]
+#[ignore = "needs redis-server: REDIS_SERVER"]
 fn answers_are_those_of_redis() {
-    let rounds: u64 = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(200);
+    let rounds: u64 = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(450);
     let first: u64 = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let families =
         [STRINGS, STRINGS, KEYS, HASHES, SETS, SORTED, SORTED, LISTS, OTHERS].map(|family| family.trim().lines().collect::<Vec<_>>());
     let mut mix: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
     let mut differences: BTreeMap<String, String> = BTreeMap::new();
+    let server = RedisServer::start();
     for seed in first..first + rounds {
         let mut rng = Rng::with_seed(seed);
-        let mut redis = Redis::connect();
+        let mut redis = server.connect();
         redis.call(&words("FLUSHALL"));
         let (mut session, mut store, mut host) =
             (Session::new(1, true), Keyspace::new(Actor::new(1).expect("a place")), TestHost::default());
@@ -390,7 +359,10 @@ fn answers_are_those_of_redis() {
             let template = family[rng.u64(0..family.len() as u64) as usize];
             let command = Mix { rng: &mut rng }.command(template);
             history.push(command.iter().map(|word| format!("{:?}", String::from_utf8_lossy(word))).collect::<Vec<_>>().join(" "));
-            host.now_us = redis.now_us_outside(session.queued_commands().is_some(), host.now_us);
+            // Within a transaction the question would be queued.
+            if session.queued_commands().is_none() {
+                host.now_us = now_us(&mut redis);
+            }
             store.set_now(host.now_us / 1000);
             let (ours, _) = run(&mut session, &mut store, &mut host, &command);
             let (ours, theirs) = (parse_all(&ours), redis.call(&command));
@@ -432,13 +404,6 @@ fn answers_are_those_of_redis() {
     assert!(2 * sum.2 >= sum.0, "too few commands change or find anything");
 }
 
-impl Redis {
-    /// The server's time, but within a transaction the time that was read before it, as the question would be queued.
-    fn now_us_outside(&mut self, is_queueing: bool, before_us: u64) -> u64 {
-        if is_queueing { before_us } else { self.now_us() }
-    }
-}
-
 /// The facts of a command without what has no order, and without notes for people.
 fn facts(value: Value) -> Value {
     match value {
@@ -457,9 +422,10 @@ fn facts(value: Value) -> Value {
 }
 
 #[test]
-#[ignore = "needs a Redis server"]
+#[ignore = "needs redis-server: REDIS_SERVER"]
 fn facts_of_commands_are_those_of_redis() {
-    let mut redis = Redis::connect();
+    let server = RedisServer::start();
+    let mut redis = server.connect();
     redis.call(&words("HELLO 3"));
     let mut keys = Keyspace::new(Actor::new(1).expect("a place"));
     let (mut session, mut host) = (Session::new(1, true), TestHost::default());

@@ -17,11 +17,13 @@ impl Keyspace {
     /// # Errors
     /// If there are no more times.
     pub fn delete(&mut self, key: &[u8]) -> Result<bool, Refused> {
-        let Ok(at) = self.table.find(hash_of(key), key) else { return Ok(false) };
+        let hash = hash_of(key);
+        let Ok(at) = self.table.find(hash, key) else { return Ok(false) };
         if let Entry::Plain(plain) = self.table.entry(at) {
             let (observed, bytes) = (plain.version(), plain.bytes());
             let version = self.draw()?;
             self.table.remove(at);
+            self.gone.add(hash);
             self.shown -= 1;
             self.bytes -= bytes;
             self.body.write(key, version, [Change::Gone(observed)]);
@@ -44,6 +46,7 @@ impl Keyspace {
         let version = self.draw()?;
         let table = mem::take(&mut self.table);
         (self.shown, self.bytes) = (0, 0);
+        self.gone.add_all();
         self.expiring.clear();
         let mut changes = Vec::new();
         for (hash, entry) in table.into_entries() {

@@ -29,15 +29,17 @@ impl Keyspace {
         self.visible(key).map(|entry| entry.bytes() + size_of::<Entry>())
     }
 
-    /// A number that each write to a key changes; zero if it is not there.
+    /// A number that each write to a key changes; a write to a key that is not there, and that is not there afterwards either, may change it too.
     pub fn fingerprint(&mut self, key: &[u8]) -> u64 {
-        if !self.contains(key) {
-            return 0;
+        let (hash, is_there) = (hash_of(key), self.contains(key));
+        match self.table.find(hash, key) {
+            Ok(at) => {
+                let (part, index) = self.table.part_mut(at);
+                // A key that is past its deadline is not what it was before.
+                part.entry_mut(index).digest_mut(hash) ^ u64::from(!is_there)
+            }
+            Err(_) => u64::from(self.gone.count(hash)),
         }
-        let hash = hash_of(key);
-        let Ok(at) = self.table.find(hash, key) else { return 0 };
-        let (part, index) = self.table.part_mut(at);
-        part.entry_mut(index).digest_mut(hash).max(1)
     }
 
     /// The string of a key: bytes, or a number that it was counted to.

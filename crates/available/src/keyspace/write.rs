@@ -88,6 +88,9 @@ impl Keyspace {
 
     /// Takes account of a change.
     pub(super) fn account(&mut self, hash: Hash, before: Account, after: Account) {
+        if before.is_key && !after.is_key {
+            self.gone.add(hash);
+        }
         self.shown = self.shown + usize::from(after.is_key) - usize::from(before.is_key);
         self.bytes = self.bytes + after.bytes - before.bytes;
         if before.expires == after.expires {

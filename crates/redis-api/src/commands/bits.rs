@@ -33,10 +33,13 @@ pub(super) fn setbit(call: &mut Call<'_>) -> Outcome {
     };
     let key = call.argument(1);
     let mut text = text_of(call, key)?.map(Cow::into_owned).unwrap_or_default();
+    let is_longer = text.len() <= byte;
     text.resize(text.len().max(byte + 1), 0);
     let was_set = text[byte] & bit != 0;
-    text[byte] = if sets { text[byte] | bit } else { text[byte] & !bit };
-    call.store.set_text(key, &text, Deadline::Keep);
+    if is_longer || was_set != sets {
+        text[byte] ^= if was_set == sets { 0 } else { bit };
+        call.store.set_text(key, &text, Deadline::Keep);
+    }
     call.reply.integer(was_set.into());
     Ok(())
 }

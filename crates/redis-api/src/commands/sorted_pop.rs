@@ -57,13 +57,17 @@ pub(super) fn parse_ends(call: &Call<'_>, end: usize, ends: [&str; 2]) -> Result
         Some(position) => position == 1,
         None => return Err(SYNTAX),
     };
-    let count = match call.len() - end {
-        1 => 1,
-        3 if call.is(end + 1, "count") => {
-            parse_i64(call.argument(end + 2)).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0).ok_or(NO_COUNT)?
-        }
-        _ => return Err(SYNTAX),
-    };
+    if call.len() - end == 1 {
+        return Ok((is_second, 1));
+    }
+    if call.len() - end == 2 || !call.is(end + 1, "count") {
+        return Err(SYNTAX);
+    }
+    let count =
+        parse_i64(call.argument(end + 2)).and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0).ok_or(NO_COUNT)?;
+    if call.len() - end > 3 {
+        return Err(SYNTAX);
+    }
     Ok((is_second, count))
 }
 
