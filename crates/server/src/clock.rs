@@ -30,6 +30,12 @@ impl Clock {
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
 
+    /// Microseconds since 1970: what the hybrid clock of available state follows, and deadlines go by.
+    pub(crate) fn wall_micros() -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Milliseconds since 1970: a label on records, for people. Nothing is decided by it.
     pub(crate) fn wall_ms() -> u64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -9,6 +9,7 @@ extern crate alloc;
 pub mod admin;
 mod agent;
 mod alerts;
+pub mod available;
 mod backend;
 pub mod checks;
 mod clients;

@@ -1,0 +1,167 @@
+//! The process as commands see it: clock, chance, settings, connections.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError, User};
+use steadfast_types::{Instant, Rng};
+
+use crate::admin::resident_bytes;
+use crate::available::Durability;
+use crate::clock::Clock;
+use crate::identity::random;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) clock: Clock,
+    /// Microseconds since 1970, as the turn began.
+    pub(super) now_us: u64,
+    began: Instant,
+    rng: Rng,
+    run_id: String,
+    port: u16,
+    durability: Durability,
+    /// Connections, by number; what changes with each command is told when it is asked for.
+    pub(super) clients: BTreeMap<u64, Client>,
+    /// Connections that are to be closed.
+    pub(super) killed: Vec<u64>,
+    /// The connection whose command runs.
+    pub(super) caller: u64,
+    pub(super) counts: Counts,
+    pub(super) keys_bytes: usize,
+    pub(super) expiring: usize,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) address: SocketAddr,
+    pub(super) since: Instant,
+    /// When its last command came, as [`Instant`] counts.
+    pub(super) last: Arc<AtomicU64>,
+    pub(super) info: ClientInfo,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) connections: u64,
+    pub(super) commands: u64,
+    pub(super) expired: u64,
+}
+
+impl Process {
+    pub(super) fn new(clock: Clock, port: u16, durability: Durability) -> Self {
+        let mut rng = Rng::with_seed(random());
+        let run_id = (0..5).map(|_| format!("{:08x}", rng.u32(..))).collect();
+        let (clients, killed) = (BTreeMap::new(), Vec::new());
+        let began = clock.now();
+        let counts = Counts::default();
+        Process { clock, now_us: 0, began, rng, run_id, port, durability, clients, killed, caller: 0, counts, keys_bytes: 0, expiring: 0 }
+    }
+
+    fn seconds_since(&self, then: Instant) -> u64 {
+        self.clock.now().since(then).as_secs()
+    }
+
+    fn info(&self, id: u64, client: &Client) -> ClientInfo {
+        ClientInfo {
+            id,
+            address: client.address.to_string(),
+            local_address: format!("127.0.0.1:{}", self.port),
+            age_seconds: self.seconds_since(client.since),
+            idle_seconds: self.seconds_since(Instant(client.last.load(Ordering::Relaxed))),
+            ..client.info.clone()
+        }
+    }
+}
+
+impl Host for Process {
+    fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    fn random(&mut self) -> u64 {
+        self.rng.u64(..)
+    }
+
+    fn wants_password(&self) -> bool {
+        false
+    }
+
+    fn authenticate(&mut self, user: &str, _password: &[u8]) -> Option<User> {
+        (user == "default").then(|| User { name: user.to_owned() })
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let fsync = match self.durability {
+            Durability::Always => "always",
+            Durability::EverySecond => "everysec",
+            Durability::Never => "no",
+        };
+        let settings =
+            [("appendonly", "yes"), ("appendfsync", fsync), ("databases", "1"), ("maxmemory", "0"), ("save", ""), ("timeout", "0")];
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn change_settings(&mut self, changes: &[(String, String)]) -> Result<(), (String, SettingError)> {
+        let settings = self.settings();
+        for (name, value) in changes {
+            match settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                Some((_, is)) if is == value => {}
+                Some(_) => return Err((name.clone(), SettingError::Immutable)),
+                None => return Err((name.clone(), SettingError::Unknown)),
+            }
+        }
+        Ok(())
+    }
+
+    fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+
+    fn facts(&self) -> Facts {
+        let resident_memory_bytes = resident_bytes().unwrap_or(0);
+        Facts {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+            process_id: std::process::id(),
+            run_id: self.run_id.clone(),
+            port: self.port,
+            uptime_seconds: self.seconds_since(self.began),
+            used_memory_bytes: self.keys_bytes as u64,
+            peak_memory_bytes: resident_memory_bytes,
+            resident_memory_bytes,
+            connections_received: self.counts.connections,
+            commands_processed: self.counts.commands,
+            expired_keys: self.counts.expired,
+            keys_with_deadline: self.expiring as u64,
+            ..Facts::default()
+        }
+    }
+
+    fn clients(&self) -> Vec<ClientInfo> {
+        self.clients.iter().map(|(id, client)| self.info(*id, client)).collect()
+    }
+
+    fn kill(&mut self, filter: &KillFilter) -> usize {
+        let is_meant = |client: &ClientInfo| {
+            client.id != self.caller
+                && filter.except != Some(client.id)
+                && filter.id.is_none_or(|id| id == client.id)
+                && filter.address.as_ref().is_none_or(|address| *address == client.address)
+                && filter.local_address.as_ref().is_none_or(|address| *address == client.local_address)
+                && filter.user.as_ref().is_none_or(|user| *user == client.user)
+        };
+        let meant: Vec<u64> = self.clients().iter().filter(|client| is_meant(client)).map(|client| client.id).collect();
+        self.killed.extend(&meant);
+        meant.len()
+    }
+
+    fn acknowledged(&self, _client: u64) -> usize {
+        0
+    }
+}
