@@ -1,7 +1,7 @@
 //! Available state as a process has it: a replica's keys behind the Redis protocol, and the journal that brings them back.
 //!
 //! One thread owns the keys, the exchange with other replicas, the journal's writing end and all connections ([`crate::redis`]); another one waits for
-//! the disk ([`sync`]). A turn of the loop is a turn of the replica: what its commands changed is one delta, which is one record of the journal.
+//! the disk (`sync`). A turn of the loop is a turn of the replica: what its commands changed is one delta, which is one record of the journal.
 //!
 //! Left out so far: other replicas, so that [`start`] serves one alone; a journal that is cut.
 

@@ -26,10 +26,6 @@ enum Step {
     BeginSync,
     FinishSync,
     Sync,
-    /// All but so many records are held elsewhere.
-    Cut {
-        keep: u64,
-    },
     /// A process ends and another one begins: what was written is there.
     Restart,
     Crash,
@@ -44,7 +40,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::BeginSync),
         3 => Just(Step::FinishSync),
         2 => Just(Step::Sync),
-        1 => (0u64..12).prop_map(|keep| Step::Cut { keep }),
         1 => Just(Step::Restart),
         2 => Just(Step::Crash),
         1 => Just(Step::SyncFails),
@@ -111,7 +106,6 @@ impl Pair {
                 self.durable = self.journal.sync().unwrap();
                 assert_eq!(self.durable.0, self.records.len() as u64);
             }
-            Step::Cut { keep } => self.cut(keep),
             Step::Restart => self.reopen(self.disk.inner.fork()),
             Step::Crash => self.crash(),
             Step::SyncFails => self.fail_sync(),
@@ -128,18 +122,6 @@ impl Pair {
             assert_eq!(self.journal.finish_sync(job.run()), Ok(through));
             assert_eq!(self.journal.durable(), through);
             self.durable = through;
-        }
-    }
-
-    fn cut(&mut self, keep: u64) {
-        // Only what was written can be held elsewhere and be removed here.
-        let through = Sequence(self.journal.written().0.saturating_sub(keep));
-        let before = self.journal.file_count();
-        if through > self.after {
-            let removed = self.journal.cut(through.next()).unwrap();
-            assert!(removed + self.journal.file_count() == before && self.journal.file_count() > 0);
-            self.after = through;
-            self.durable = self.durable.max(through);
         }
     }
 
@@ -178,7 +160,6 @@ impl Pair {
             self.journal.append(b"never written");
             assert_eq!(self.journal.write(), Err(poisoned.clone()));
             assert_eq!(self.journal.begin_sync().unwrap_err(), poisoned);
-            assert_eq!(self.journal.cut(Sequence(1)), Err(poisoned));
             assert_eq!(self.disk.inner.write_count(), writes, "nothing is tried again");
             self.reopen(self.disk.inner.fork());
         }
@@ -352,27 +333,4 @@ fn one_write_and_one_sync_for_many_records() {
     assert!(pair.journal.begin_sync().unwrap().is_none(), "one at a time");
     assert!(pair.journal.finish_sync(job.run()).unwrap() == Sequence(21) && pair.journal.begin_sync().unwrap().is_none());
     assert_eq!((pair.disk.inner.write_count(), pair.disk.inner.sync_count()), (writes + 1, syncs + 1));
-}
-
-#[test]
-fn a_cut_removes_whole_files_and_the_next_start_the_rest() {
-    let (disk, records) = sample(8);
-    let all = Sequence(records.len() as u64);
-    let OpenedJournal { mut journal, .. } = open(&disk, options(1), Sequence(0), |_, _| ()).unwrap();
-    assert_eq!(journal.cut(Sequence(1)), Ok(0));
-    assert!(journal.cut(Sequence(5)).unwrap() < journal.file_count());
-    journal.append(b"last");
-    journal.sync().unwrap();
-    drop(journal);
-    let mut told = Vec::new();
-    let OpenedJournal { journal, last, .. } =
-        open(&disk, options(2), all, |sequence, record| told.push((sequence, record.to_vec()))).unwrap();
-    assert_eq!((last, told), (all.next(), vec![(all.next(), b"last".to_vec())]));
-    assert_eq!(journal.file_count(), 2);
-    assert_eq!(disk.list().unwrap().len(), 2, "a start removes what is not needed");
-    assert_eq!(count(&disk, &records), Err(JournalError::Missing { needed: Sequence(1), begins: all.next() }));
-    // What is held elsewhere may go beyond what the journal kept.
-    let ahead = Sequence(all.0 + 100);
-    let opened = open(&disk, options(3), ahead, |_, _| panic!("held elsewhere")).unwrap();
-    assert_eq!((opened.last, opened.journal.appended(), disk.list().unwrap().len()), (ahead, ahead, 1));
 }

@@ -147,7 +147,7 @@ pub struct OpenedJournal<D: Disk> {
 /// Opens the journal in `disk`, or makes an empty one if there is none: reads all its records once, tells `replay` each that comes after
 /// the record `after`, in order, and removes the files that hold none of those. If the journal ends before `after`, it goes on from there.
 ///
-/// `after` says up to where the records are held elsewhere durably (0: nowhere); from start to start it never goes down.
+/// `after` says up to where the records are held elsewhere durably (0: nowhere), of those that were durable here; from start to start it never goes down.
 ///
 /// # Errors
 /// [`JournalError::Damaged`], [`JournalError::Missing`], [`JournalError::NewerFormat`], or the disk failed. `replay` may have been told of

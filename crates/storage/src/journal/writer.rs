@@ -176,22 +176,6 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Removes the files that hold only records before `before`, which are held elsewhere durably from now on; returns how many. The newest
-    /// file always stays. A removal that a power failure undoes is made up for by the next [`open`](super::open).
-    ///
-    /// # Errors
-    /// [`JournalError::Poisoned`].
-    pub fn cut(&mut self, before: Sequence) -> Result<usize, JournalError> {
-        self.usable()?;
-        let count = self.files.iter().skip(1).take_while(|next| next.first <= before).count();
-        for file in self.files.drain(..count).collect::<Vec<_>>() {
-            self.disk.remove(&file.number.file_name()).map_err(|error| self.poison(error))?;
-            // A journal that is never synced would else hold them open for ever.
-            self.unsynced.retain(|(unsynced, _)| *unsynced != file.number);
-        }
-        Ok(count)
-    }
-
     /// The last record appended.
     pub fn appended(&self) -> Sequence {
         Sequence(self.written.0 + self.buffered.len() as u64)
