@@ -85,15 +85,11 @@ impl Directory {
         self.fresh
     }
 
-    /// Records the layout, removes the last run's `cluster.json`, and makes room for logs.
+    /// Records the layout, and makes room for logs.
     pub(super) fn prepare(&self, plan: &Plan) -> Result<()> {
         if self.fresh {
             let file = DevFile { format: FORMAT, layout: self.layout };
             write_atomically(&self.path, "dev.json", &serde_json::to_vec(&file)?)?;
-        }
-        match fs::remove_file(self.path.join("cluster.json")) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| cannot_use(&self.path)),
-            _ => {}
         }
         let logs = self.path.join("logs");
         fs::create_dir_all(&logs).with_context(|| cannot_use(&logs))?;
@@ -125,6 +121,11 @@ fn lock(path: &Path) -> Result<File> {
             bail!("another `steadfast dev`{owner} runs in {}: stop it first, or choose another --data-dir", path.display());
         }
         Err(error) => return Err(error).with_context(|| format!("cannot lock {}", file.display())),
+    }
+    // Nobody runs now. Whoever reads this process's id in the lock reads of this process in `cluster.json`, or finds none yet.
+    match fs::remove_file(path.join("cluster.json")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).with_context(|| cannot_use(path)),
+        _ => {}
     }
     // The pid is for people only; the lock itself is the kernel's.
     lock.set_len(0)?;
