@@ -5,6 +5,9 @@
 //! promises what it had promised for it for all keys of which it holds nothing, in the same record: promising more than was asked is always allowed, and
 //! what is older than the deletion is refused. So two steps are left: ask all replicas, tell all replicas. If somebody does not answer, nothing is lost but the room: the
 //! shell begins again later.
+//!
+//! **Not to be used yet beside other requests:** of some ten thousand random worlds in which registers were removed while requests for them were under way,
+//! one had answers that no order explains. Removals with nothing else under way are sound as far as tried.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
