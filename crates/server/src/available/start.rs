@@ -1,5 +1,6 @@
 //! Opens a replica's directory and serves its keys.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -7,16 +8,19 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use steadfast_available::exchange::{Limits as ExchangeLimits, Record};
-use steadfast_available::{Exchange, Keyspace};
 use steadfast_crdt::Actor;
+use steadfast_replica::Replica;
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::journal::{self, JournalError, JournalOptions, Sequence};
 use steadfast_types::disk::DiskError;
 use steadfast_types::wire::{Wire, WireError};
+use tokio::sync::watch;
 
 use super::Durability;
+use super::peers::Peers;
 use super::process::Process;
 use super::service::Service;
+use super::status::Status;
 use super::sync::Syncer;
 use crate::clock::Clock;
 use crate::fault_table::Faults;
@@ -36,6 +40,8 @@ pub struct Settings {
     pub actor: Actor,
     /// The limits of connections.
     pub limits: Limits,
+    /// Other replicas; `None`: there are none, and will be none while this one runs.
+    pub peers: Option<Peers>,
 }
 
 /// Why a replica does not start. Its directory is as it was.
@@ -60,6 +66,7 @@ pub enum StartError {
 pub struct Running {
     address: SocketAddr,
     handle: Handle,
+    status: watch::Receiver<Status>,
     thread: JoinHandle<Result<(), String>>,
 }
 
@@ -67,6 +74,16 @@ impl Running {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it is, some times a second.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// What wakes it when its peers have something to tell, and stops it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Answers what has come, makes it durable, and ends.
@@ -92,18 +109,21 @@ impl Running {
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, durability, actor, limits } = settings;
+    let Settings { directory, listener, durability, actor, limits, peers } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
-    let mut keys = Keyspace::new(actor);
-    keys.set_now(Clock::wall_micros() / 1000);
     // Alone, it has nobody to keep deltas for.
-    let mut exchange = Exchange::new(actor, ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() }, &keys);
+    let exchange_limits = match &peers {
+        Some(_) => ExchangeLimits::default(),
+        None => ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() },
+    };
+    let mut replica = Replica::new(actor, exchange_limits);
+    replica.set_now(clock.now(), Clock::wall_micros() / 1000);
     let mut unknown = None;
     let replay = |sequence, record: &[u8]| {
         if unknown.is_none()
             && let Err(error) =
-                Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| exchange.replay(&mut keys, record, clock.now()))
+                Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
         {
             unknown = Some((sequence, error));
         }
@@ -115,9 +135,9 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     }
     let address = listener.local_addr()?;
     let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls: None }], limits)?;
+    let (publish, status) = watch::channel(Status::default());
     let service = Service {
-        keys,
-        exchange,
+        replica,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
         durability,
@@ -127,6 +147,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         failed: None,
         is_timed: false,
         now: clock.now(),
+        peers,
+        lanes: BTreeMap::new(),
+        next_tick: clock.now(),
+        answers: BTreeMap::new(),
+        status: publish,
     };
     let run = move || {
         let mut service = event_loop.run(service).map_err(|error| error.to_string())?;
@@ -138,5 +163,5 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         under_way.and_then(|()| journal.sync()).map(drop).map_err(|error| error.to_string())
     };
     let thread = std::thread::Builder::new().name("available".to_owned()).spawn(run)?;
-    Ok(Running { address, handle, thread })
+    Ok(Running { address, handle, status, thread })
 }
