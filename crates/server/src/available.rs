@@ -7,6 +7,7 @@
 
 mod durability;
 mod life;
+mod offering;
 mod peers;
 mod process;
 mod registry;
@@ -17,6 +18,8 @@ mod sync;
 
 pub use durability::{Durability, UnknownDurability};
 pub use life::LifeError;
+pub(crate) use offering::{Part, serve};
+pub(crate) use registry::Registry;
 pub use peers::Peers;
-pub use start::{Running, Settings, StartError, start};
+pub use start::{Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status};
