@@ -15,7 +15,8 @@ use support::redis::{Redis, RedisServer};
 use support::resp::{Value, parse_all};
 use support::{run, words};
 
-/// Commands with holes. `@` is a key, `#` a number, `%` another value; `?` may be left out; `:` joins words; `|` is a choice; `+` repeats.
+/// Commands with holes. `@` is a key (`@x` a sorted set whose scores are all equal, as ranges by members are not defined in Redis otherwise: so no key
+/// that holds anything else takes its place; `@o` is any key but such a one), `#` a number, `%` another value; `?` may be left out; `:` joins words; `|` is a choice; `+` repeats.
 const STRINGS: &str = "
 SET @s %v ?NX|XX ?GET ?EX:%t|PX:%T|EXAT:4102444800|KEEPTTL
 SET @s %v
@@ -62,9 +63,11 @@ EXPIRETIME @k
 PEXPIRETIME @k
 PERSIST @k
 RENAME @s @s
-RENAME @k @k
-RENAMENX @k @k
-COPY @k @k ?REPLACE ?DB:0
+RENAME @o @o
+RENAME @x @x
+RENAMENX @o @o
+COPY @o @o ?REPLACE ?DB:0
+COPY @x @x ?REPLACE
 KEYS *|s*|s?|[hz]*
 SCAN 0 COUNT 1000 ?MATCH:s* ?TYPE:string|zset
 RANDOMKEY
@@ -253,6 +256,10 @@ impl Mix<'_> {
         let text = match hole {
             "@k" => {
                 let letter = self.one_of(&["s", "n", "h", "t", "z", "x", "l"]);
+                self.key(letter)
+            }
+            "@o" => {
+                let letter = self.one_of(&["s", "n", "h", "t", "z", "l"]);
                 self.key(letter)
             }
             _ if hole.len() == 2 && hole.starts_with('@') => {
