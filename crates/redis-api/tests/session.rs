@@ -2,6 +2,7 @@
 
 use steadfast_available::Keyspace;
 use steadfast_crdt::Actor;
+use steadfast_redis_api::acl::users::Users;
 use steadfast_redis_api::commands::{table, unsupported};
 use steadfast_redis_api::engine::session::{Next, Session};
 
@@ -19,7 +20,8 @@ struct World {
 impl World {
     fn new(password: Option<&str>) -> Self {
         let keys = Keyspace::new(Actor::new(1).expect("a place"));
-        let host = TestHost { password: password.map(str::to_owned), now_us: 1_800_000_000_000_000, ..TestHost::default() };
+        let users = password.map_or_else(Users::new, |password| Users::with_password(password.as_bytes()));
+        let host = TestHost { users, now_us: 1_800_000_000_000_000, ..TestHost::default() };
         World { session: Session::new(7, password.is_none()), keys, host }
     }
 

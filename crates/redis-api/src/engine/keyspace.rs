@@ -5,7 +5,7 @@ use std::iter::once;
 use std::ops::{self, Range};
 
 use steadfast_available::{Keyspace, Kind as Shown, Lifetime, Refused, Until};
-use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text};
+use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text, Version, VersionVector};
 use steadfast_types::Rng;
 
 use crate::engine::store::{AddError, Bound, Deadline, Each, EachPair, EachScore, Kind, MayScore, Names, Pairs, Scored, Scores, Store};
@@ -81,6 +81,18 @@ impl Store for Keyspace {
     }
     fn fingerprint(&mut self, key: &[u8]) -> u64 {
         self.fingerprint(key)
+    }
+    fn seen(&self) -> VersionVector {
+        self.seen()
+    }
+    fn has_seen(&self, all: &VersionVector) -> bool {
+        self.has_seen(all)
+    }
+    fn is_even(&self) -> bool {
+        self.context().is_even()
+    }
+    fn last_write(&self) -> Option<Version> {
+        self.last_write()
     }
     fn memory_bytes(&self, key: &[u8]) -> usize {
         self.bytes_of(key).unwrap_or_default()

@@ -13,6 +13,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use steadfast_crdt::{Version, VersionVector};
+
 /// What a key shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -119,6 +121,15 @@ pub trait Store {
     fn random_key(&self, random: u64) -> Option<Vec<u8>>;
     /// A number that changes with each change of a key; 0 if it is not there.
     fn fingerprint(&mut self, key: &[u8]) -> u64;
+    /// Everything that a reader may have been shown a part of, this replica's own writes with it.
+    fn seen(&self) -> VersionVector;
+    /// Whether all of this was seen, of all keys.
+    fn has_seen(&self, all: &VersionVector) -> bool;
+    /// Whether as much was seen of every key as of any other. It is not while the replica catches up range by range: then one key may show an effect
+    /// whose cause another key does not show yet.
+    fn is_even(&self) -> bool;
+    /// This replica's last write.
+    fn last_write(&self) -> Option<Version>;
     /// About how many bytes a key takes.
     fn memory_bytes(&self, key: &[u8]) -> usize;
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 use steadfast_available::exchange::Record;
 use steadfast_available::{Exchange, Keyspace};
 use steadfast_redis_api::engine::host::ClientInfo;
-use steadfast_redis_api::engine::session::{Next, Session};
-use steadfast_redis_api::engine::{execute, refuse};
+use steadfast_redis_api::engine::host::Host;
+use steadfast_redis_api::engine::session::{Next, Replicas, Session};
+use steadfast_redis_api::engine::{execute, give_up, refuse, unacknowledged};
 use steadfast_redis_api::protocol::reply::{Reply, Version};
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_storage::journal::{Journal, JournalError};
@@ -137,7 +138,7 @@ impl<D: Disk> Commands for Service<D> {
     fn connected(&mut self, id: ConnectionId, peer: SocketAddr) -> Connection {
         let now = self.process.clock.now();
         self.process.counts.connections += 1;
-        let session = Session::new(id.0, true);
+        let session = Session::new(id.0, self.process.users().trust_strangers());
         let (last, info) = (Arc::new(AtomicU64::new(now.0)), info(&session));
         self.process.clients.insert(id.0, Client { address: peer, since: now, last: last.clone(), info });
         Connection { session, parser: Parser::new(), last }
@@ -155,9 +156,10 @@ impl<D: Disk> Commands for Service<D> {
             Ok(Some(consumed)) => {
                 self.process.caller = session.id;
                 self.process.counts.commands += 1;
+                let start = out.len();
                 let next = execute(session, parser.arguments(input), &mut self.keys, &mut self.process, out);
                 last.store(self.now.0, Ordering::Relaxed);
-                if TELLING.contains(&session.last_command)
+                if session.last_command.split('|').next().is_some_and(|name| TELLING.contains(&name))
                     && let Some(client) = self.process.clients.get_mut(&session.id)
                 {
                     client.info = info(session);
@@ -171,6 +173,19 @@ impl<D: Disk> Commands for Service<D> {
                         Reply::new(out, session.version).integer(0);
                         ran
                     }
+                    Next::Acknowledge { replicas: Replicas::All | Replicas::Some(0), .. } => ran,
+                    Next::Acknowledge { replicas: Replicas::Some(wanted), .. } => {
+                        out.truncate(start);
+                        unacknowledged(session, 0, wanted as usize, 0, out);
+                        ran
+                    }
+                    // Nor could anything come that others have seen.
+                    Next::Behind { .. } => {
+                        give_up(session, 0, out);
+                        ran
+                    }
+                    // No prefix is strong.
+                    Next::Register => ran,
                 }
             }
         }
