@@ -18,4 +18,4 @@ pub mod store;
 pub mod token;
 pub mod transaction;
 
-pub use dispatch::{execute, give_up, refuse, unacknowledged};
+pub use dispatch::{answer, answer_late, execute, give_up, refuse, unacknowledged};

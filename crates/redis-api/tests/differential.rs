@@ -46,6 +46,9 @@ SET @n #j
 LCS @s @s ?LEN ?IDX ?WITHMATCHLEN ?MINMATCHLEN:#u
 SETBIT @s #u 0|1
 GETBIT @s #u
+BITPOS @s 0|1|2|x ?#i|#i:#i|#i:#i:BYTE|#i:#i:BIT
+BITOP AND|OR|XOR @s @s+
+BITOP NOT @s @s
 BITCOUNT @s ?#i:#i|#i:#i:BYTE|#i:#i:BIT";
 
 const KEYS: &str = "
@@ -265,7 +268,11 @@ impl Mix<'_> {
             }
             _ if hole.len() == 2 && hole.starts_with('@') => {
                 // In Redis a sketch is a string; here it is not.
-                let letter = if hole != "@p" && self.rng.u64(0..25) == 0 { self.one_of(&["s", "h", "t", "z", "l"]) } else { &hole[1..] };
+                let letter = if hole != "@p" && self.rng.u64(0..25) == 0 {
+                    self.one_of(if hole == "@x" { &["s", "h", "t", "l"] } else { &["s", "h", "t", "z", "l"] })
+                } else {
+                    &hole[1..]
+                };
                 self.key(letter)
             }
             "#i" => self.one_of(&INTEGERS).to_owned(),

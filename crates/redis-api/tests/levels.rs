@@ -3,7 +3,7 @@
 use steadfast_available::Keyspace;
 use steadfast_crdt::Actor;
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
-use steadfast_redis_api::engine::{give_up, unacknowledged};
+use steadfast_redis_api::engine::{answer_late, give_up, unacknowledged};
 
 mod support;
 
@@ -136,7 +136,7 @@ fn answers_to_writes_wait_for_as_many_replicas_as_was_asked_for() {
     assert_ne!(world.keys.last_write(), write);
     assert_eq!(next, Next::Acknowledge { write: world.keys.last_write().expect("a write"), replicas: Replicas::All, timeout_ms: 30 });
     let mut out = Vec::new();
-    unacknowledged(&mut world.session, 1, 2, 30, &mut out);
+    unacknowledged(&world.session, 1, 2, 30, &mut out);
     let said = String::from_utf8(out).expect("text");
     assert!(said.starts_with("-NOREPLICAS 1 of 2 other replicas hold this write after 30 ms, and its outcome is unknown"), "{said}");
     world.say("REPLICATION SET async");
@@ -145,6 +145,32 @@ fn answers_to_writes_wait_for_as_many_replicas_as_was_asked_for() {
     world.say("MULTI");
     world.say("WAIT 2 0");
     assert_eq!(world.say("EXEC"), "*1 :1");
+}
+
+#[test]
+fn who_wants_no_answers_gets_none_late_either() {
+    let (mut one, mut other) = (World::new(1), World::new(2));
+    one.say("SET a 1");
+    let token = one.token();
+    other.say("CLIENT REPLY SKIP");
+    assert_eq!(other.do_it(&format!("CONSISTENCY WITH session TOKEN {token} GET a")).1, BEHIND);
+    assert_eq!(other.gave_up(), "");
+    assert_eq!(other.say("PING"), "+PONG");
+    one.say("REPLICATION SET sync");
+    for (mode, line) in [("SKIP", "SET a 2"), ("SKIP", "WAIT 2 0"), ("OFF", "SET a 3")] {
+        one.say(&format!("CLIENT REPLY {mode}"));
+        let (said, next) = one.do_it(line);
+        assert!(matches!(next, Next::Acknowledge { .. } | Next::Wait { .. }) && said.is_empty(), "{line}");
+        let mut out = Vec::new();
+        unacknowledged(&one.session, 0, 2, 5000, &mut out);
+        answer_late(&one.session, &mut out, |reply| reply.integer(0));
+        assert_eq!(out, b"");
+    }
+    assert_eq!(one.say("CLIENT REPLY ON"), "+OK");
+    one.do_it("WAIT 2 0");
+    let mut out = Vec::new();
+    answer_late(&one.session, &mut out, |reply| reply.integer(0));
+    assert_eq!(out, b":0\r\n");
 }
 
 #[test]

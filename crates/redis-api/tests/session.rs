@@ -79,6 +79,30 @@ fn watched_keys_hold_a_transaction_up_if_they_change() {
 }
 
 #[test]
+fn a_watched_key_that_came_and_went_has_changed() {
+    for is_there in [false, true] {
+        let mut world = World::new(None);
+        if is_there {
+            world.say("SET a 1");
+        }
+        world.say("WATCH a");
+        for line in ["DEL a", "SET a 1", "DEL a", "MULTI", "SET c 1"] {
+            world.say(line);
+        }
+        assert_eq!(world.say("EXEC"), "*-1", "{is_there}");
+    }
+}
+
+#[test]
+fn there_is_one_score_of_zero() {
+    let mut world = World::new(None);
+    world.say("ZADD z -0 a 0 b 1 c");
+    world.say("ZUNIONSTORE y 1 z WEIGHTS -1");
+    assert_eq!(world.say("ZRANGE z 0 -1 WITHSCORES"), "*6 $1 a $1 0 $1 b $1 0 $1 c $1 1");
+    assert_eq!(world.say("ZPOPMAX y 3"), "*6 $1 b $1 0 $1 a $1 0 $1 c $2 -1");
+}
+
+#[test]
 fn a_watched_key_whose_deadline_comes_has_changed() {
     let mut world = World::new(None);
     world.say("SET a 1 EX 10");

@@ -62,7 +62,7 @@ const REASONS: &[(&str, &[&str])] = &[
     ("the node is stopped where it was started", &["shutdown"]),
     ("it is for developing Redis itself", &["debug", "lolwut", "pfdebug", "pfselftest"]),
     ("sort in the application", &["sort", "sort_ro"]),
-    ("read the string and write it back", &["bitfield", "bitfield_ro", "bitop", "bitpos"]),
+    ("read the string and write it back", &["bitfield", "bitfield_ro"]),
 ];
 
 /// The name in lower case, and why there is no such command here, if Redis has one.

@@ -24,16 +24,55 @@ pub fn execute(session: &mut Session, arguments: Arguments<'_>, store: &mut dyn 
         out.truncate(start);
         Reply::new(out, session.version).error(failure.text());
     }
-    match answers {
-        Answers::On => {}
-        Answers::Off if session.answers == Answers::On => {}
-        Answers::Off => out.truncate(start),
-        Answers::SkipNext => {
-            out.truncate(start);
-            session.answers = Answers::On;
-        }
+    // What did not run is not answered yet.
+    if !matches!(session.next, Next::Behind { .. } | Next::Register) {
+        hold_back(session, answers, start, out);
     }
     session.next
+}
+
+/// Takes back what was answered from `start` on, if the connection wants no answers, and remembers whether it does.
+fn hold_back(session: &mut Session, before: Answers, start: usize, out: &mut Vec<u8>) {
+    session.is_silent = match before {
+        Answers::On => false,
+        Answers::Off => session.answers != Answers::On,
+        Answers::SkipNext => {
+            session.answers = Answers::On;
+            true
+        }
+    };
+    if session.is_silent {
+        out.truncate(start);
+    }
+}
+
+/// Answers a request that ran elsewhere ([`Next::Register`]), if the connection wants answers.
+pub fn answer(session: &mut Session, out: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+    let (start, answers) = (out.len(), session.answers);
+    write(&mut Reply::new(out, session.version));
+    hold_back(session, answers, start, out);
+}
+
+/// Answers a request whose answer had to wait ([`Next::Wait`], [`Next::Acknowledge`]), if the connection wanted it to be answered.
+pub fn answer_late(session: &Session, out: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+    if !session.is_silent {
+        write(&mut Reply::new(out, session.version));
+    }
+}
+
+/// Answers a request that did not run ([`Next::Behind`]), as the replica did not see in time what it waited for.
+pub fn give_up(session: &mut Session, timeout_ms: u64, out: &mut Vec<u8>) {
+    let waited_only = session.last_command == "session|wait";
+    answer(session, out, |reply| match waited_only {
+        // Like `WAIT`, it says how far it came.
+        true => reply.integer(0),
+        false => reply.error(errors::behind(timeout_ms).text()),
+    });
+}
+
+/// Answers a write that only `holding` of the `wanted` other replicas acknowledged in time, in place of its own answer.
+pub fn unacknowledged(session: &Session, holding: usize, wanted: usize, timeout_ms: u64, out: &mut Vec<u8>) {
+    answer_late(session, out, |reply| reply.error(errors::unacknowledged(holding, wanted, timeout_ms).text()));
 }
 
 fn dispatch(
@@ -92,28 +131,6 @@ pub(crate) fn admit_and_run(
         session.next = Next::Acknowledge { write, replicas, timeout_ms };
     }
     Ok(())
-}
-
-/// Answers a request that did not run ([`Next::Behind`]), as the replica did not see in time what it waited for.
-pub fn give_up(session: &mut Session, timeout_ms: u64, out: &mut Vec<u8>) {
-    answer_instead(session, out, |reply, session| match session.last_command {
-        // `SESSION WAIT`, which like `WAIT` says how far it came.
-        "session|wait" => reply.integer(0),
-        _ => reply.error(errors::behind(timeout_ms).text()),
-    });
-}
-
-/// Answers a write that only `holding` of the `wanted` other replicas acknowledged in time, in place of its own answer.
-pub fn unacknowledged(session: &mut Session, holding: usize, wanted: usize, timeout_ms: u64, out: &mut Vec<u8>) {
-    answer_instead(session, out, |reply, _| reply.error(errors::unacknowledged(holding, wanted, timeout_ms).text()));
-}
-
-fn answer_instead(session: &mut Session, out: &mut Vec<u8>, answer: impl FnOnce(&mut Reply<'_>, &Session)) {
-    match session.answers {
-        Answers::On => answer(&mut Reply::new(out, session.version), session),
-        Answers::Off => {}
-        Answers::SkipNext => session.answers = Answers::On,
-    }
 }
 
 /// Answers bytes that are no request; the connection is to be closed then.

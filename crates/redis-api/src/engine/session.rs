@@ -33,8 +33,8 @@ pub enum Next {
     Continue,
     /// It is closed once the answer is sent.
     Close,
-    /// The answer to `WAIT` is not written yet: the shell writes an integer, the number of other replicas that hold the connection's writes,
-    /// once they are so many or the time is over. The connection's next command waits for it.
+    /// The answer to `WAIT` is not written yet: the shell writes an integer ([`answer_late`](crate::engine::answer_late)), the number of other replicas that
+    /// hold the connection's writes up to [`Session::last_write`], once they are so many or the time is over. The connection's next command waits for it.
     Wait {
         /// So many replicas.
         replicas: u64,
@@ -59,7 +59,7 @@ pub enum Next {
         timeout_ms: u64,
     },
     /// The command did not run, and nothing is written: its one key is a register ([`Host::is_register`](crate::engine::host::Host::is_register)), and the
-    /// shell runs the same request there. The connection's next command waits for it.
+    /// shell runs the same request there, and gives its [`answer`](crate::engine::answer). The connection's next command waits for it.
     Register,
 }
 
@@ -100,6 +100,8 @@ pub struct Session {
     pub(crate) rights: Option<Arc<User>>,
     pub(crate) is_unbounded: bool,
     generation: Option<u64>,
+    /// Its last request wants no answer.
+    pub(crate) is_silent: bool,
     pub(crate) transaction: Transaction,
     pub(crate) answers: Answers,
 }
@@ -122,6 +124,7 @@ impl Session {
             rights: None,
             is_unbounded: false,
             generation: None,
+            is_silent: false,
             transaction: Transaction::default(),
             answers: Answers::On,
         }

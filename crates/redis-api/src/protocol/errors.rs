@@ -64,6 +64,10 @@ failures! {
     BIT_OFFSET = "ERR bit offset is not an integer or out of range";
     /// Neither 0 nor 1.
     BIT = "ERR bit is not an integer or out of range";
+    /// Neither 0 nor 1.
+    BIT_WANTED = "ERR The bit argument must be 1 or 0.";
+    /// A negation of several strings.
+    NOT_OF_ONE = "ERR BITOP NOT must be called with a single source key.";
     /// A string that would be too long.
     TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     /// A cursor that no scan gave.

@@ -10,8 +10,8 @@ use steadfast_available::{Exchange, Keyspace};
 use steadfast_redis_api::engine::host::ClientInfo;
 use steadfast_redis_api::engine::host::Host;
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
-use steadfast_redis_api::engine::{execute, give_up, refuse, unacknowledged};
-use steadfast_redis_api::protocol::reply::{Reply, Version};
+use steadfast_redis_api::engine::{answer_late, execute, give_up, refuse, unacknowledged};
+use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_storage::journal::{Journal, JournalError};
 use steadfast_types::Instant;
@@ -170,7 +170,7 @@ impl<D: Disk> Commands for Service<D> {
                     Next::Close => ran.then(Then::Close),
                     // There are no other replicas whose acknowledgements could come.
                     Next::Wait { .. } => {
-                        Reply::new(out, session.version).integer(0);
+                        answer_late(session, out, |reply| reply.integer(0));
                         ran
                     }
                     Next::Acknowledge { replicas: Replicas::All | Replicas::Some(0), .. } => ran,
