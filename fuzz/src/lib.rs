@@ -15,6 +15,7 @@ pub mod import;
 pub mod log;
 pub mod peer_message;
 pub mod peers;
+pub mod redis;
 mod script;
 pub mod snapshot;
 pub mod wire;
@@ -39,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "log_sealed", check: log::check_sealed },
     Target { name: "peer_message", check: peer_message::check },
     Target { name: "peers", check: peers::check },
+    Target { name: "redis", check: redis::check },
     Target { name: "snapshot", check: snapshot::check },
     Target { name: "snapshot_sealed", check: snapshot::check_sealed },
     Target { name: "wire", check: wire::check },

@@ -86,6 +86,11 @@ impl Body {
         self.bytes.is_empty()
     }
 
+    /// The version of the last one.
+    pub(crate) fn last(&self) -> Option<Version> {
+        self.last
+    }
+
     /// All of them, and the version of the last one; from now on there are none.
     pub(crate) fn take(&mut self) -> Option<(Version, Bytes)> {
         let last = self.last.take()?;

@@ -1,5 +1,6 @@
 //! The commands, one file for each family, and the table that names them all.
 
+pub(crate) mod acl;
 pub mod table;
 pub mod unsupported;
 
@@ -12,9 +13,10 @@ mod expiry;
 mod hashes;
 mod help;
 mod info;
-mod introspection;
+pub(crate) mod introspection;
 mod keys;
 mod lcs;
+mod levels;
 mod lists;
 mod object;
 mod pick;

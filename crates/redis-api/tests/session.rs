@@ -2,6 +2,7 @@
 
 use steadfast_available::Keyspace;
 use steadfast_crdt::Actor;
+use steadfast_redis_api::acl::users::Users;
 use steadfast_redis_api::commands::{table, unsupported};
 use steadfast_redis_api::engine::session::{Next, Session};
 
@@ -19,7 +20,8 @@ struct World {
 impl World {
     fn new(password: Option<&str>) -> Self {
         let keys = Keyspace::new(Actor::new(1).expect("a place"));
-        let host = TestHost { password: password.map(str::to_owned), now_us: 1_800_000_000_000_000, ..TestHost::default() };
+        let users = password.map_or_else(Users::new, |password| Users::with_password(password.as_bytes()));
+        let host = TestHost { users, now_us: 1_800_000_000_000_000, ..TestHost::default() };
         World { session: Session::new(7, password.is_none()), keys, host }
     }
 
@@ -74,6 +76,30 @@ fn watched_keys_hold_a_transaction_up_if_they_change() {
         world.say("SET c 1");
         assert_eq!(world.say("EXEC"), if is_run { "*1 +OK" } else { "*-1" }, "{change}");
     }
+}
+
+#[test]
+fn a_watched_key_that_came_and_went_has_changed() {
+    for is_there in [false, true] {
+        let mut world = World::new(None);
+        if is_there {
+            world.say("SET a 1");
+        }
+        world.say("WATCH a");
+        for line in ["DEL a", "SET a 1", "DEL a", "MULTI", "SET c 1"] {
+            world.say(line);
+        }
+        assert_eq!(world.say("EXEC"), "*-1", "{is_there}");
+    }
+}
+
+#[test]
+fn there_is_one_score_of_zero() {
+    let mut world = World::new(None);
+    world.say("ZADD z -0 a 0 b 1 c");
+    world.say("ZUNIONSTORE y 1 z WEIGHTS -1");
+    assert_eq!(world.say("ZRANGE z 0 -1 WITHSCORES"), "*6 $1 a $1 0 $1 b $1 0 $1 c $1 1");
+    assert_eq!(world.say("ZPOPMAX y 3"), "*6 $1 b $1 0 $1 a $1 0 $1 c $2 -1");
 }
 
 #[test]

@@ -148,7 +148,7 @@ impl Replica {
     /// Somebody waits; the answer comes with the outputs, perhaps at once. A wait that this one began before and that is not over is forgotten.
     pub fn wait(&mut self, id: WaitId, until: Until, deadline: Option<Instant>) {
         self.seal();
-        self.waits.begin(id, until, self.last_write(), deadline);
+        self.waits.begin(id, until, deadline);
         self.settle();
     }
 
@@ -167,9 +167,9 @@ impl Replica {
         self.waits.next_deadline()
     }
 
-    /// All that was seen of any key, the turn's own writes but those since its end included: who reads here has seen no more than this.
+    /// All that was seen of any key: who reads here has seen no more than this.
     pub fn seen(&self) -> VersionVector {
-        self.keys.context().everything()
+        self.keys.seen()
     }
 
     /// How many keys it deleted because their deadline had come.
@@ -190,10 +190,6 @@ impl Replica {
     /// Whether it is this one's part to delete keys whose deadline has come.
     fn expires(&self) -> bool {
         self.exchange.connected_actors().all(|actor| self.actor < actor)
-    }
-
-    fn last_write(&self) -> Option<Version> {
-        Some(Version::new(self.keys.context().vector().of(self.actor)?, self.actor))
     }
 
     /// Ends what the commands wrote since the last turn's end.

@@ -17,8 +17,10 @@ pub struct WaitId(pub u64);
 /// What is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// So many other replicas have seen everything that was written here up to now.
+    /// So many other replicas have seen what was written here up to this write.
     Held {
+        /// The write; `None`: nothing was written, so all that are there have seen it.
+        write: Option<Version>,
         /// How many.
         replicas: usize,
     },
@@ -33,7 +35,7 @@ pub struct Answer {
     pub id: WaitId,
     /// Whether what was waited for is there; else the time is over.
     pub is_met: bool,
-    /// How many other replicas have seen everything that was written here up to the moment when the wait began. 0 for those who wait to see.
+    /// How many other replicas have seen the write. 0 for those who wait to see.
     pub replicas: usize,
 }
 
@@ -57,13 +59,13 @@ pub(crate) struct Waits {
 }
 
 impl Waits {
-    /// Begins a wait. `last` is the last write here.
-    pub(crate) fn begin(&mut self, id: WaitId, until: Until, last: Option<Version>, deadline: Option<Instant>) {
+    /// Begins a wait.
+    pub(crate) fn begin(&mut self, id: WaitId, until: Until, deadline: Option<Instant>) {
         self.forget(id);
         let wait = match until {
-            Until::Held { replicas } => {
-                self.held.entry(replicas).or_default().insert((last, id));
-                Wait::Held { replicas, version: last }
+            Until::Held { write, replicas } => {
+                self.held.entry(replicas).or_default().insert((write, id));
+                Wait::Held { replicas, version: write }
             }
             Until::Seen(vector) => {
                 self.seeing.insert(id);

@@ -1,6 +1,6 @@
 //! Deltas: what this replica tells the others, and what they tell it.
 
-use steadfast_crdt::{Covers, VersionVector};
+use steadfast_crdt::{Covers, Version, VersionVector};
 use steadfast_types::wire::WireError;
 
 use crate::context::Context;
@@ -28,6 +28,24 @@ impl Keyspace {
     /// What was seen of which keys. What was written since the last delta was taken is not yet in it.
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// Everything that a reader may have been shown a part of, this replica's own writes with it.
+    pub fn seen(&self) -> VersionVector {
+        let mut seen = self.context.everything();
+        self.last_write().into_iter().for_each(|version| seen.saw(version));
+        seen
+    }
+
+    /// Whether all of this was seen, of all keys.
+    pub fn has_seen(&self, all: &VersionVector) -> bool {
+        let own = |version: Version| self.last_write().is_some_and(|last| last.actor() == version.actor() && version <= last);
+        all.iter().all(|version| self.context.vector().covers(version) || own(version))
+    }
+
+    /// This replica's last write.
+    pub fn last_write(&self) -> Option<Version> {
+        self.body.last().or_else(|| Some(Version::new(self.context.vector().of(self.actor)?, self.actor)))
     }
 
     /// What was written since the last one was taken: `None` if nothing was. To be asked until there is none.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::commands::strings::text_of;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::{Deadline, Kind};
-use crate::protocol::errors::{BIT, BIT_OFFSET, Failure, SYNTAX};
+use crate::protocol::errors::{BIT, BIT_OFFSET, BIT_WANTED, Failure, NOT_OF_ONE, SYNTAX};
 use crate::protocol::limits::STRING_BYTES;
 use crate::protocol::number::parse_i64;
 use crate::protocol::range::places;
@@ -79,4 +79,74 @@ pub(super) fn bitcount(call: &mut Call<'_>) -> Outcome {
 
 fn count_ones(bytes: &[u8]) -> usize {
     bytes.iter().map(|byte| byte.count_ones() as usize).sum()
+}
+
+pub(super) fn bitpos(call: &mut Call<'_>) -> Outcome {
+    let wanted = match call.integer(2)? {
+        0 => false,
+        1 => true,
+        _ => return Err(BIT_WANTED),
+    };
+    let text = text_of(call, call.argument(1))?.map(Cow::into_owned);
+    let Some(text) = text else {
+        call.reply.integer(if wanted { -1 } else { 0 });
+        return Ok(());
+    };
+    if call.len() > 6 {
+        return Err(SYNTAX);
+    }
+    let start = if call.len() > 3 { call.integer(3)? } else { 0 };
+    let in_bits = match call.len() {
+        6 if call.is(5, "bit") => true,
+        6 if !call.is(5, "byte") => return Err(SYNTAX),
+        _ => false,
+    };
+    let stop = if call.len() > 4 { Some(call.integer(4)?) } else { None };
+    let length = if in_bits { 8 * text.len() } else { text.len() };
+    // A stop before the string is one at its beginning.
+    let range = places(start, stop.unwrap_or(-1).max(-(length as i64)), length);
+    let mut bits = if in_bits { range.clone() } else { 8 * range.start..8 * range.end };
+    let end = bits.end;
+    let found = bits.find(|bit| (text[bit / 8] & (0x80 >> (bit % 8)) != 0) == wanted);
+    match found {
+        Some(bit) => call.reply.count(bit),
+        // Where no stop is given, what is behind the string is clear.
+        None if !wanted && stop.is_none() && !range.is_empty() => call.reply.count(end),
+        None => call.reply.integer(-1),
+    }
+    Ok(())
+}
+
+pub(super) fn bitop(call: &mut Call<'_>) -> Outcome {
+    let combine: fn(u8, u8) -> u8 = match call.argument(1).to_ascii_lowercase().as_slice() {
+        b"and" => |a, b| a & b,
+        b"or" => |a, b| a | b,
+        b"xor" => |a, b| a ^ b,
+        b"not" if call.len() > 4 => return Err(NOT_OF_ONE),
+        b"not" => |a, _| !a,
+        _ => return Err(SYNTAX),
+    };
+    let mut texts = Vec::new();
+    for key in call.arguments.from(3).iter() {
+        texts.push(text_of(call, key)?.map(Cow::into_owned).unwrap_or_default());
+    }
+    // What is behind a string is clear.
+    let length = texts.iter().map(Vec::len).max().unwrap_or_default();
+    let (first, others) = texts.split_first_mut().ok_or(SYNTAX)?;
+    first.resize(length, 0);
+    match others {
+        [] if call.is(1, "not") => first.iter_mut().for_each(|byte| *byte = combine(*byte, 0)),
+        _ => others.iter().for_each(|other| {
+            let other = other.iter().chain(std::iter::repeat(&0));
+            first.iter_mut().zip(other).for_each(|(byte, other)| *byte = combine(*byte, *other));
+        }),
+    }
+    let to = call.argument(2);
+    if length == 0 {
+        call.store.remove(to);
+    } else {
+        call.store.set_text(to, first, Deadline::Never);
+    }
+    call.reply.count(length);
+    Ok(())
 }

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use crate::commands::connection::parse_name;
 use crate::engine::call::{Call, Outcome};
-use crate::engine::host::{ClientInfo, KillFilter};
-use crate::engine::session::{Answers, Next};
+use crate::engine::host::{ClientInfo, Host, KillFilter};
+use crate::engine::session::{Answers, Next, Session};
 use crate::protocol::errors::{CLIENT_ID, CLIENT_ID_ZERO, Failure, NO_SUCH_CLIENT, SYNTAX};
 use crate::protocol::number::parse_i64;
 use crate::protocol::reply::Version;
@@ -70,7 +70,7 @@ pub(super) fn reply(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn info(call: &mut Call<'_>) -> Outcome {
     let mut info = call.host.clients().into_iter().find(|client| client.id == call.session.id).unwrap_or_default();
-    bring_up_to_date(call, &mut info);
+    bring_up_to_date(call.session, &mut info);
     call.reply.verbatim(*b"txt", line(&info).as_bytes());
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Outcome {
     let mut text = String::new();
     for mut client in call.host.clients() {
         if is_normal && ids.as_ref().is_none_or(|ids| ids.contains(&client.id)) {
-            bring_up_to_date(call, &mut client);
+            bring_up_to_date(call.session, &mut client);
             text.push_str(&line(&client));
         }
     }
@@ -161,16 +161,25 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// What the calling connection knows better than the process.
-fn bring_up_to_date(call: &Call<'_>, client: &mut ClientInfo) {
-    if client.id != call.session.id && client.id != 0 {
+fn bring_up_to_date(session: &Session, client: &mut ClientInfo) {
+    if client.id != session.id && client.id != 0 {
         return;
     }
-    client.id = call.session.id;
-    client.name.clone_from(&call.session.name);
-    client.user = call.session.user.clone().unwrap_or_default();
-    client.protocol = if call.session.version == Version::Three { 3 } else { 2 };
-    client.command = format!("client|{}", call.command.name);
-    client.queued_commands = call.session.queued_commands();
+    client.id = session.id;
+    client.name.clone_from(&session.name);
+    client.user = session.user.clone().unwrap_or_default();
+    client.protocol = if session.version == Version::Three { 3 } else { 2 };
+    client.command = session.last_command.to_owned();
+    client.queued_commands = session.queued_commands();
+}
+
+/// A connection as `CLIENT INFO` shows it, without the line's end.
+pub(super) fn describe(session: &Session, host: &dyn Host) -> String {
+    let mut info = host.clients().into_iter().find(|client| client.id == session.id).unwrap_or_default();
+    bring_up_to_date(session, &mut info);
+    let mut line = line(&info);
+    line.truncate(line.trim_end().len());
+    line
 }
 
 fn line(client: &ClientInfo) -> String {

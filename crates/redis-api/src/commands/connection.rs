@@ -1,9 +1,10 @@
 //! Commands about the connection itself.
 
+use crate::commands::acl;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::session::{DEFAULT_USER, Next};
 use crate::protocol::errors::{
-    CLIENT_NAME, DATABASE, Failure, HELLO_NO_AUTH, NO_PASSWORD, NO_PROTOCOL, PROTOCOL_NUMBER, SYNTAX, WRONG_PASSWORD, wrong_arity,
+    CLIENT_NAME, DATABASE, Failure, HELLO_NO_AUTH, NO_PASSWORD, NO_PROTOCOL, PROTOCOL_NUMBER, SYNTAX, wrong_arity,
 };
 use crate::protocol::number::parse_i64;
 use crate::protocol::reply::Version;
@@ -32,7 +33,7 @@ pub(super) fn quit(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn reset(call: &mut Call<'_>) -> Outcome {
-    call.session.reset(!call.host.wants_password());
+    call.session.reset(call.host.users().trust_strangers());
     call.reply.set_version(Version::Two);
     call.reply.simple("RESET");
     Ok(())
@@ -48,7 +49,7 @@ pub(super) fn select(call: &mut Call<'_>) -> Outcome {
 
 pub(super) fn auth(call: &mut Call<'_>) -> Outcome {
     match call.len() {
-        2 if !call.host.wants_password() => return Err(NO_PASSWORD),
+        2 if call.host.users().trust_strangers() => return Err(NO_PASSWORD),
         2 => authenticate(call, DEFAULT_USER.as_bytes(), call.argument(1))?,
         3 => authenticate(call, call.argument(1), call.argument(2))?,
         _ => return Err(SYNTAX),
@@ -58,10 +59,18 @@ pub(super) fn auth(call: &mut Call<'_>) -> Outcome {
 }
 
 fn authenticate(call: &mut Call<'_>, user: &[u8], password: &[u8]) -> Result<(), Failure> {
-    let user = std::str::from_utf8(user).map_err(|_| WRONG_PASSWORD)?;
-    let user = call.host.authenticate(user, password).ok_or(WRONG_PASSWORD)?;
-    call.session.user = Some(user.name);
-    Ok(())
+    let (address, now_us) = (call.host.address(call.session.id), call.host.now_us());
+    let name = String::from_utf8_lossy(user);
+    match call.host.users_mut().authenticate(&name, password, address, now_us) {
+        Ok(user) => {
+            call.session.become_user(&user, call.host.users());
+            Ok(())
+        }
+        Err(failure) => {
+            acl::failed(&name, call.session, call.host);
+            Err(failure)
+        }
+    }
 }
 
 pub(super) fn hello(call: &mut Call<'_>) -> Outcome {

@@ -1,12 +1,13 @@
 //! Commands for hashes.
 
-use crate::commands::pick;
-use crate::commands::scan::{Options, parse_cursor};
+use std::iter::once;
+
+use crate::commands::pick::{self, Second};
+use crate::commands::scan;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::{AddError, Kind};
-use crate::protocol::errors::{Failure, HASH_NOT_FLOAT, HASH_NOT_INTEGER, NOT_A_NUMBER, NOT_FLOAT, OVERFLOW, SYNTAX, wrong_arity};
+use crate::protocol::errors::{Failure, HASH_NOT_FLOAT, HASH_NOT_INTEGER, NOT_A_NUMBER, NOT_FLOAT, OVERFLOW, wrong_arity};
 use crate::protocol::number::parse_f64;
-use crate::protocol::reply::Version;
 
 fn is_there(call: &Call<'_>) -> Result<bool, Failure> {
     call.has(call.argument(1), Kind::Hash)
@@ -14,20 +15,18 @@ fn is_there(call: &Call<'_>) -> Result<bool, Failure> {
 
 pub(super) fn hset(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
-    let pairs = call.pairs(2).map_err(|_| wrong_arity(call.command.name))?;
+    let mut pairs = call.pairs(2).map_err(|_| wrong_arity(call.command.name))?;
     is_there(call)?;
-    let added = pairs.filter(|(field, value)| call.store.hash_set(key, field, value)).count();
+    let added = call.store.hash_set(key, &mut pairs);
     call.reply.count(added);
     Ok(())
 }
 
 pub(super) fn hmset(call: &mut Call<'_>) -> Outcome {
     let key = call.argument(1);
-    let pairs = call.pairs(2).map_err(|_| wrong_arity(call.command.name))?;
+    let mut pairs = call.pairs(2).map_err(|_| wrong_arity(call.command.name))?;
     is_there(call)?;
-    for (field, value) in pairs {
-        call.store.hash_set(key, field, value);
-    }
+    call.store.hash_set(key, &mut pairs);
     call.reply.ok();
     Ok(())
 }
@@ -36,7 +35,7 @@ pub(super) fn hsetnx(call: &mut Call<'_>) -> Outcome {
     let (key, field) = (call.argument(1), call.argument(2));
     let is_new = !is_there(call)? || call.store.hash_get(key, field).is_none();
     if is_new {
-        call.store.hash_set(key, field, call.argument(3));
+        call.store.hash_set(key, &mut once((field, call.argument(3))));
     }
     call.reply.integer(is_new.into());
     Ok(())
@@ -117,7 +116,7 @@ pub(super) fn hexists(call: &mut Call<'_>) -> Outcome {
 pub(super) fn hdel(call: &mut Call<'_>) -> Outcome {
     let is_there = is_there(call)?;
     let (key, fields) = (call.argument(1), call.arguments.from(2));
-    let removed = if is_there { fields.iter().filter(|field| call.store.hash_remove(key, field)).count() } else { 0 };
+    let removed = if is_there { call.store.hash_remove(key, &mut fields.iter()) } else { 0 };
     call.reply.count(removed);
     Ok(())
 }
@@ -149,50 +148,14 @@ pub(super) fn hincrbyfloat(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn hrandfield(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
-    let with_values = match call.len() {
-        2 | 3 => false,
-        4 if call.is(3, "withvalues") => true,
-        _ => return Err(SYNTAX),
-    };
-    let length = if is_there(call)? { call.store.hash_len(key) } else { 0 };
-    if call.len() == 2 {
-        let field = if length == 0 { None } else { call.store.hash_at(key, pick::one(call.host, length)) };
-        call.reply.bulk_or_null(field.as_ref().map(|(field, _)| field.as_slice()));
-        return Ok(());
-    }
-    let places = pick::places(call, 2, length)?;
-    let nests = with_values && call.reply.version() == Version::Three;
-    call.reply.array(if with_values && !nests { 2 * places.len() } else { places.len() });
-    for (field, value) in places.into_iter().map(|place| call.store.hash_at(key, place).unwrap_or_default()) {
-        if nests {
-            call.reply.array(2);
-        }
-        call.reply.bulk(&field);
-        if with_values {
-            call.reply.bulk(&value);
-        }
-    }
-    Ok(())
+    pick::answer(call, Kind::Hash, Some("withvalues"), |store, key, place| {
+        let (field, value) = store.hash_at(key, place).unwrap_or_default();
+        (field, Second::Value(value))
+    })
 }
 
 pub(super) fn hscan(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    let cursor = parse_cursor(call.argument(2))?;
-    if !is_there(call)? {
-        Options::NONE.answer(call, 0, &[]);
-        return Ok(());
-    }
-    let options = Options::parse(call, 3, false)?;
-    let mut found = Vec::new();
-    let next = call.store.hash_scan(key, cursor, options.count, &mut |field, value| {
-        if options.matches(field) {
-            found.extend([field.to_vec(), value.to_vec()]);
-        }
-    });
-    options.answer(call, next, &found);
-    Ok(())
+    scan::answer_elements(call, Kind::Hash, |store, walk, each| {
+        store.hash_scan(walk.key, walk.cursor, walk.count, &mut |field, value| each(field, Some(value)))
+    })
 }

@@ -1,6 +1,6 @@
 //! `COMMAND`: what the table says, in the shapes that clients read.
 
-use crate::commands::table::{self, Categories, Command, KeySpec, Search, Use};
+use crate::commands::table::{self, Categories, Command, Found, KeySpec, Search, Use};
 use crate::engine::call::{Call, Outcome};
 use crate::engine::dispatch;
 use crate::protocol::errors::{Failure, INVALID_ARGUMENTS, INVALID_COMMAND, INVALID_KEYS, NO_KEY_ARGUMENTS, SYNTAX};
@@ -150,8 +150,8 @@ fn find(name: &[u8]) -> Option<(&'static Command, Option<&'static Command>)> {
     }
 }
 
-fn full_name(command: &Command, parent: Option<&Command>) -> String {
-    parent.map_or_else(|| command.name.to_owned(), |parent| format!("{}|{}", parent.name, command.name))
+fn full_name(command: &'static Command, parent: Option<&'static Command>) -> String {
+    Found { command, parent }.full_name().to_owned()
 }
 
 fn describe(reply: &mut Reply<'_>, command: &'static Command, parent: Option<&'static Command>) {

@@ -1,5 +1,7 @@
 //! Commands for lists.
 
+use std::iter::once;
+
 use crate::commands::sets::end_of_keys;
 use crate::commands::sorted_pop::{as_syntax, parse_ends};
 use crate::engine::call::{Call, Outcome};
@@ -47,21 +49,15 @@ fn push(call: &mut Call<'_>, end: End, only_if_there: bool) -> Outcome {
         call.reply.integer(0);
         return Ok(());
     }
-    for value in call.arguments.from(2).iter() {
-        push_one(call, key, end, value);
+    let values = call.arguments.from(2);
+    match end {
+        // The last one pushed is the first.
+        End::Front => call.store.list_insert(key, 0, &mut (0..values.len()).rev().filter_map(|index| values.get(index))),
+        End::Back => call.store.list_insert(key, usize::MAX, &mut values.iter()),
     }
     let length = length(call)?;
     call.reply.count(length);
     Ok(())
-}
-
-fn push_one(call: &mut Call<'_>, key: &[u8], end: End, value: &[u8]) {
-    let place = match end {
-        End::Front => 0,
-        End::Back if call.store.kind(key).is_none() => 0,
-        End::Back => call.store.list_len(key),
-    };
-    call.store.list_insert(key, place, value);
 }
 
 /// Takes at most `count` elements from an end of a list that is there.
@@ -74,7 +70,7 @@ fn pop(call: &mut Call<'_>, key: &[u8], end: End, count: usize) -> Vec<Vec<u8>> 
     };
     let mut values = Vec::with_capacity(count);
     call.store.list_range(key, range.clone(), &mut |value| values.push(value.to_vec()));
-    range.rev().for_each(|place| call.store.list_remove(key, place));
+    call.store.list_remove(key, &mut range.rev());
     if end == End::Back {
         values.reverse();
     }
@@ -154,9 +150,8 @@ fn move_one(call: &mut Call<'_>, from: End, to: End) -> Outcome {
     }
     call.has(target, Kind::List)?;
     let values = pop(call, source, from, 1);
-    for value in &values {
-        push_one(call, target, to, value);
-    }
+    let place = if to == End::Front { 0 } else { usize::MAX };
+    call.store.list_insert(target, place, &mut values.iter().map(Vec::as_slice));
     call.reply.bulk_or_null(values.first().map(Vec::as_slice));
     Ok(())
 }
@@ -214,8 +209,7 @@ pub(super) fn ltrim(call: &mut Call<'_>) -> Outcome {
     if kept.is_empty() && length > 0 {
         call.store.remove(key);
     } else {
-        (kept.end..length).rev().for_each(|place| call.store.list_remove(key, place));
-        (0..kept.start).rev().for_each(|place| call.store.list_remove(key, place));
+        call.store.list_remove(key, &mut (kept.end..length).rev().chain((0..kept.start).rev()));
     }
     call.reply.ok();
     Ok(())
@@ -236,7 +230,7 @@ pub(super) fn linsert(call: &mut Call<'_>) -> Outcome {
     match found {
         None => call.reply.integer(-1),
         Some(place) => {
-            call.store.list_insert(key, place + after, call.argument(4));
+            call.store.list_insert(key, place + after, &mut once(call.argument(4)));
             call.reply.count(call.store.list_len(key));
         }
     }
@@ -262,7 +256,7 @@ pub(super) fn lrem(call: &mut Call<'_>) -> Outcome {
     let mut found = if is_there(call)? { matching(call, key, call.argument(3), usize::MAX) } else { Vec::new() };
     let most = if count == 0 { found.len() } else { usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX).min(found.len()) };
     let removed = if count < 0 { found.split_off(found.len() - most) } else { found[..most].to_vec() };
-    removed.iter().rev().for_each(|&place| call.store.list_remove(key, place));
+    call.store.list_remove(key, &mut removed.iter().rev().copied());
     call.reply.count(removed.len());
     Ok(())
 }

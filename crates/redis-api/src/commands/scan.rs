@@ -1,8 +1,8 @@
 //! What all scans share: cursors, options and the shape of answers.
 
 use crate::commands::keys::type_name;
-use crate::engine::call::Call;
-use crate::engine::store::Kind;
+use crate::engine::call::{Call, Outcome};
+use crate::engine::store::{Kind, Store};
 use crate::protocol::errors::{CURSOR, Failure, SYNTAX};
 use crate::protocol::glob;
 
@@ -73,4 +73,35 @@ impl<'a> Options<'a> {
         call.reply.array(found.len());
         found.iter().for_each(|name| call.reply.bulk(name));
     }
+}
+
+/// Where a scan of a key's elements goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) cursor: u64,
+    pub(super) count: usize,
+}
+
+/// Called with elements, and what they hold.
+pub(super) type EachElement<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
+
+/// Scans the elements of a key: `walk` gives them, and the next cursor.
+pub(super) fn answer_elements(call: &mut Call<'_>, kind: Kind, walk: fn(&dyn Store, Walk<'_>, EachElement<'_>) -> u64) -> Outcome {
+    let key = call.argument(1);
+    let cursor = parse_cursor(call.argument(2))?;
+    if !call.has(key, kind)? {
+        Options::NONE.answer(call, 0, &[]);
+        return Ok(());
+    }
+    let options = Options::parse(call, 3, false)?;
+    let mut found = Vec::new();
+    let next = walk(call.store, Walk { key, cursor, count: options.count }, &mut |name, held| {
+        if options.matches(name) {
+            found.push(name.to_vec());
+            found.extend(held.map(<[u8]>::to_vec));
+        }
+    });
+    options.answer(call, next, &found);
+    Ok(())
 }

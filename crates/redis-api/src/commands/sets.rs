@@ -1,8 +1,10 @@
 //! Commands for sets.
 
+use std::iter::once;
+
 use crate::commands::combine::{Combine, combine, operands};
-use crate::commands::pick;
-use crate::commands::scan::{Options, parse_cursor};
+use crate::commands::pick::{self, Second};
+use crate::commands::scan;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::Kind;
 use crate::protocol::errors::{Failure, NEGATIVE_LIMIT, NO_KEYS, NOT_POSITIVE, SYNTAX, TOO_MANY_KEYS};
@@ -19,7 +21,7 @@ fn length(call: &Call<'_>) -> Result<usize, Failure> {
 pub(super) fn sadd(call: &mut Call<'_>) -> Outcome {
     is_there(call)?;
     let (key, members) = (call.argument(1), call.arguments.from(2));
-    let added = members.iter().filter(|member| call.store.set_add(key, member)).count();
+    let added = call.store.set_add(key, &mut members.iter());
     call.reply.count(added);
     Ok(())
 }
@@ -27,7 +29,7 @@ pub(super) fn sadd(call: &mut Call<'_>) -> Outcome {
 pub(super) fn srem(call: &mut Call<'_>) -> Outcome {
     let is_there = is_there(call)?;
     let (key, members) = (call.argument(1), call.arguments.from(2));
-    let removed = if is_there { members.iter().filter(|member| call.store.set_remove(key, member)).count() } else { 0 };
+    let removed = if is_there { call.store.set_remove(key, &mut members.iter()) } else { 0 };
     call.reply.count(removed);
     Ok(())
 }
@@ -75,8 +77,8 @@ pub(super) fn smove(call: &mut Call<'_>) -> Outcome {
     call.has(to, Kind::Set)?;
     let moves = call.store.set_has(from, member);
     if moves && from != to {
-        call.store.set_remove(from, member);
-        call.store.set_add(to, member);
+        call.store.set_remove(from, &mut once(member));
+        call.store.set_add(to, &mut once(member));
     }
     call.reply.integer(moves.into());
     Ok(())
@@ -92,9 +94,7 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
     let length = length(call)?;
     let places = pick::distinct(call.host, count.unwrap_or(1), length);
     let members: Vec<Vec<u8>> = places.into_iter().filter_map(|place| call.store.set_at(key, place)).collect();
-    for member in &members {
-        call.store.set_remove(key, member);
-    }
+    call.store.set_remove(key, &mut members.iter().map(Vec::as_slice));
     match count {
         None => call.reply.bulk_or_null(members.first().map(Vec::as_slice)),
         Some(_) => {
@@ -106,43 +106,13 @@ pub(super) fn spop(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn srandmember(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    if call.len() > 3 {
-        return Err(SYNTAX);
-    }
-    if call.len() == 3 {
-        pick::parse_count(call, 2)?;
-    }
-    let length = length(call)?;
-    if call.len() == 2 {
-        let member = if length == 0 { None } else { call.store.set_at(key, pick::one(call.host, length)) };
-        call.reply.bulk_or_null(member.as_deref());
-        return Ok(());
-    }
-    let places = pick::places(call, 2, length)?;
-    call.reply.array(places.len());
-    for member in places.into_iter().map(|place| call.store.set_at(key, place).unwrap_or_default()) {
-        call.reply.bulk(&member);
-    }
-    Ok(())
+    pick::answer(call, Kind::Set, None, |store, key, place| (store.set_at(key, place).unwrap_or_default(), Second::None))
 }
 
 pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    let cursor = parse_cursor(call.argument(2))?;
-    if !is_there(call)? {
-        Options::NONE.answer(call, 0, &[]);
-        return Ok(());
-    }
-    let options = Options::parse(call, 3, false)?;
-    let mut found = Vec::new();
-    let next = call.store.set_scan(key, cursor, options.count, &mut |member| {
-        if options.matches(member) {
-            found.push(member.to_vec());
-        }
-    });
-    options.answer(call, next, &found);
-    Ok(())
+    scan::answer_elements(call, Kind::Set, |store, walk, each| {
+        store.set_scan(walk.key, walk.cursor, walk.count, &mut |member| each(member, None))
+    })
 }
 
 fn answer_combined(call: &mut Call<'_>, how: Combine) -> Outcome {
@@ -158,8 +128,8 @@ fn store_combined(call: &mut Call<'_>, how: Combine) -> Outcome {
     let operands = operands(call, call.arguments.from(2).iter())?;
     let members = combine(call.store, how, &operands, usize::MAX);
     call.store.remove(to);
-    for member in &members {
-        call.store.set_add(to, member);
+    if !members.is_empty() {
+        call.store.set_add(to, &mut members.iter().map(Vec::as_slice));
     }
     call.reply.count(members.len());
     Ok(())

@@ -1,10 +1,10 @@
 //! Commands for sorted sets: single members, counts and scans. Adding, ranges, popping and combining have files of their own.
 
-use crate::commands::pick;
-use crate::commands::scan::{Options, parse_cursor};
+use crate::commands::pick::{self, Second};
+use crate::commands::scan;
 use crate::engine::call::{Call, Outcome};
 use crate::engine::store::Kind;
-use crate::protocol::errors::{Failure, SYNTAX};
+use crate::protocol::errors::Failure;
 use crate::protocol::number::put_f64;
 use crate::protocol::reply::{Reply, Version};
 
@@ -90,58 +90,24 @@ fn answer_rank(call: &mut Call<'_>, is_reverse: bool) -> Outcome {
 pub(super) fn zrem(call: &mut Call<'_>) -> Outcome {
     let is_there = is_there(call)?;
     let (key, members) = (call.argument(1), call.arguments.from(2));
-    let removed = if is_there { members.iter().filter(|member| call.store.sorted_remove(key, member)).count() } else { 0 };
+    let removed = if is_there { call.store.sorted_remove(key, &mut members.iter()) } else { 0 };
     call.reply.count(removed);
     Ok(())
 }
 
 pub(super) fn zrandmember(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    if call.len() > 2 {
-        pick::parse_count(call, 2)?;
-    }
-    let with_scores = match call.len() {
-        2 | 3 => false,
-        4 if call.is(3, "withscores") => true,
-        _ => return Err(SYNTAX),
-    };
-    let length = if is_there(call)? { call.store.sorted_len(key) } else { 0 };
-    if call.len() == 2 {
-        let places = if length == 0 { Vec::new() } else { vec![pick::one(call.host, length)] };
-        let member = members_at(call, key, &places).pop();
-        call.reply.bulk_or_null(member.as_ref().map(|(member, _)| member.as_slice()));
-        return Ok(());
-    }
-    let places = pick::places(call, 2, length)?;
-    let members = members_at(call, key, &places);
-    answer_members(&mut call.reply, &members, with_scores);
-    Ok(())
-}
-
-fn members_at(call: &Call<'_>, key: &[u8], places: &[usize]) -> Scored {
-    let mut members = Vec::with_capacity(places.len());
-    for &place in places {
-        call.store.sorted_range(key, place..place + 1, &mut |member, score| members.push((member.to_vec(), score)));
-    }
-    members
+    pick::answer(call, Kind::Sorted, Some("withscores"), |store, key, place| {
+        let (member, score) = store.sorted_at(key, place).unwrap_or_default();
+        (member, Second::Score(score))
+    })
 }
 
 pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
-    let key = call.argument(1);
-    let cursor = parse_cursor(call.argument(2))?;
-    if !is_there(call)? {
-        Options::NONE.answer(call, 0, &[]);
-        return Ok(());
-    }
-    let options = Options::parse(call, 3, false)?;
-    let mut found = Vec::new();
-    let next = call.store.sorted_scan(key, cursor, options.count, &mut |member, score| {
-        if options.matches(member) {
+    scan::answer_elements(call, Kind::Sorted, |store, walk, each| {
+        store.sorted_scan(walk.key, walk.cursor, walk.count, &mut |member, score| {
             let mut text = Vec::new();
             put_f64(&mut text, score);
-            found.extend([member.to_vec(), text]);
-        }
-    });
-    options.answer(call, next, &found);
-    Ok(())
+            each(member, Some(&text));
+        })
+    })
 }

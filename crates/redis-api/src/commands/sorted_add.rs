@@ -2,7 +2,7 @@
 
 use crate::commands::sorted::is_there;
 use crate::engine::call::{Call, Outcome};
-use crate::engine::store::AddError;
+use crate::engine::store::{AddError, Scored};
 use crate::protocol::errors::{Failure, GT_LT_NX, INCR_PAIRS, NOT_FLOAT, SCORE_NOT_A_NUMBER, SYNTAX, XX_AND_NX};
 use crate::protocol::number::parse_f64;
 
@@ -65,16 +65,8 @@ pub(super) fn zadd(call: &mut Call<'_>) -> Outcome {
         let (by, member) = pairs[0];
         return increment(call, member, by, options);
     }
-    let key = call.argument(1);
-    let (mut added, mut changed) = (0, 0);
-    for (score, member) in pairs {
-        let present = present_score(call, member)?;
-        if options.allow(present, score) {
-            call.store.sorted_set(key, member, score);
-            added += usize::from(present.is_none());
-            changed += usize::from(present.is_some_and(|present| present != score));
-        }
-    }
+    let members = &mut pairs.into_iter().map(|(score, member)| (member, score));
+    let Scored { added, changed } = call.store.sorted_set(call.argument(1), members, &|present, score| options.allow(present, score));
     call.reply.count(if options.counts_changed { added + changed } else { added });
     Ok(())
 }

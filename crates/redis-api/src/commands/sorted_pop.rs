@@ -18,9 +18,7 @@ fn pop(call: &mut Call<'_>, key: &[u8], is_highest: bool, count: usize) -> Score
     if is_highest {
         members.reverse();
     }
-    for (member, _) in &members {
-        call.store.sorted_remove(key, member);
-    }
+    call.store.sorted_remove(key, &mut members.iter().map(|(member, _)| member.as_slice()));
     members
 }
 

@@ -174,9 +174,7 @@ pub(super) fn zrangestore(call: &mut Call<'_>) -> Outcome {
 /// Makes `to` hold these members and answers how many there are.
 pub(super) fn store_members(call: &mut Call<'_>, to: &[u8], members: &[(Vec<u8>, f64)]) {
     call.store.remove(to);
-    for (member, score) in members {
-        call.store.sorted_set(to, member, *score);
-    }
+    call.store.sorted_set(to, &mut members.iter().map(|(member, score)| (member.as_slice(), *score)), &|_, _| true);
     call.reply.count(members.len());
 }
 
@@ -203,9 +201,7 @@ fn remove(call: &mut Call<'_>, by: By) -> Outcome {
     if !range.is_empty() {
         call.store.sorted_range(key, range, &mut |member, _| members.push(member.to_vec()));
     }
-    for member in &members {
-        call.store.sorted_remove(key, member);
-    }
+    call.store.sorted_remove(key, &mut members.iter().map(Vec::as_slice));
     call.reply.count(members.len());
     Ok(())
 }

@@ -7,11 +7,13 @@ use std::sync::LazyLock;
 
 use crate::engine::call::Handler;
 
+mod acl;
 mod bits;
 mod connection;
 mod facts;
 mod hashes;
 mod keys;
+mod levels;
 mod lists;
 mod server;
 mod sets;
@@ -152,11 +154,36 @@ impl Command {
     }
 }
 
+/// A command that a request names; if it is a subcommand, with the command that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// What is run.
+    pub command: &'static Command,
+    /// What it belongs to.
+    pub parent: Option<&'static Command>,
+}
+
+impl Found {
+    /// Its full name: `get`, or `config|get`.
+    pub fn full_name(self) -> &'static str {
+        type Names = HashMap<(&'static str, &'static str), String>;
+        static OF_SUBCOMMANDS: LazyLock<Names> = LazyLock::new(|| {
+            let names = |parent: &'static Command| {
+                parent.subcommands.iter().map(|command| ((parent.name, command.name), format!("{}|{}", parent.name, command.name)))
+            };
+            all().flat_map(names).collect()
+        });
+        let name = self.parent.and_then(|parent| OF_SUBCOMMANDS.get(&(parent.name, self.command.name)));
+        name.map_or(self.command.name, String::as_str)
+    }
+}
+
 /// All commands, by group.
 pub fn all() -> impl Iterator<Item = &'static Command> + Clone {
-    static GROUPS: [&[Command]; 11] = [
+    static GROUPS: [&[Command]; 13] = [
         connection::COMMANDS,
         server::COMMANDS,
+        acl::COMMANDS,
         keys::COMMANDS,
         strings::COMMANDS,
         bits::COMMANDS,
@@ -166,6 +193,7 @@ pub fn all() -> impl Iterator<Item = &'static Command> + Clone {
         lists::COMMANDS,
         sketches::COMMANDS,
         transactions::COMMANDS,
+        levels::COMMANDS,
     ];
     GROUPS.iter().copied().flatten()
 }

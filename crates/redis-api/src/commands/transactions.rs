@@ -1,14 +1,18 @@
 //! `MULTI` and what belongs to it. A transaction is atomic on this replica: others may see its writes one by one.
 
 use crate::engine::call::{Call, Outcome};
-use crate::engine::dispatch;
+use crate::engine::level::Level;
 use crate::engine::session::Next;
-use crate::protocol::errors::{DISCARD_WITHOUT_MULTI, EXEC_ABORTED, EXEC_WITHOUT_MULTI, NESTED_MULTI, WATCH_IN_MULTI};
+use crate::engine::{admission, dispatch};
+use crate::protocol::errors::{DISCARD_WITHOUT_MULTI, EXEC_ABORTED, EXEC_WITHOUT_MULTI, NESTED_MULTI, STRONG_TRANSACTION, WATCH_IN_MULTI};
 use crate::protocol::reply::Reply;
 
 pub(super) fn multi(call: &mut Call<'_>) -> Outcome {
     if call.session.transaction.is_open() {
         return Err(NESTED_MULTI);
+    }
+    if call.session.level.what == Level::Strong {
+        return Err(STRONG_TRANSACTION);
     }
     call.session.transaction.open();
     call.reply.ok();
@@ -41,6 +45,11 @@ pub(super) fn unwatch(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
+/// How many other replicas hold the connection's writes.
+fn holding(call: &Call<'_>) -> usize {
+    call.session.last_write.map_or_else(|| call.host.replicas(), |write| call.host.acknowledged(write))
+}
+
 pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
     if !call.session.transaction.is_open() {
         return Err(EXEC_WITHOUT_MULTI);
@@ -62,7 +71,12 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
         let arguments = command.as_arguments();
         call.session.next = Next::Continue;
         let found = dispatch::find_command(arguments);
-        let outcome = found.and_then(|command| dispatch::run(command, call.session, arguments, call.store, call.host, &mut answer));
+        let outcome = found.and_then(|found| {
+            dispatch::permit_queued(found, arguments, call.session, call.host)?;
+            admission::check_queued(arguments, call.host)?;
+            call.session.last_command = found.full_name();
+            dispatch::run(found.command, call.session, arguments, call.store, call.host, &mut answer)
+        });
         if let Err(failure) = outcome {
             answer.clear();
             Reply::new(&mut answer, call.session.version).error(failure.text());
@@ -70,13 +84,18 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
         call.reply.raw(&answer);
         next = match call.session.next {
             Next::Close => Next::Close,
-            // Within a transaction nothing is waited for: as many as there are now.
+            // Within a transaction nothing is waited for: as many as there are now, and what was seen by now.
             Next::Wait { .. } => {
-                let holding = call.host.acknowledged(call.session.id);
+                let holding = holding(call);
                 call.reply.count(holding);
                 next
             }
-            Next::Continue => next,
+            Next::Behind { .. } => {
+                call.reply.integer(0);
+                next
+            }
+            // These are what the transaction as a whole comes to.
+            Next::Acknowledge { .. } | Next::Register | Next::Continue => next,
         };
     }
     call.session.next = next;

@@ -60,10 +60,9 @@ const REASONS: &[(&str, &[&str])] = &[
     ("modules are not loaded", &["module"]),
     ("use the node's own metrics and logs", &["latency", "monitor", "slowlog"]),
     ("the node is stopped where it was started", &["shutdown"]),
-    ("users come from the node's configuration", &["acl"]),
     ("it is for developing Redis itself", &["debug", "lolwut", "pfdebug", "pfselftest"]),
     ("sort in the application", &["sort", "sort_ro"]),
-    ("read the string and write it back", &["bitfield", "bitfield_ro", "bitop", "bitpos"]),
+    ("read the string and write it back", &["bitfield", "bitfield_ro"]),
 ];
 
 /// The name in lower case, and why there is no such command here, if Redis has one.

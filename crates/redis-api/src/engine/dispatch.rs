@@ -1,10 +1,13 @@
 //! From a request to the command that answers it.
 
-use crate::commands::table::{self, Command, Flags};
-use crate::commands::unsupported;
+use crate::acl::user::Denied;
+use crate::commands::table::{self, Command, Flags, Found};
+use crate::commands::{acl as log, unsupported};
+use crate::engine::admission;
 use crate::engine::call::Call;
 use crate::engine::host::Host;
-use crate::engine::session::{Answers, Next, Session};
+use crate::engine::level::{Chosen, Replication};
+use crate::engine::session::{Answers, Next, Replicas, Session};
 use crate::engine::store::Store;
 use crate::protocol::errors::{self, Failure};
 use crate::protocol::reply::Reply;
@@ -21,16 +24,55 @@ pub fn execute(session: &mut Session, arguments: Arguments<'_>, store: &mut dyn 
         out.truncate(start);
         Reply::new(out, session.version).error(failure.text());
     }
-    match answers {
-        Answers::On => {}
-        Answers::Off if session.answers == Answers::On => {}
-        Answers::Off => out.truncate(start),
-        Answers::SkipNext => {
-            out.truncate(start);
-            session.answers = Answers::On;
-        }
+    // What did not run is not answered yet.
+    if !matches!(session.next, Next::Behind { .. } | Next::Register) {
+        hold_back(session, answers, start, out);
     }
     session.next
+}
+
+/// Takes back what was answered from `start` on, if the connection wants no answers, and remembers whether it does.
+fn hold_back(session: &mut Session, before: Answers, start: usize, out: &mut Vec<u8>) {
+    session.is_silent = match before {
+        Answers::On => false,
+        Answers::Off => session.answers != Answers::On,
+        Answers::SkipNext => {
+            session.answers = Answers::On;
+            true
+        }
+    };
+    if session.is_silent {
+        out.truncate(start);
+    }
+}
+
+/// Answers a request that ran elsewhere ([`Next::Register`]), if the connection wants answers.
+pub fn answer(session: &mut Session, out: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+    let (start, answers) = (out.len(), session.answers);
+    write(&mut Reply::new(out, session.version));
+    hold_back(session, answers, start, out);
+}
+
+/// Answers a request whose answer had to wait ([`Next::Wait`], [`Next::Acknowledge`]), if the connection wanted it to be answered.
+pub fn answer_late(session: &Session, out: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+    if !session.is_silent {
+        write(&mut Reply::new(out, session.version));
+    }
+}
+
+/// Answers a request that did not run ([`Next::Behind`]), as the replica did not see in time what it waited for.
+pub fn give_up(session: &mut Session, timeout_ms: u64, out: &mut Vec<u8>) {
+    let waited_only = session.last_command == "session|wait";
+    answer(session, out, |reply| match waited_only {
+        // Like `WAIT`, it says how far it came.
+        true => reply.integer(0),
+        false => reply.error(errors::behind(timeout_ms).text()),
+    });
+}
+
+/// Answers a write that only `holding` of the `wanted` other replicas acknowledged in time, in place of its own answer.
+pub fn unacknowledged(session: &Session, holding: usize, wanted: usize, timeout_ms: u64, out: &mut Vec<u8>) {
+    answer_late(session, out, |reply| reply.error(errors::unacknowledged(holding, wanted, timeout_ms).text()));
 }
 
 fn dispatch(
@@ -40,14 +82,55 @@ fn dispatch(
     host: &mut dyn Host,
     out: &mut Vec<u8>,
 ) -> Result<(), Failure> {
-    let command = find(session, arguments)?;
-    session.last_command = command.name;
+    let found = find(session, arguments, host)?;
+    let command = found.command;
+    session.last_command = found.full_name();
     if session.transaction.is_open() && !runs_at_once(command) {
-        session.transaction.push(arguments)?;
+        queue(found, session, arguments, host).inspect_err(|_| session.transaction.break_off())?;
         Reply::new(out, session.version).simple("QUEUED");
         return Ok(());
     }
-    run(command, session, arguments, store, host, out)
+    admit_and_run(command, session, arguments, store, host, out)
+}
+
+fn queue(found: Found, session: &mut Session, arguments: Arguments<'_>, host: &dyn Host) -> Result<(), Failure> {
+    if found.full_name() == "consistency|with" {
+        return Err(errors::WITH_IN_MULTI);
+    }
+    admission::check_queued(arguments, host)?;
+    session.transaction.push(arguments)
+}
+
+/// Runs a command if its level lets it, and says what its answer waits for.
+pub(crate) fn admit_and_run(
+    command: &'static Command,
+    session: &mut Session,
+    arguments: Arguments<'_>,
+    store: &mut dyn Store,
+    host: &mut dyn Host,
+    out: &mut Vec<u8>,
+) -> Result<(), Failure> {
+    if let Some(next) = admission::admit(command, arguments, session, store, host)? {
+        session.next = next;
+        return Ok(());
+    }
+    if !command.flags.has(Flags::WRITE) && command.name != "exec" {
+        return run(command, session, arguments, store, host, out);
+    }
+    let before = store.last_write();
+    run(command, session, arguments, store, host, out)?;
+    let Some(write) = store.last_write().filter(|last| Some(*last) != before) else { return Ok(()) };
+    session.last_write = Some(write);
+    let Chosen { what, timeout_ms } = session.replication;
+    let replicas = match what {
+        Replication::Async => return Ok(()),
+        Replication::SemiSync(replicas) => Replicas::Some(replicas),
+        Replication::Sync => Replicas::All,
+    };
+    if session.next == Next::Continue {
+        session.next = Next::Acknowledge { write, replicas, timeout_ms };
+    }
+    Ok(())
 }
 
 /// Answers bytes that are no request; the connection is to be closed then.
@@ -76,11 +159,8 @@ pub(crate) fn run(
 }
 
 /// The command that a request names, if the connection may call it so. Refusals break the connection's transaction off.
-fn find(session: &mut Session, arguments: Arguments<'_>) -> Result<&'static Command, Failure> {
-    let found = find_command(arguments).and_then(|command| match session.is_stranger() && !command.flags.has(Flags::NO_AUTH) {
-        true => Err(errors::NO_AUTH),
-        false => Ok(command),
-    });
+fn find(session: &mut Session, arguments: Arguments<'_>, host: &mut dyn Host) -> Result<Found, Failure> {
+    let found = find_command(arguments).and_then(|found| permit(found, arguments, session, host).map(|()| found));
     found.map_err(|failure| {
         session.transaction.break_off();
         if arguments[0].eq_ignore_ascii_case(b"exec") {
@@ -91,8 +171,48 @@ fn find(session: &mut Session, arguments: Arguments<'_>) -> Result<&'static Comm
     })
 }
 
+/// Lets a connection run a command on the keys that the request names.
+///
+/// # Errors
+/// If it has to say first who it is, or its user may not do this; then that is in the log.
+pub(crate) fn permit(found: Found, arguments: Arguments<'_>, session: &mut Session, host: &mut dyn Host) -> Result<(), Failure> {
+    check(found, arguments, session, host).map_err(|denied| match denied {
+        None => errors::NO_AUTH,
+        Some(denied) => {
+            log::denied(&denied, session, host);
+            denied.failure()
+        }
+    })
+}
+
+/// The same, and logs nothing. It is nobody to whom no denial is told.
+fn check(found: Found, arguments: Arguments<'_>, session: &mut Session, host: &dyn Host) -> Result<(), Option<Denied>> {
+    session.look_up(host.users());
+    if session.is_stranger() && !found.command.flags.has(Flags::NO_AUTH) {
+        return Err(None);
+    }
+    match &session.rights {
+        Some(user) if !session.is_unbounded => user.check(found, arguments).map_err(Some),
+        _ => Ok(()),
+    }
+}
+
+/// Lets a connection run a command of its transaction, which it was let queue.
+///
+/// # Errors
+/// If its user may not do this any more; then that is in the log.
+pub(crate) fn permit_queued(found: Found, arguments: Arguments<'_>, session: &mut Session, host: &mut dyn Host) -> Result<(), Failure> {
+    check(found, arguments, session, host).map_err(|denied| match denied {
+        None => errors::NO_AUTH,
+        Some(denied) => {
+            log::denied_in_transaction(&denied, session, host);
+            errors::not_permitted_any_more(matches!(denied, Denied::Key(_)))
+        }
+    })
+}
+
 /// The command that a request names, with the arguments it wants.
-pub(crate) fn find_command(arguments: Arguments<'_>) -> Result<&'static Command, Failure> {
+pub(crate) fn find_command(arguments: Arguments<'_>) -> Result<Found, Failure> {
     let name = arguments.get(0).unwrap_or_default();
     let Some(command) = table::find(name) else {
         return Err(match unsupported::reason(name) {
@@ -100,17 +220,16 @@ pub(crate) fn find_command(arguments: Arguments<'_>) -> Result<&'static Command,
             None => errors::unknown_command(name, arguments.from(1).iter()),
         });
     };
-    let (found, is_taken) = match arguments.get(1) {
+    let found = match arguments.get(1) {
         Some(name) if !command.subcommands.is_empty() => {
-            let found = table::find_subcommand(command, name).ok_or_else(|| errors::unknown_subcommand(command.name, name))?;
-            (found, found.takes(arguments.len()))
+            let subcommand = table::find_subcommand(command, name).ok_or_else(|| errors::unknown_subcommand(command.name, name))?;
+            Found { command: subcommand, parent: Some(command) }
         }
-        _ => (command, command.takes(arguments.len())),
+        _ => Found { command, parent: None },
     };
-    match is_taken {
+    match found.command.takes(arguments.len()) {
         true => Ok(found),
-        false if std::ptr::eq(found, command) => Err(errors::wrong_arity(command.name)),
-        false => Err(errors::wrong_arity(&format!("{}|{}", command.name, found.name))),
+        false => Err(errors::wrong_arity(found.full_name())),
     }
 }
 

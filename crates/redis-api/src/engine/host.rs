@@ -1,11 +1,10 @@
-//! What commands need of the process that runs them: the clock, chance, settings, connections, passwords.
+//! What commands need of the process that runs them: the clock, chance, settings, connections, users.
 
-/// Who a connection is by its password.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
-    /// The name.
-    pub name: String,
-}
+use std::net::IpAddr;
+
+use steadfast_crdt::Version;
+
+use crate::acl::users::Users;
 
 /// A connection as `CLIENT LIST` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,10 +110,15 @@ pub trait Host {
     fn now_us(&self) -> u64;
     /// A uniform random number.
     fn random(&mut self) -> u64;
-    /// Whether connections must authenticate.
-    fn wants_password(&self) -> bool;
-    /// Whose password this is, if it is right.
-    fn authenticate(&mut self, user: &str, password: &[u8]) -> Option<User>;
+    /// Random bytes that nobody can guess.
+    fn secret(&mut self, bytes: &mut [u8]);
+    /// Who may do what.
+    fn users(&self) -> &Users;
+    /// The same, to be changed. Whoever keeps users beyond the process's end, or has other replicas, looks at
+    /// [`generation`](Users::generation) after each turn.
+    fn users_mut(&mut self) -> &mut Users;
+    /// Where a connection comes from, if it comes over a network.
+    fn address(&self, client: u64) -> Option<IpAddr>;
     /// All settings with their values.
     fn settings(&self) -> Vec<(String, String)>;
     /// Changes settings: all of them, or none.
@@ -130,6 +134,16 @@ pub trait Host {
     fn clients(&self) -> Vec<ClientInfo>;
     /// Closes connections but the calling one. How many.
     fn kill(&mut self, filter: &KillFilter) -> usize;
-    /// How many replicas besides this one hold all writes the connection has made.
-    fn acknowledged(&self, client: u64) -> usize;
+    /// How many replicas besides this one hold a write of this one, and all before it.
+    fn acknowledged(&self, write: Version) -> usize;
+    /// How many replicas besides this one live.
+    fn replicas(&self) -> usize;
+    /// Whether any key is a register.
+    fn has_registers(&self) -> bool {
+        false
+    }
+    /// Whether a key is a register: if it is under a prefix that is fixed so in strong state.
+    fn is_register(&self, _key: &[u8]) -> bool {
+        false
+    }
 }

@@ -1,13 +1,14 @@
 //! Available state as the keys of commands.
 
 use std::borrow::Cow;
+use std::iter::once;
 use std::ops::{self, Range};
 
-use steadfast_available::{Keyspace, Kind as Shown, Lifetime, Refused, Until, hash_of};
-use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text};
+use steadfast_available::{Keyspace, Kind as Shown, Lifetime, Refused, Until};
+use steadfast_crdt::{Cell, LongDouble, Score, Sketch, Text, Version, VersionVector};
 use steadfast_types::Rng;
 
-use crate::engine::store::{AddError, Bound, Deadline, Each, EachPair, EachScore, Kind, Store};
+use crate::engine::store::{AddError, Bound, Deadline, Each, EachPair, EachScore, Kind, MayScore, Names, Pairs, Scored, Scores, Store};
 
 /// What an operation gave that fails only when clocks have no more times, in the year 2093: then nothing that was written could be told apart.
 fn done<T>(result: Result<T, Refused>) -> T {
@@ -79,8 +80,19 @@ impl Store for Keyspace {
         self.random_key(&mut Rng::with_seed(random)).map(<[u8]>::to_vec)
     }
     fn fingerprint(&mut self, key: &[u8]) -> u64 {
-        let hash = hash_of(key);
-        if self.contains(key) { self.digest(hash, hash).sum } else { 0 }
+        self.fingerprint(key)
+    }
+    fn seen(&self) -> VersionVector {
+        self.seen()
+    }
+    fn has_seen(&self, all: &VersionVector) -> bool {
+        self.has_seen(all)
+    }
+    fn is_even(&self) -> bool {
+        self.context().is_even()
+    }
+    fn last_write(&self) -> Option<Version> {
+        self.last_write()
     }
     fn memory_bytes(&self, key: &[u8]) -> usize {
         self.bytes_of(key).unwrap_or_default()
@@ -111,19 +123,27 @@ impl Store for Keyspace {
     fn hash_get(&self, key: &[u8], field: &[u8]) -> Option<Cow<'_, [u8]>> {
         look(self.fields(key))?.get(field).map(text)
     }
-    fn hash_set(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> bool {
-        done(self.write_fields(key, |fields, delta, version| {
-            let is_new = fields.get(field).is_none();
-            fields.write(delta, field, |cell| cell.set(version, Text::from(value)));
-            is_new
+    fn hash_set<'a>(&mut self, key: &[u8], fields: Pairs<'_, 'a>) -> usize {
+        done(self.write_fields(key, |hash, delta, version| {
+            let mut set = |(field, value): (&[u8], &[u8])| {
+                let mut is_new = false;
+                hash.write(delta, field, |cell| {
+                    is_new = !cell.is_shown();
+                    cell.set(version, Text::from(value))
+                });
+                is_new
+            };
+            fields.map(|pair| usize::from(set(pair))).sum()
         }))
     }
-    fn hash_remove(&mut self, key: &[u8], field: &[u8]) -> bool {
-        let is_there = look(self.fields(key)).is_some_and(|fields| fields.get(field).is_some());
-        if is_there {
-            done(self.write_fields(key, |fields, delta, version| fields.write(delta, field, |cell| cell.clear(version))));
-        }
-        is_there
+    fn hash_remove<'a>(&mut self, key: &[u8], mut fields: Names<'_, 'a>) -> usize {
+        let hash = look(self.fields(key));
+        let Some(first) = hash.and_then(|hash| Iterator::find(&mut fields, |field| hash.get(field).is_some())) else { return 0 };
+        done(self.write_fields(key, |hash, delta, version| {
+            let before = hash.len();
+            once(first).chain(fields).for_each(|field| hash.write(delta, field, |cell| cell.clear(version)));
+            before - hash.len()
+        }))
     }
     fn hash_add_integer(&mut self, key: &[u8], field: &[u8], by: i64) -> Result<i64, AddError> {
         let present = look(self.fields(key)).and_then(|fields| fields.get(field)).map_or(Some(0), Cell::int).ok_or(AddError::NotNumber)?;
@@ -161,11 +181,13 @@ impl Store for Keyspace {
     fn set_has(&self, key: &[u8], member: &[u8]) -> bool {
         look(self.members(key)).is_some_and(|set| set.contains(member))
     }
-    fn set_add(&mut self, key: &[u8], member: &[u8]) -> bool {
-        done(self.write_members(key, |set, delta, _| set.add(delta, member)))
+    fn set_add<'a>(&mut self, key: &[u8], members: Names<'_, 'a>) -> usize {
+        done(self.write_members(key, |set, delta, _| members.map(|member| usize::from(set.add(delta, member))).sum()))
     }
-    fn set_remove(&mut self, key: &[u8], member: &[u8]) -> bool {
-        self.set_has(key, member) && done(self.write_members(key, |set, delta, _| set.remove(delta, member)))
+    fn set_remove<'a>(&mut self, key: &[u8], mut members: Names<'_, 'a>) -> usize {
+        let set = look(self.members(key));
+        let Some(first) = set.and_then(|set| Iterator::find(&mut members, |member| set.contains(member))) else { return 0 };
+        done(self.write_members(key, |set, delta, _| once(first).chain(members).map(|member| usize::from(set.remove(delta, member))).sum()))
     }
     fn set_each(&self, key: &[u8], each: Each<'_>) {
         look(self.members(key)).into_iter().flat_map(|set| set.iter()).for_each(each);
@@ -186,13 +208,23 @@ impl Store for Keyspace {
     fn sorted_score(&self, key: &[u8], member: &[u8]) -> Option<f64> {
         look(self.scores(key))?.get(member).map(score)
     }
-    fn sorted_set(&mut self, key: &[u8], member: &[u8], score: f64) -> bool {
-        // Not a number is refused before.
-        let score = Score::new(score).unwrap_or_default();
+    fn sorted_set<'a>(&mut self, key: &[u8], mut members: Scores<'_, 'a>, may: MayScore<'_>) -> Scored {
+        let sorted = look(self.scores(key));
+        let allowed =
+            Iterator::find(&mut members, |(member, wanted)| may(sorted.and_then(|sorted| sorted.get(member)).map(score), *wanted));
+        let Some(first) = allowed else { return Scored::default() };
         done(self.write_scores(key, |scores, delta, version| {
-            let is_new = scores.get(member).is_none();
-            scores.write(delta, member, |cell| cell.set(version, score));
-            is_new
+            let mut scored = Scored::default();
+            for (member, wanted) in once(first).chain(members) {
+                let present = scores.get(member).map(score);
+                if may(present, wanted) {
+                    // Not a number is refused before. Of the two zeros one is kept, as they are the same score.
+                    scores.write(delta, member, |cell| cell.set(version, Score::new(wanted + 0.0).unwrap_or_default()));
+                    scored.added += usize::from(present.is_none());
+                    scored.changed += usize::from(present.is_some_and(|present| present != wanted));
+                }
+            }
+            scored
         }))
     }
     fn sorted_add(&mut self, key: &[u8], member: &[u8], by: f64) -> Result<f64, AddError> {
@@ -202,12 +234,17 @@ impl Store for Keyspace {
         done(self.write_scores(key, |scores, delta, version| scores.write(delta, member, |cell| cell.add_score(version, by).ok())));
         Ok(self.sorted_score(key, member).unwrap_or(sum))
     }
-    fn sorted_remove(&mut self, key: &[u8], member: &[u8]) -> bool {
-        let is_there = self.sorted_score(key, member).is_some();
-        if is_there {
-            done(self.write_scores(key, |scores, delta, version| scores.write(delta, member, |cell| cell.clear(version))));
-        }
-        is_there
+    fn sorted_remove<'a>(&mut self, key: &[u8], mut members: Names<'_, 'a>) -> usize {
+        let sorted = look(self.scores(key));
+        let Some(first) = sorted.and_then(|sorted| Iterator::find(&mut members, |member| sorted.get(member).is_some())) else { return 0 };
+        done(self.write_scores(key, |scores, delta, version| {
+            let before = scores.len();
+            once(first).chain(members).for_each(|member| scores.write(delta, member, |cell| cell.clear(version)));
+            before - scores.len()
+        }))
+    }
+    fn sorted_at(&self, key: &[u8], index: usize) -> Option<(Vec<u8>, f64)> {
+        look(self.scores(key))?.members().at(index).map(|(member, cell)| (member.to_vec(), score(cell)))
     }
     fn sorted_rank(&self, key: &[u8], member: &[u8]) -> Option<usize> {
         look(self.scores(key))?.rank(member)
@@ -240,16 +277,18 @@ impl Store for Keyspace {
     fn list_get(&self, key: &[u8], index: usize) -> Option<Cow<'_, [u8]>> {
         look(self.items(key))?.get(index).map(text)
     }
-    fn list_insert(&mut self, key: &[u8], index: usize, value: &[u8]) {
+    fn list_insert<'a>(&mut self, key: &[u8], index: usize, values: Names<'_, 'a>) {
         done(self.write_items(key, |items, delta, version| {
-            items.insert(delta, version, index, [|cell: &mut Cell<Text>| cell.set(version, Text::from(value))]);
+            items.insert(delta, version, index, values.map(|value| move |cell: &mut Cell<Text>| cell.set(version, Text::from(value))));
         }));
     }
     fn list_set(&mut self, key: &[u8], index: usize, value: &[u8]) {
         done(self.write_items(key, |items, delta, version| items.write(delta, index, |cell| cell.set(version, Text::from(value)))));
     }
-    fn list_remove(&mut self, key: &[u8], index: usize) {
-        done(self.write_items(key, |items, delta, version| items.write(delta, index, |cell| cell.clear(version))));
+    fn list_remove(&mut self, key: &[u8], places: &mut dyn Iterator<Item = usize>) {
+        done(self.write_items(key, |items, delta, version| {
+            places.for_each(|place| items.write(delta, place, |cell| cell.clear(version)));
+        }));
     }
     fn list_range(&self, key: &[u8], places: Range<usize>, each: Each<'_>) {
         let Some(items) = look(self.items(key)) else { return };

@@ -3,9 +3,17 @@
 //! This is all that commands ask of a keyspace, so that they can be tried over a model. What is asked for a key of one kind is only asked
 //! when [`Store::kind`] says the key is of that kind, or is not there; so no method but the writes of whole keys has to mind the other kinds.
 //! A key with no element left is gone. Keys past their deadline are not there.
+//!
+//! What a command writes to the elements of one key goes to the store in one call: the key is looked up once, and the whole command is one write, of
+//! one version. A version names what one write did to one *element* (it is the element's dot), so elements of one command may share it: a removal names
+//! the dots of an element with it, and digests mix the element into each dot. An element that a command names twice is written twice under one
+//! dot, the second time over the first; nobody sees what is in between, as a write is applied as a whole. Keys do not share versions: each
+//! key's write is one of its own (`MSET`).
 
 use std::borrow::Cow;
 use std::ops::Range;
+
+use steadfast_crdt::{Version, VersionVector};
 
 /// What a key shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +74,27 @@ pub type EachPair<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 /// Called with members and their scores.
 pub type EachScore<'a> = &'a mut dyn FnMut(&[u8], f64);
 
+/// Elements of a command, by name.
+pub type Names<'i, 'a> = &'i mut dyn Iterator<Item = &'a [u8]>;
+
+/// Elements of a command with what they are to hold.
+pub type Pairs<'i, 'a> = &'i mut dyn Iterator<Item = (&'a [u8], &'a [u8])>;
+
+/// Members of a command with their scores.
+pub type Scores<'i, 'a> = &'i mut dyn Iterator<Item = (&'a [u8], f64)>;
+
+/// Whether a member that has the first score, or is not there, may get the second one.
+pub type MayScore<'a> = &'a dyn Fn(Option<f64>, f64) -> bool;
+
+/// What became of members that were given scores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scored {
+    /// So many are new.
+    pub added: usize,
+    /// So many had another score.
+    pub changed: usize,
+}
+
 /// The keys of one replica at one moment.
 pub trait Store {
     /// What a key shows; nothing if it is not there.
@@ -92,6 +121,15 @@ pub trait Store {
     fn random_key(&self, random: u64) -> Option<Vec<u8>>;
     /// A number that changes with each change of a key; 0 if it is not there.
     fn fingerprint(&mut self, key: &[u8]) -> u64;
+    /// Everything that a reader may have been shown a part of, this replica's own writes with it.
+    fn seen(&self) -> VersionVector;
+    /// Whether all of this was seen, of all keys.
+    fn has_seen(&self, all: &VersionVector) -> bool;
+    /// Whether as much was seen of every key as of any other. It is not while the replica catches up range by range: then one key may show an effect
+    /// whose cause another key does not show yet.
+    fn is_even(&self) -> bool;
+    /// This replica's last write.
+    fn last_write(&self) -> Option<Version>;
     /// About how many bytes a key takes.
     fn memory_bytes(&self, key: &[u8]) -> usize;
 
@@ -114,10 +152,10 @@ pub trait Store {
     fn hash_len(&self, key: &[u8]) -> usize;
     /// The value of a field.
     fn hash_get(&self, key: &[u8], field: &[u8]) -> Option<Cow<'_, [u8]>>;
-    /// Sets a field. Whether it is new.
-    fn hash_set(&mut self, key: &[u8], field: &[u8], value: &[u8]) -> bool;
-    /// Removes a field. Whether it was there.
-    fn hash_remove(&mut self, key: &[u8], field: &[u8]) -> bool;
+    /// Sets fields. How many are new.
+    fn hash_set<'a>(&mut self, key: &[u8], fields: Pairs<'_, 'a>) -> usize;
+    /// Removes fields. How many were there.
+    fn hash_remove<'a>(&mut self, key: &[u8], fields: Names<'_, 'a>) -> usize;
     /// Adds to a field that is an integer, or 0. The sum.
     ///
     /// # Errors
@@ -139,10 +177,10 @@ pub trait Store {
     fn set_len(&self, key: &[u8]) -> usize;
     /// Whether a set has a member.
     fn set_has(&self, key: &[u8], member: &[u8]) -> bool;
-    /// Adds a member. Whether it is new.
-    fn set_add(&mut self, key: &[u8], member: &[u8]) -> bool;
-    /// Removes a member. Whether it was there.
-    fn set_remove(&mut self, key: &[u8], member: &[u8]) -> bool;
+    /// Adds members. How many are new.
+    fn set_add<'a>(&mut self, key: &[u8], members: Names<'_, 'a>) -> usize;
+    /// Removes members. How many were there.
+    fn set_remove<'a>(&mut self, key: &[u8], members: Names<'_, 'a>) -> usize;
     /// All members.
     fn set_each(&self, key: &[u8], each: Each<'_>);
     /// The member at a place below the number of members; places are for choosing by chance.
@@ -154,15 +192,17 @@ pub trait Store {
     fn sorted_len(&self, key: &[u8]) -> usize;
     /// The score of a member.
     fn sorted_score(&self, key: &[u8], member: &[u8]) -> Option<f64>;
-    /// Sets the score of a member. Whether the member is new.
-    fn sorted_set(&mut self, key: &[u8], member: &[u8], score: f64) -> bool;
+    /// Sets the scores of those members that may get them. What became of them.
+    fn sorted_set<'a>(&mut self, key: &[u8], members: Scores<'_, 'a>, may: MayScore<'_>) -> Scored;
     /// Adds to the score of a member, or 0. The sum.
     ///
     /// # Errors
     /// If the sum is no number.
     fn sorted_add(&mut self, key: &[u8], member: &[u8], by: f64) -> Result<f64, AddError>;
-    /// Removes a member. Whether it was there.
-    fn sorted_remove(&mut self, key: &[u8], member: &[u8]) -> bool;
+    /// Removes members. How many were there.
+    fn sorted_remove<'a>(&mut self, key: &[u8], members: Names<'_, 'a>) -> usize;
+    /// The member at a place below the number of members; places are for choosing by chance.
+    fn sorted_at(&self, key: &[u8], index: usize) -> Option<(Vec<u8>, f64)>;
     /// The place of a member in the order of scores and members.
     fn sorted_rank(&self, key: &[u8], member: &[u8]) -> Option<usize>;
     /// How many members are within a bound.
@@ -176,12 +216,12 @@ pub trait Store {
     fn list_len(&self, key: &[u8]) -> usize;
     /// The element at a place.
     fn list_get(&self, key: &[u8], index: usize) -> Option<Cow<'_, [u8]>>;
-    /// Puts an element before the one that is at a place, or at the end.
-    fn list_insert(&mut self, key: &[u8], index: usize, value: &[u8]);
+    /// Puts elements, in their order, before the one that is at a place, or at the end if there are no more than so many.
+    fn list_insert<'a>(&mut self, key: &[u8], index: usize, values: Names<'_, 'a>);
     /// Replaces the element at a place that is there.
     fn list_set(&mut self, key: &[u8], index: usize, value: &[u8]);
-    /// Removes the element at a place that is there.
-    fn list_remove(&mut self, key: &[u8], index: usize);
+    /// Removes the elements at places that are there, given from the last one to the first.
+    fn list_remove(&mut self, key: &[u8], places: &mut dyn Iterator<Item = usize>);
     /// The elements at these places, in order.
     fn list_range(&self, key: &[u8], places: Range<usize>, each: Each<'_>);
 

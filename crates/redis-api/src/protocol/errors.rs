@@ -64,6 +64,10 @@ failures! {
     BIT_OFFSET = "ERR bit offset is not an integer or out of range";
     /// Neither 0 nor 1.
     BIT = "ERR bit is not an integer or out of range";
+    /// Neither 0 nor 1.
+    BIT_WANTED = "ERR The bit argument must be 1 or 0.";
+    /// A negation of several strings.
+    NOT_OF_ONE = "ERR BITOP NOT must be called with a single source key.";
     /// A string that would be too long.
     TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
     /// A cursor that no scan gave.
@@ -156,8 +160,121 @@ failures! {
     TIMEOUT = "ERR timeout is not an integer or out of range";
     /// Use is not counted.
     NO_FREQUENCY = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.";
+    /// A key that the user may not touch.
+    KEY_NOT_PERMITTED = "NOPERM this user has no permissions to access one of the keys used as arguments";
+    /// A name of a user with blanks.
+    USER_NAME = "ERR Usernames can't contain spaces or null characters";
+    /// The user that connections are which do not say who they are.
+    DEFAULT_STAYS = "ERR The 'default' user cannot be removed";
+    /// A length of a password.
+    PASSWORD_BITS = "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096";
+    /// Users are not in a file.
+    NO_ACL_FILE = "ERR there is no ACL file here: ACL SETUSER and ACL DELUSER are all it takes";
+    /// A transaction at the level strong.
+    STRONG_TRANSACTION = "NOTSTRONG transactions are not strong: use CONSISTENCY SET causal before MULTI, or commands one by one";
+    /// A command of all keys at the level strong.
+    STRONG_WITHOUT_KEY = "NOTSTRONG the level strong is one of single keys, and the command names none: use the level causal";
+    /// A level for one command, within a transaction.
+    WITH_IN_MULTI = "ERR CONSISTENCY WITH inside MULTI is not allowed: a transaction has one level, the connection's at EXEC";
     /// Settings come from elsewhere.
     NO_CONFIG_FILE = "ERR The server is running without a config file";
+}
+
+/// A command that the user may not run.
+pub fn command_not_permitted(full_name: &str) -> Failure {
+    Failure::of(format!("NOPERM this user has no permissions to run the '{full_name}' command"))
+}
+
+/// A command of a transaction that the user may not run any more.
+pub fn not_permitted_any_more(is_key: bool) -> Failure {
+    let reason = if is_key { "no permission to touch the specified keys" } else { "no permission to execute the command or subcommand" };
+    Failure::of(format!(
+        "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. \
+         This command is no longer allowed for the following reason: {reason}"
+    ))
+}
+
+/// No rule of a user, and why.
+pub fn not_a_rule(rule: &[u8], why: &str) -> Failure {
+    Failure::of([b"ERR Error in ACL SETUSER modifier '", rule, b"': ", why.as_bytes()].concat())
+}
+
+/// Too many wrong passwords came from where the connection comes from.
+pub fn too_many_passwords(seconds: u64) -> Failure {
+    Failure::of(format!("WRONGPASS too many wrong passwords came from your address: try again in {seconds} s"))
+}
+
+/// No user of this name.
+pub fn no_such_user(name: &[u8]) -> Failure {
+    Failure::of([b"ERR User '", name, b"' not found"].concat())
+}
+
+/// No command of this name.
+pub fn no_such_command(name: &[u8]) -> Failure {
+    Failure::of([b"ERR Command '", name, b"' not found"].concat())
+}
+
+/// No category of this name.
+pub fn no_such_category(name: &[u8]) -> Failure {
+    Failure::of([b"ERR Unknown category '", name, b"'"].concat())
+}
+
+/// No level of consistency.
+pub fn not_a_level(name: &[u8]) -> Failure {
+    Failure::of([b"ERR '", name, b"' is no level: eventual, session, causal or strong"].concat())
+}
+
+/// No mode of replication.
+pub fn not_a_replication(name: &[u8]) -> Failure {
+    Failure::of([b"ERR '", name, b"' is no mode of replication: async, semi-sync k or sync"].concat())
+}
+
+/// No number of replicas.
+pub fn not_a_count_of_replicas(count: &[u8]) -> Failure {
+    Failure::of([b"ERR semi-sync waits for 1 replica or more, not '", count, b"': for none there is async, for all sync"].concat())
+}
+
+/// No token. It may be long.
+pub fn not_a_token(text: &[u8]) -> Failure {
+    let shown = &text[..text.len().min(40)];
+    Failure::of([b"ERR '", shown, b"' is no token: SESSION TOKEN gives one"].concat())
+}
+
+/// A command that no level makes a difference to.
+pub fn not_of_data(name: &str) -> Failure {
+    Failure::of(format!("ERR CONSISTENCY WITH runs commands that read or write keys, and '{name}' does not: send it by itself"))
+}
+
+/// A key that is no register, at the level strong.
+pub fn not_strong(key: &[u8]) -> Failure {
+    let remedy = b"' is under no strong prefix: make one of its prefixes strong in the cluster's strong state, or use the level causal";
+    Failure::of([b"NOTSTRONG '", key, remedy].concat())
+}
+
+/// A register together with other keys.
+pub fn register_with_others(key: &[u8]) -> Failure {
+    Failure::of(
+        [b"NOTSTRONG '", key, b"' is under a strong prefix, and such keys are read and written one by one: name no other key"].concat(),
+    )
+}
+
+/// A register in a transaction.
+pub fn register_in_transaction(key: &[u8]) -> Failure {
+    Failure::of(
+        [b"NOTSTRONG '", key, b"' is under a strong prefix, and such keys are no part of transactions: use it outside of MULTI"].concat(),
+    )
+}
+
+/// What the token says did not come in time.
+pub fn behind(timeout_ms: u64) -> Failure {
+    let remedy = "try again, ask the replica that gave the token, or use CONSISTENCY SET eventual";
+    Failure::of(format!("BEHIND this replica has not seen all that the connection's token says after {timeout_ms} ms: {remedy}"))
+}
+
+/// A write that too few replicas acknowledged in time.
+pub fn unacknowledged(holding: usize, wanted: usize, timeout_ms: u64) -> Failure {
+    let outcome = "its outcome is unknown: it is kept unless this replica is lost before the others have it";
+    Failure::of(format!("NOREPLICAS {holding} of {wanted} other replicas hold this write after {timeout_ms} ms, and {outcome}"))
 }
 
 /// A command there is not, with what it was given.

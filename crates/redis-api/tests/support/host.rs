@@ -1,13 +1,22 @@
 //! A process for tests: its clock stands where it is set.
 
-use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError, User};
+use std::net::IpAddr;
+
+use steadfast_crdt::Version;
+use steadfast_redis_api::acl::users::Users;
+use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct TestHost {
     pub now_us: u64,
     pub random: u64,
-    pub password: Option<String>,
+    pub users: Users,
+    pub address: Option<IpAddr>,
+    /// Keys that begin so are registers.
+    pub registers: Option<Vec<u8>>,
+    pub replicas: usize,
+    pub acknowledged: usize,
     pub settings: Vec<(String, String)>,
     pub clients: Vec<ClientInfo>,
     pub killed: Vec<KillFilter>,
@@ -23,13 +32,20 @@ impl Host for TestHost {
         self.random ^ (self.random >> 29)
     }
 
-    fn wants_password(&self) -> bool {
-        self.password.is_some()
+    fn secret(&mut self, bytes: &mut [u8]) {
+        bytes.fill_with(|| self.random() as u8);
     }
 
-    fn authenticate(&mut self, user: &str, password: &[u8]) -> Option<User> {
-        let is_right = user == "default" && self.password.as_ref().is_none_or(|right| right.as_bytes() == password);
-        is_right.then(|| User { name: user.to_owned() })
+    fn users(&self) -> &Users {
+        &self.users
+    }
+
+    fn users_mut(&mut self) -> &mut Users {
+        &mut self.users
+    }
+
+    fn address(&self, _client: u64) -> Option<IpAddr> {
+        self.address
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -59,7 +75,19 @@ impl Host for TestHost {
         0
     }
 
-    fn acknowledged(&self, _client: u64) -> usize {
-        0
+    fn acknowledged(&self, _write: Version) -> usize {
+        self.acknowledged
+    }
+
+    fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    fn has_registers(&self) -> bool {
+        self.registers.is_some()
+    }
+
+    fn is_register(&self, key: &[u8]) -> bool {
+        self.registers.as_ref().is_some_and(|prefix| key.starts_with(prefix))
     }
 }

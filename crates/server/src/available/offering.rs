@@ -13,12 +13,12 @@ use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
 
+use super::Durability;
 use super::life::Life;
 use super::peers::Peers;
 use super::registry::{Registry, Replicas};
 use super::start::{Ended, Running, Settings, start};
 use super::status::Status;
-use super::Durability;
 use crate::peers::{LaneEvents, PeerTransport};
 use crate::published::Published;
 use crate::redis::Limits;
@@ -150,7 +150,10 @@ async fn choose<C: Coordination>(registry: &Registry<C>, life: &Life) -> Actor {
         return actor;
     }
     if let Some(before) = life.last_actor() {
-        tracing::info!(before = before.place(), "the machine began anew since, or writes were lost: this replica of available state writes as another one");
+        tracing::info!(
+            before = before.place(),
+            "the machine began anew since, or writes were lost: this replica of available state writes as another one"
+        );
     }
     if let Some(spare) = life.spare() {
         return spare;
@@ -194,7 +197,8 @@ async fn follow<C: Coordination>(
                 Ok(()) = records.changed() => {}
             }
             let Some(Ok(members)) = published.reader().map(|reader| reader.members()) else { continue };
-            let Some(of_members) = records.borrow().as_ref().map(|record| record.of(&members.iter().map(|member| member.id).collect())) else {
+            let Some(of_members) = records.borrow().as_ref().map(|record| record.of(&members.iter().map(|member| member.id).collect()))
+            else {
                 continue;
             };
             let has_changed = replicas.send_if_modified(|known| {

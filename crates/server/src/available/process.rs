@@ -1,11 +1,13 @@
 //! The process as commands see it: clock, chance, settings, connections.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError, User};
+use steadfast_crdt::Version;
+use steadfast_redis_api::acl::users::Users;
+use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError};
 use steadfast_types::{Instant, Rng};
 
 use crate::admin::resident_bytes;
@@ -33,6 +35,10 @@ pub(super) struct Process {
     pub(super) counts: Counts,
     pub(super) keys_bytes: usize,
     pub(super) expiring: usize,
+    /// Other replicas that are connected.
+    pub(super) replicas: usize,
+    /// They last as long as the process.
+    users: Users,
 }
 
 /// A connection.
@@ -60,7 +66,24 @@ impl Process {
         let (clients, killed) = (BTreeMap::new(), Vec::new());
         let began = clock.now();
         let counts = Counts::default();
-        Process { clock, now_us: 0, began, rng, run_id, port, durability, clients, killed, caller: 0, counts, keys_bytes: 0, expiring: 0 }
+        let users = Users::new();
+        Process {
+            clock,
+            now_us: 0,
+            began,
+            rng,
+            run_id,
+            port,
+            durability,
+            clients,
+            killed,
+            caller: 0,
+            counts,
+            keys_bytes: 0,
+            expiring: 0,
+            replicas: 0,
+            users,
+        }
     }
 
     fn seconds_since(&self, then: Instant) -> u64 {
@@ -88,12 +111,20 @@ impl Host for Process {
         self.rng.u64(..)
     }
 
-    fn wants_password(&self) -> bool {
-        false
+    fn secret(&mut self, bytes: &mut [u8]) {
+        bytes.chunks_mut(size_of::<u64>()).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()[..chunk.len()]));
     }
 
-    fn authenticate(&mut self, user: &str, _password: &[u8]) -> Option<User> {
-        (user == "default").then(|| User { name: user.to_owned() })
+    fn users(&self) -> &Users {
+        &self.users
+    }
+
+    fn users_mut(&mut self) -> &mut Users {
+        &mut self.users
+    }
+
+    fn address(&self, client: u64) -> Option<IpAddr> {
+        self.clients.get(&client).map(|client| client.address.ip())
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -139,6 +170,7 @@ impl Host for Process {
             commands_processed: self.counts.commands,
             expired_keys: self.counts.expired,
             keys_with_deadline: self.expiring as u64,
+            connected_replicas: self.replicas as u64,
             ..Facts::default()
         }
     }
@@ -161,7 +193,11 @@ impl Host for Process {
         meant.len()
     }
 
-    fn acknowledged(&self, _client: u64) -> usize {
+    fn acknowledged(&self, _write: Version) -> usize {
         0
+    }
+
+    fn replicas(&self) -> usize {
+        self.replicas
     }
 }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use steadfast_available::exchange::Event;
-use steadfast_redis_api::engine::host::ClientInfo;
-use steadfast_redis_api::engine::session::{Next, Session};
-use steadfast_redis_api::engine::{execute, refuse};
-use steadfast_redis_api::protocol::reply::{Reply, Version};
+use steadfast_redis_api::engine::host::{ClientInfo, Host};
+use steadfast_redis_api::engine::session::{Next, Replicas, Session};
+use steadfast_redis_api::engine::{execute, give_up, refuse};
+use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_replica::{Answer, Replica, Until, WaitId};
 use steadfast_storage::journal::{Journal, JournalError};
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use super::Durability;
 use super::peers::Peers;
+use super::pending::Pending;
 use super::process::{Client, Process};
 use super::status::{PeerLag, Status};
 use super::sync::Syncer;
@@ -82,8 +83,8 @@ pub(super) struct Connection {
     session: Session,
     parser: Parser,
     last: Arc<AtomicU64>,
-    /// It waits for other replicas.
-    is_waiting: bool,
+    /// What it waits for.
+    pending: Option<Pending>,
 }
 
 impl<D: Disk> Service<D> {
@@ -243,19 +244,26 @@ impl<D: Disk> Commands for Service<D> {
     fn connected(&mut self, id: ConnectionId, peer: SocketAddr) -> Connection {
         let now = self.process.clock.now();
         self.process.counts.connections += 1;
-        let session = Session::new(id.0, true);
+        let session = Session::new(id.0, self.process.users().trust_strangers());
         let (last, info) = (Arc::new(AtomicU64::new(now.0)), info(&session));
         self.process.clients.insert(id.0, Client { address: peer, since: now, last: last.clone(), info });
-        Connection { session, parser: Parser::new(), last, is_waiting: false }
+        Connection { session, parser: Parser::new(), last, pending: None }
     }
 
     fn run(&mut self, connection: &mut Connection, input: &[u8], out: &mut Vec<u8>) -> Ran {
         self.begin_turn();
-        let Connection { session, parser, last, is_waiting } = connection;
-        if std::mem::take(is_waiting) {
-            let held = self.answers.remove(&session.id).map_or(0, |answer| answer.replicas);
-            Reply::new(out, session.version).integer(i64::try_from(held).unwrap_or(i64::MAX));
+        let mut too_late = None;
+        if let Some(pending) = connection.pending.take() {
+            match self.answers.remove(&connection.session.id) {
+                Some(answer) => too_late = pending.answer(&answer, &mut connection.session, out),
+                // It was resumed for nothing.
+                None => {
+                    connection.pending = Some(pending);
+                    return Ran::command(0).then(Then::Wait);
+                }
+            }
         }
+        let Connection { session, parser, last, pending } = connection;
         match parser.poll(input, session.is_stranger()) {
             Ok(None) => Ran::incomplete(parser.wanted()),
             Err(error) => {
@@ -265,27 +273,45 @@ impl<D: Disk> Commands for Service<D> {
             Ok(Some(consumed)) => {
                 self.process.caller = session.id;
                 self.process.counts.commands += 1;
+                let ran = Ran { waits: self.durability == Durability::Always, ..Ran::command(consumed) };
+                if let Some(timeout_ms) = too_late {
+                    give_up(session, timeout_ms, out);
+                    return ran;
+                }
+                let start = out.len();
                 let next = execute(session, parser.arguments(input), self.replica.keys(), &mut self.process, out);
                 last.store(self.now.0, Ordering::Relaxed);
-                if TELLING.contains(&session.last_command)
+                if session.last_command.split('|').next().is_some_and(|name| TELLING.contains(&name))
                     && let Some(client) = self.process.clients.get_mut(&session.id)
                 {
                     client.info = info(session);
                 }
-                let ran = Ran { waits: self.durability == Durability::Always, ..Ran::command(consumed) };
-                match next {
-                    Next::Continue => ran,
-                    Next::Close => ran.then(Then::Close),
+                let (waits_for, until, timeout_ms) = match next {
+                    Next::Continue => return ran,
+                    Next::Close => return ran.then(Then::Close),
                     Next::Wait { replicas, timeout_ms } => {
                         let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
-                        let deadline = (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms));
-                        // Nobody else will ever hold it: then there is nothing to wait for.
-                        let deadline = if self.peers.is_none() { Some(self.now) } else { deadline };
-                        self.replica.wait(WaitId(session.id), Until::Held { replicas }, deadline);
-                        *is_waiting = true;
-                        ran.then(Then::Wait)
+                        (Pending::Count, Until::Held { write: session.last_write, replicas }, timeout_ms)
                     }
-                }
+                    Next::Acknowledge { write, replicas, timeout_ms } => {
+                        let replicas = match replicas {
+                            Replicas::Some(wanted) => usize::try_from(wanted).unwrap_or(usize::MAX),
+                            Replicas::All => self.process.replicas(),
+                        };
+                        let held_back = Pending::Acknowledgement { answer: out.split_off(start), wanted: replicas, timeout_ms };
+                        (held_back, Until::Held { write: Some(write), replicas }, timeout_ms)
+                    }
+                    Next::Behind { timeout_ms } => (Pending::Sight { timeout_ms }, Until::Seen(session.awaited().clone()), timeout_ms),
+                    // No prefix is strong.
+                    Next::Register => return ran,
+                };
+                let deadline = (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms));
+                // Without others nothing will ever come: then there is nothing to wait for.
+                let deadline = if self.peers.is_none() { Some(self.now) } else { deadline };
+                let is_run = !matches!(waits_for, Pending::Sight { .. });
+                self.replica.wait(WaitId(session.id), until, deadline);
+                *pending = Some(waits_for);
+                if is_run { ran.then(Then::Wait) } else { Ran::command(0).then(Then::Wait) }
             }
         }
     }
@@ -298,6 +324,7 @@ impl<D: Disk> Commands for Service<D> {
         self.process.killed.drain(..).for_each(|id| others.close(ConnectionId(id)));
         let keys = self.replica.look();
         (self.process.keys_bytes, self.process.expiring) = (keys.used_bytes(), keys.expiring());
+        self.process.replicas = self.replica.exchange().connected_actors().count();
         let kept = self.keep(others);
         if matches!(kept, Ok(true)) && self.unsynced_since.is_none() {
             self.unsynced_since = Some(self.process.clock.now());

@@ -137,8 +137,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let mut unknown = None;
     let replay = |sequence, record: &[u8]| {
         if unknown.is_none()
-            && let Err(error) =
-                Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
+            && let Err(error) = Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
         {
             unknown = Some((sequence, error));
         }

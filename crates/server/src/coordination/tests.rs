@@ -99,7 +99,7 @@ async fn node(options: ServerOptions, [clients, peers, admin]: [TcpListener; 3])
     let mut directory = Directory::open(&options.data_dir, &options.name, &options.advertise_peer).unwrap();
     let ports = Ports::secure(&options, &metrics).unwrap();
     let membership = settle(&options, &mut directory, &peers, &ports.link).await.unwrap();
-    let running = Running::start(&options, directory, membership, (clients, peers, admin), (&ports, metrics)).unwrap();
+    let running = Running::start(&options, directory, membership, (clients, peers, admin, None), (&ports, metrics)).unwrap();
     Node { running, _ports: ports }
 }
 

@@ -24,6 +24,11 @@ macro_rules! bits {
                 self.0 & other.0 == other.0
             }
 
+            /// All of them.
+            pub fn all() -> $type {
+                $type(((1_u64 << Self::NAMES.len()) - 1) as u32)
+            }
+
             /// The one of this name.
             pub fn named(name: &str) -> Option<$type> {
                 Self::NAMES.iter().position(|&known| known == name).map(|at| $type(1 << at))
@@ -96,18 +101,28 @@ bits! {
         BITMAP = "bitmap",
         /// Sketches.
         HYPERLOGLOG = "hyperloglog",
+        /// Geographical indexes, which there are not.
+        GEO = "geo",
+        /// Streams, which there are not.
+        STREAM = "stream",
+        /// Channels, which there are not.
+        PUBSUB = "pubsub",
         /// For operators.
         ADMIN = "admin",
         /// Cheap.
         FAST = "fast",
         /// Not cheap.
         SLOW = "slow",
+        /// Commands that wait for others' writes, which there are not.
+        BLOCKING = "blocking",
         /// Can do harm.
         DANGEROUS = "dangerous",
         /// The connection.
         CONNECTION = "connection",
         /// Transactions.
         TRANSACTION = "transaction",
+        /// Scripts, which there are not.
+        SCRIPTING = "scripting",
     }
 }
 
@@ -160,6 +175,8 @@ pub enum Group {
     HyperLogLog,
     /// Bits of strings.
     Bitmap,
+    /// Levels, tokens and acknowledgements, which Redis has not.
+    Consistency,
 }
 
 impl Group {
@@ -177,6 +194,7 @@ impl Group {
             Group::Transactions => "transactions",
             Group::HyperLogLog => "hyperloglog",
             Group::Bitmap => "bitmap",
+            Group::Consistency => "consistency",
         }
     }
 }

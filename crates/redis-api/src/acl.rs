@@ -1,0 +1,14 @@
+//! Access control: users, what each may do, and the log of what was denied. Rules, rights and texts are those of Redis 7.0.15, but for selectors, which
+//! there are not; lists show the rules of commands in the order in which they were given. A rule of its own is `consistency=level`: what the user's
+//! connections rely on at first.
+//!
+//! Pure: the users are a value that the [`Host`](crate::engine::host::Host) holds, keeps and hands on; [`Users::lines`](users::Users::lines) and
+//! [`Users::set`](users::Users::set) are its text form, and [`Users::generation`](users::Users::generation) tells when it changed.
+
+pub mod attempts;
+pub mod commands;
+pub mod log;
+pub mod patterns;
+pub mod rules;
+pub mod user;
+pub mod users;
