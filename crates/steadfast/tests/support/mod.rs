@@ -7,6 +7,7 @@ pub mod http;
 pub mod load;
 pub mod oracle;
 pub mod ports;
+pub mod redis;
 pub mod wild;
 
 use std::fs;
@@ -58,6 +59,8 @@ pub struct Node {
     pub etcd: String,
     pub peer: String,
     pub admin: String,
+    /// Where clients of the Redis protocol reach it; nodes started by hand serve none.
+    pub redis: String,
     pub data_dir: PathBuf,
     pub argv: Vec<String>,
     environment: Environment,
@@ -149,7 +152,7 @@ impl Cluster {
         let own = ["--name", &name, "--data-dir", data_dir.to_str().expect("UTF-8")];
         let listen = ["--listen-client", &etcd, "--listen-peer", &peer, "--listen-admin", &admin];
         let argv = [&[PROGRAM, "serve"], &own[..], &listen[..], flags].concat().into_iter().map(String::from).collect();
-        Node { name, etcd, peer, admin, data_dir, argv, environment: self.environment, pid: None, process: None }
+        Node { name, etcd, peer, admin, redis: String::new(), data_dir, argv, environment: self.environment, pid: None, process: None }
     }
 
     /// Adds the voter `n{k}`, which has not started. Asks the members that are there before it.
@@ -342,6 +345,7 @@ impl Node {
             etcd: text("etcd"),
             peer: text("peer"),
             admin: text("admin"),
+            redis: text("redis"),
             data_dir: PathBuf::from(text("data_dir")),
             argv: value["argv"].as_array().expect("a list").iter().map(|word| word.as_str().expect("text").to_owned()).collect(),
             environment,
