@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use steadfast_available::exchange::Record;
 use steadfast_available::{Exchange, Keyspace};
-use steadfast_redis_api::engine::host::ClientInfo;
-use steadfast_redis_api::engine::host::Host;
+use steadfast_redis_api::engine::host::{ClientInfo, Host};
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
 use steadfast_redis_api::engine::{answer_late, execute, give_up, refuse, unacknowledged};
 use steadfast_redis_api::protocol::reply::Version;
