@@ -54,7 +54,7 @@ for protocol in (2, 3):
     check("zadd", client.zadd("z", {"a": 1, "b": 2.5, "c": float("inf")}), 3)
     check("zscore", client.zscore("z", "b"), 2.5)
     check("zrange", [(member, score) for member, score in client.zrange("z", 0, 1, withscores=True)], [("a", 1.0), ("b", 2.5)])
-    check("zpopmax", [tuple(pair) for pair in client.zpopmax("z")], [("c", float("inf"))])
+    check("zpopmax", [tuple(pair) for pair in client.zpopmax("z", 1)], [("c", float("inf"))])
     check("rpush", client.rpush("l", "a", "b", "c"), 3)
     check("lpush", client.lpush("l", "x", "y"), 5)
     check("lrange", client.lrange("l", 0, -1), ["y", "x", "a", "b", "c"])
