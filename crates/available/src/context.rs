@@ -72,7 +72,7 @@ impl Context {
     }
 
     /// What was seen of any key: a write may have observed that much.
-    pub(crate) fn everything(&self) -> VersionVector {
+    pub fn everything(&self) -> VersionVector {
         let mut everything = self.vector.clone();
         self.ahead.values().for_each(|ahead| everything.join(ahead));
         everything

@@ -225,6 +225,11 @@ impl Exchange {
         self.stability.acknowledged(self.own, version)
     }
 
+    /// How many other replicas have ever said what they have seen.
+    pub fn heard_of(&self) -> usize {
+        self.stability.heard_of(self.own)
+    }
+
     /// Whether this replica must come back as another actor ([`Event::Fenced`]).
     pub fn is_fenced(&self) -> bool {
         self.is_fenced
@@ -255,6 +260,11 @@ impl Exchange {
         self.peers.keys().copied()
     }
 
+    /// The actors that the connected peers write as, once they have said so.
+    pub fn connected_actors(&self) -> impl Iterator<Item = Actor> {
+        self.peers.values().filter_map(|peer| peer.actor)
+    }
+
     /// How things stand with a connected peer.
     pub fn peer(&self, replica: &impl Replica, id: NodeId, now: Instant) -> Option<PeerStatus> {
         let peer = self.peers.get(&id)?;
@@ -271,6 +281,6 @@ impl Exchange {
     }
 
     fn links(&self) -> BTreeSet<Actor> {
-        self.peers.values().filter_map(|peer| peer.actor).collect()
+        self.connected_actors().collect()
     }
 }

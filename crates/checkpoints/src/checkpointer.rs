@@ -23,7 +23,7 @@ pub struct CheckpointOptions {
 
 impl Default for CheckpointOptions {
     fn default() -> Self {
-        CheckpointOptions { journal_bytes: 64 << 20, turn_bytes: 32 << 10, waiting_bytes: 8 << 20 }
+        CheckpointOptions { journal_bytes: 64 << 20, turn_bytes: 16 << 10, waiting_bytes: 8 << 20 }
     }
 }
 
@@ -124,9 +124,9 @@ impl Checkpointer {
         matches!(self.stage, Stage::Taking { .. }) && self.waiting_bytes + self.given_bytes < self.options.waiting_bytes
     }
 
-    /// Whether rows wait for the journal to become durable.
+    /// Whether nothing goes on before the journal is durable further than it is, or than a sync under way makes it.
     pub fn wants_sync(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() && !self.takes_rows()
     }
 
     /// The next batch for the tables, if the journal is `durable` far enough.

@@ -3,13 +3,21 @@
 //! One thread owns the keys, the exchange with other replicas, the journal's writing end and all connections ([`crate::redis`]); another one waits for
 //! the disk (`sync`). A turn of the loop is a turn of the replica: what its commands changed is one delta, which is one record of the journal.
 //!
-//! Left out so far: other replicas, so that [`start`] serves one alone; a journal that is cut.
+//! Left out so far: a journal that is cut; keys that not every replica holds.
 
 mod durability;
+mod life;
+mod peers;
 mod process;
+mod registry;
 mod service;
 mod start;
+mod status;
 mod sync;
+mod tables;
 
 pub use durability::{Durability, UnknownDurability};
+pub use life::LifeError;
+pub use peers::Peers;
 pub use start::{Running, Settings, StartError, start};
+pub use status::{PeerLag, Status};

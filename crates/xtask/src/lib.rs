@@ -21,6 +21,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("crdt", &["types"]),
     ("register", &["types", "crdt"]),
     ("available", &["types", "crdt"]),
+    ("replica", &["types", "crdt", "available"]),
     ("redis-api", &["types", "crdt", "available"]),
     ("health", &["types"]),
     ("storage", &["types"]),
@@ -46,17 +47,21 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "crdt",
             "register",
             "available",
+            "replica",
             "redis-api",
         ],
     ),
     ("proof", &["types"]),
     ("steadfast", &["types", "coordination", "state", "snapshots", "stacks", "proof", "etcd-api", "client", "server"]),
-    ("simulator", &["types", "consensus", "membership", "health", "state", "storage", "node", "proof"]),
+    (
+        "simulator",
+        &["types", "consensus", "membership", "health", "state", "storage", "node", "crdt", "available", "replica", "redis-api", "proof"],
+    ),
     ("xtask", &[]),
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "register", "available"];
+pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "register", "available", "replica"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {

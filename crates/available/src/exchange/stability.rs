@@ -63,6 +63,10 @@ impl Stability {
         others.fold(seen.clone(), |stable, vector| stable.meet(vector))
     }
 
+    pub(crate) fn heard_of(&self, own: Actor) -> usize {
+        self.told.keys().filter(|actor| **actor != own).count()
+    }
+
     pub(crate) fn acknowledged(&self, own: Actor, version: Version) -> usize {
         self.told.iter().filter(|(actor, told)| **actor != own && told.vector.covers(version)).count()
     }

@@ -1,54 +1,85 @@
-//! Runs the commands of all connections on the keys, and keeps what they changed.
+//! Runs the commands of all connections on the replica, keeps what they changed, and carries what it says to the others.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use steadfast_available::exchange::Record;
-use steadfast_available::{Exchange, Keyspace};
+use steadfast_available::exchange::Event;
 use steadfast_redis_api::engine::host::ClientInfo;
 use steadfast_redis_api::engine::session::{Next, Session};
 use steadfast_redis_api::engine::{execute, refuse};
 use steadfast_redis_api::protocol::reply::{Reply, Version};
 use steadfast_redis_api::protocol::request::Parser;
+use steadfast_replica::{Answer, Replica, Until, WaitId};
 use steadfast_storage::journal::{Journal, JournalError};
-use steadfast_types::Instant;
+use steadfast_storage::tables::JobError;
 use steadfast_types::disk::Disk;
 use steadfast_types::wire::Wire;
+use steadfast_types::{Instant, NodeId};
+use tokio::sync::watch;
 
 use super::Durability;
+use super::peers::Peers;
 use super::process::{Client, Process};
+use super::status::{PeerLag, Status};
 use super::sync::Syncer;
+use super::tables::Tables;
 use crate::clock::Clock;
+use crate::peers::{Lane, LaneEvent};
 use crate::redis::{Commands, ConnectionId, Handle, Mark, Others, Ran, Then};
 
 /// How long a write may wait for its sync under [`Durability::EverySecond`].
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many keys whose deadline has come are deleted in a turn.
-const EXPIRED_IN_A_TURN: usize = 100;
+/// How often the replica looks whether somebody waits for it or lacks something.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Of what the peers say so much is taken in a turn; commands come between.
+const PEER_FRAMES_IN_A_TURN: usize = 256;
 
 /// Commands after which other connections may see something else of this one.
 const TELLING: [&str; 4] = ["client", "hello", "auth", "reset"];
 
-/// A replica's keys and its journal.
+/// A replica and its journal.
 pub(super) struct Service<D: Disk> {
-    pub(super) keys: Keyspace,
-    pub(super) exchange: Exchange,
+    pub(super) replica: Replica,
     pub(super) journal: Journal<D>,
     pub(super) syncer: Syncer<D>,
+    pub(super) tables: Tables<D>,
     pub(super) durability: Durability,
     pub(super) process: Process,
     pub(super) handle: Handle,
     /// When the first write came that no sync has begun for.
     pub(super) unsynced_since: Option<Instant>,
     /// Why the journal takes nothing any more. Then nothing is answered, and the loop stops.
-    pub(super) failed: Option<JournalError>,
+    pub(super) failed: Option<Failure>,
     /// Whether the turn's clocks were read.
     pub(super) is_timed: bool,
     /// When the turn began.
     pub(super) now: Instant,
+    /// The other replicas, if there may be any.
+    pub(super) peers: Option<Peers>,
+    pub(super) lanes: BTreeMap<NodeId, Lane>,
+    pub(super) next_tick: Instant,
+    /// What `WAIT` is to be answered, by connection.
+    pub(super) answers: BTreeMap<u64, Answer>,
+    pub(super) status: watch::Sender<Status>,
+}
+
+/// Why a replica stops by itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Tables(#[from] JobError),
+    #[error(
+        "other replicas have writes of this one that are not in its directory: it is a copy of an earlier state, or the disk lost something. \
+         Start it again: it then writes as another replica, and takes what the others have"
+    )]
+    Fenced,
 }
 
 /// A connection.
@@ -56,6 +87,8 @@ pub(super) struct Connection {
     session: Session,
     parser: Parser,
     last: Arc<AtomicU64>,
+    /// It waits for other replicas.
+    is_waiting: bool,
 }
 
 impl<D: Disk> Service<D> {
@@ -63,44 +96,123 @@ impl<D: Disk> Service<D> {
     fn begin_turn(&mut self) {
         if !std::mem::replace(&mut self.is_timed, true) {
             (self.now, self.process.now_us) = (self.process.clock.now(), Clock::wall_micros());
-            self.keys.set_now(self.process.now_us / 1000);
+            self.replica.set_now(self.now, self.process.now_us / 1000);
         }
     }
 
-    fn expire(&mut self) {
+    /// Takes what the peers said and what happened to them.
+    fn hear(&mut self) {
         self.begin_turn();
-        if self.keys.next_deadline().is_some_and(|ms| ms <= self.keys.now()) {
-            match self.keys.expire_some(EXPIRED_IN_A_TURN) {
-                Ok(expired) => self.process.counts.expired += expired as u64,
-                Err(error) => tracing::error!(%error, "keys past their deadline can't be deleted"),
+        if let Some(replicas) = self.peers.as_mut().and_then(Peers::changed) {
+            self.replica.set_replicas(replicas);
+        }
+        for _ in 0..PEER_FRAMES_IN_A_TURN {
+            match self.peers.as_mut().and_then(Peers::next) {
+                None => return,
+                Some(LaneEvent::Opened(peer, lane)) => {
+                    self.lanes.insert(peer, lane);
+                    self.replica.connected(peer);
+                }
+                Some(LaneEvent::Closed(peer)) => {
+                    self.lanes.remove(&peer);
+                    self.replica.disconnected(peer);
+                }
+                Some(LaneEvent::Frame(peer, frame)) => {
+                    if let Err(error) = self.replica.receive(peer, frame) {
+                        tracing::warn!(%peer, %error, "a replica says what can't be; its connection begins anew");
+                        self.hang_up(peer);
+                    }
+                }
             }
         }
+        self.handle.wake();
     }
 
-    /// Puts what was changed into the journal, in one write; whether anything was.
-    fn keep(&mut self) -> Result<bool, JournalError> {
-        let now = self.process.clock.now();
-        let before = self.journal.appended();
-        while let Some(delta) = self.keys.take_delta() {
-            let record = Record::Delta(delta.clone());
-            self.journal.append_with(|out| record.encode(out));
-            self.exchange.turn_ended(&self.keys, delta, now);
+    fn hang_up(&mut self, peer: NodeId) {
+        if let Some(lane) = self.lanes.get(&peer) {
+            lane.close();
         }
-        for record in self.exchange.outputs().records {
+    }
+
+    fn tick(&mut self) {
+        self.begin_turn();
+        if self.next_tick <= self.now {
+            self.next_tick = self.now + TICK;
+            self.replica.tick();
+            self.process.counts.expired = self.replica.expired();
+            self.publish();
+        } else if self.replica.next_deadline().is_some_and(|at| at <= self.now) {
+            self.replica.end_waits();
+        }
+    }
+
+    fn publish(&self) {
+        let peer = |id: &NodeId| self.replica.peer(*id).map(|status| PeerLag::of(*id, &status));
+        let (keys, counters) = (self.replica.look(), self.replica.counters());
+        let status = Status {
+            actor: self.replica.actor().place(),
+            keys: keys.len() as u64,
+            bytes: keys.used_bytes() as u64,
+            connections: self.process.clients.len() as u64,
+            commands: self.process.counts.commands,
+            journal_bytes: self.journal.appended().0,
+            peers: self.lanes.keys().filter_map(peer).collect(),
+            kept_bytes: self.replica.exchange().kept().1 as u64,
+            sessions: self.replica.exchange().sessions() as u64,
+            ranges_joined: counters.ranges_joined,
+            divergences: counters.divergences,
+        };
+        self.status.send_if_modified(|published| std::mem::replace(published, status) != *published);
+    }
+
+    /// Puts what was changed into the journal, in one write, and does what else there is to do; whether anything was changed.
+    fn keep(&mut self, others: &mut Others) -> Result<bool, Failure> {
+        self.replica.end_turn();
+        let outputs = self.replica.outputs();
+        let before = self.journal.appended();
+        for record in outputs.records {
             self.journal.append_with(|out| record.encode(out));
         }
         self.journal.write()?;
+        for event in outputs.events {
+            self.heed(event)?;
+        }
+        for (to, message) in outputs.messages {
+            if let Some(lane) = self.lanes.get(&to) {
+                lane.send(message);
+            }
+        }
+        for answer in outputs.answers {
+            self.answers.insert(answer.id.0, answer);
+            others.resume(ConnectionId(answer.id.0));
+        }
         Ok(self.journal.appended() > before)
     }
 
+    fn heed(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Fenced { .. } => return Err(Failure::Fenced),
+            Event::Refused(peer) => tracing::info!(%peer, "the peer does not know this replica (yet)"),
+            Event::Stranger(peer, actor) => tracing::info!(%peer, actor = actor.place(), "the peer is not known here as a replica (yet)"),
+            Event::SameActor(peer) => {
+                tracing::error!(%peer, "the peer writes as the same actor: was a data directory copied? Stop one of the two and empty its directory");
+            }
+            Event::Diverged(peer) => {
+                tracing::error!(%peer, "the peer has seen the same and holds something else; both are made equal");
+            }
+        }
+        Ok(())
+    }
+
     /// Begins a sync if one is due.
-    fn sync(&mut self) -> Result<(), JournalError> {
+    fn sync(&mut self) -> Result<(), Failure> {
         let Some(since) = self.unsynced_since else { return Ok(()) };
         let is_due = match self.durability {
             Durability::Always => true,
             Durability::EverySecond => self.process.clock.now().since(since) >= SYNC_INTERVAL,
             Durability::Never => false,
         };
+        let is_due = is_due || self.tables.wants_sync();
         if is_due && let Some(job) = self.journal.begin_sync()? {
             self.unsynced_since = None;
             self.syncer.begin(job);
@@ -108,7 +220,7 @@ impl<D: Disk> Service<D> {
         Ok(())
     }
 
-    fn stop_if_failed(&mut self, result: Result<(), JournalError>) {
+    fn stop_if_failed(&mut self, result: Result<(), Failure>) {
         if let Err(error) = result
             && self.failed.is_none()
         {
@@ -140,12 +252,16 @@ impl<D: Disk> Commands for Service<D> {
         let session = Session::new(id.0, true);
         let (last, info) = (Arc::new(AtomicU64::new(now.0)), info(&session));
         self.process.clients.insert(id.0, Client { address: peer, since: now, last: last.clone(), info });
-        Connection { session, parser: Parser::new(), last }
+        Connection { session, parser: Parser::new(), last, is_waiting: false }
     }
 
     fn run(&mut self, connection: &mut Connection, input: &[u8], out: &mut Vec<u8>) -> Ran {
         self.begin_turn();
-        let Connection { session, parser, last } = connection;
+        let Connection { session, parser, last, is_waiting } = connection;
+        if std::mem::take(is_waiting) {
+            let held = self.answers.remove(&session.id).map_or(0, |answer| answer.replicas);
+            Reply::new(out, session.version).integer(i64::try_from(held).unwrap_or(i64::MAX));
+        }
         match parser.poll(input, session.is_stranger()) {
             Ok(None) => Ran::incomplete(parser.wanted()),
             Err(error) => {
@@ -155,7 +271,7 @@ impl<D: Disk> Commands for Service<D> {
             Ok(Some(consumed)) => {
                 self.process.caller = session.id;
                 self.process.counts.commands += 1;
-                let next = execute(session, parser.arguments(input), &mut self.keys, &mut self.process, out);
+                let next = execute(session, parser.arguments(input), self.replica.keys(), &mut self.process, out);
                 last.store(self.now.0, Ordering::Relaxed);
                 if TELLING.contains(&session.last_command)
                     && let Some(client) = self.process.clients.get_mut(&session.id)
@@ -166,10 +282,14 @@ impl<D: Disk> Commands for Service<D> {
                 match next {
                     Next::Continue => ran,
                     Next::Close => ran.then(Then::Close),
-                    // There are no other replicas whose acknowledgements could come.
-                    Next::Wait { .. } => {
-                        Reply::new(out, session.version).integer(0);
-                        ran
+                    Next::Wait { replicas, timeout_ms } => {
+                        let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
+                        let deadline = (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms));
+                        // Nobody else will ever hold it: then there is nothing to wait for.
+                        let deadline = if self.peers.is_none() { Some(self.now) } else { deadline };
+                        self.replica.wait(WaitId(session.id), Until::Held { replicas }, deadline);
+                        *is_waiting = true;
+                        ran.then(Then::Wait)
                     }
                 }
             }
@@ -182,11 +302,13 @@ impl<D: Disk> Commands for Service<D> {
             return Some(Mark(u64::MAX));
         }
         self.process.killed.drain(..).for_each(|id| others.close(ConnectionId(id)));
-        (self.process.keys_bytes, self.process.expiring) = (self.keys.used_bytes(), self.keys.expiring());
-        let kept = self.keep();
-        if kept == Ok(true) && self.unsynced_since.is_none() {
+        let keys = self.replica.look();
+        (self.process.keys_bytes, self.process.expiring) = (keys.used_bytes(), keys.expiring());
+        let kept = self.keep(others);
+        if matches!(kept, Ok(true)) && self.unsynced_since.is_none() {
             self.unsynced_since = Some(self.process.clock.now());
         }
+        self.tables.turn_ended(self.replica.keys(), &self.journal);
         let result = kept.and_then(|_| self.sync());
         self.stop_if_failed(result);
         match (&self.failed, self.durability) {
@@ -199,12 +321,13 @@ impl<D: Disk> Commands for Service<D> {
 
     fn woken(&mut self, _others: &mut Others) {
         if let Some(synced) = self.syncer.done() {
-            let result = self.journal.finish_sync(synced).map(|_| ());
+            let result = self.journal.finish_sync(synced).map(drop).map_err(Failure::from);
             self.stop_if_failed(result);
         }
-        let result = self.sync();
+        let result = self.tables.woken(&mut self.journal).map_err(Failure::from).and_then(|()| self.sync());
         self.stop_if_failed(result);
-        self.expire();
+        self.hear();
+        self.tick();
     }
 
     fn reached(&self) -> Mark {
@@ -212,13 +335,20 @@ impl<D: Disk> Commands for Service<D> {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
+        if self.tables.wants_turn() {
+            return Some(Duration::ZERO);
+        }
         let sync = self.unsynced_since.filter(|_| self.durability == Durability::EverySecond);
         let sync = sync.map(|since| SYNC_INTERVAL.saturating_sub(self.process.clock.now().since(since)));
-        let expiry = self.keys.next_deadline().map(|ms| Duration::from_millis(ms.saturating_sub(Clock::wall_micros() / 1000)));
-        sync.into_iter().chain(expiry).min()
+        let now = self.process.clock.now();
+        let tick = self.replica.next_deadline().into_iter().fold(self.next_tick, Instant::min).since(now);
+        Some(sync.map_or(tick, |sync| sync.min(tick)))
     }
 
     fn closed(&mut self, connection: Connection) {
-        self.process.clients.remove(&connection.session.id);
+        let id = connection.session.id;
+        self.process.clients.remove(&id);
+        self.answers.remove(&id);
+        self.replica.forget_wait(WaitId(id));
     }
 }

@@ -1,5 +1,6 @@
 //! Opens a replica's directory and serves its keys.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -7,17 +8,23 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use steadfast_available::exchange::{Limits as ExchangeLimits, Record};
-use steadfast_available::{Exchange, Keyspace};
+use steadfast_checkpoints::{LoadError, RowTables};
 use steadfast_crdt::Actor;
+use steadfast_replica::Replica;
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::journal::{self, JournalError, JournalOptions, Sequence};
+use steadfast_storage::tables::OpenError;
 use steadfast_types::disk::DiskError;
 use steadfast_types::wire::{Wire, WireError};
+use tokio::sync::watch;
 
 use super::Durability;
+use super::peers::Peers;
 use super::process::Process;
 use super::service::Service;
+use super::status::Status;
 use super::sync::Syncer;
+use super::tables::{self, Tables};
 use crate::clock::Clock;
 use crate::fault_table::Faults;
 use crate::identity::random;
@@ -36,6 +43,8 @@ pub struct Settings {
     pub actor: Actor,
     /// The limits of connections.
     pub limits: Limits,
+    /// Other replicas; `None`: there are none, and will be none while this one runs.
+    pub peers: Option<Peers>,
 }
 
 /// Why a replica does not start. Its directory is as it was.
@@ -50,6 +59,12 @@ pub enum StartError {
     /// A record is whole, and not one of this program's.
     #[error("record {0} of the journal of available state is none that this version knows ({1}): run the version that wrote it")]
     Record(Sequence, WireError),
+    /// The tables can't be opened.
+    #[error("the tables of available state in {0} can't be opened: {1}")]
+    Tables(PathBuf, OpenError),
+    /// The tables don't say what is there.
+    #[error("the tables of available state in {0} can't be read: {1}")]
+    Rows(PathBuf, LoadError),
     /// No thread or socket.
     #[error("available state can't be served: {0}")]
     System(#[from] io::Error),
@@ -60,6 +75,7 @@ pub enum StartError {
 pub struct Running {
     address: SocketAddr,
     handle: Handle,
+    status: watch::Receiver<Status>,
     thread: JoinHandle<Result<(), String>>,
 }
 
@@ -67,6 +83,16 @@ impl Running {
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it is, some times a second.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// What wakes it when its peers have something to tell, and stops it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Answers what has come, makes it durable, and ends.
@@ -87,39 +113,51 @@ impl Running {
     }
 }
 
-/// Brings back what the journal holds, and serves it.
+fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
+    let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
+    RowTables::open(&disk, tables::options()).map_err(|error| StartError::Tables(directory, error))
+}
+
+/// Brings back what the tables and the journal hold, and serves it.
 ///
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, durability, actor, limits } = settings;
+    let Settings { directory, listener, durability, actor, limits, peers } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
-    let mut keys = Keyspace::new(actor);
-    keys.set_now(Clock::wall_micros() / 1000);
     // Alone, it has nobody to keep deltas for.
-    let mut exchange = Exchange::new(actor, ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() }, &keys);
-    let mut unknown = None;
+    let exchange_limits = match &peers {
+        Some(_) => ExchangeLimits::default(),
+        None => ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() },
+    };
+    let rows = open_tables(directory.join(tables::DIRECTORY))?;
+    let loaded = rows.load(actor).map_err(|error| StartError::Rows(directory.clone(), error))?;
+    let mut replica = Replica::with_keys(loaded.keys, exchange_limits);
+    replica.set_now(clock.now(), Clock::wall_micros() / 1000);
+    let (mut unknown, mut replayed_bytes) = (None, 0);
     let replay = |sequence, record: &[u8]| {
+        replayed_bytes += record.len() as u64;
         if unknown.is_none()
             && let Err(error) =
-                Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| exchange.replay(&mut keys, record, clock.now()))
+                Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
         {
             unknown = Some((sequence, error));
         }
     };
-    let opened = journal::open(&disk, JournalOptions::new(random()), Sequence(0), replay);
+    let opened = journal::open(&disk, JournalOptions::new(random()), loaded.from, replay);
     let opened = opened.map_err(|error| StartError::Journal(directory, error))?;
     if let Some((sequence, error)) = unknown {
         return Err(StartError::Record(sequence, error));
     }
     let address = listener.local_addr()?;
     let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls: None }], limits)?;
+    let (publish, status) = watch::channel(Status::default());
     let service = Service {
-        keys,
-        exchange,
+        replica,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
+        tables: Tables::start(rows, replayed_bytes, handle.clone())?,
         durability,
         process: Process::new(clock, address.port(), durability),
         handle: handle.clone(),
@@ -127,16 +165,22 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         failed: None,
         is_timed: false,
         now: clock.now(),
+        peers,
+        lanes: BTreeMap::new(),
+        next_tick: clock.now(),
+        answers: BTreeMap::new(),
+        status: publish,
     };
     let run = move || {
         let mut service = event_loop.run(service).map_err(|error| error.to_string())?;
         if let Some(error) = service.failed.take() {
             return Err(error.to_string());
         }
-        let Service { syncer, mut journal, .. } = service;
+        let Service { syncer, tables, mut journal, .. } = service;
+        drop(tables);
         let under_way = syncer.finish().map_or(Ok(()), |synced| journal.finish_sync(synced).map(drop));
         under_way.and_then(|()| journal.sync()).map(drop).map_err(|error| error.to_string())
     };
     let thread = std::thread::Builder::new().name("available".to_owned()).spawn(run)?;
-    Ok(Running { address, handle, thread })
+    Ok(Running { address, handle, status, thread })
 }

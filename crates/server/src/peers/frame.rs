@@ -6,7 +6,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf, WriteHalf};
 
 /// Length and checksum.
 pub(super) const HEADER_BYTES: usize = 8;
@@ -71,6 +71,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The stream itself, for writing.
     pub(super) fn stream(&mut self) -> &mut R {
         &mut self.stream
+    }
+
+    /// Its two directions: the frames that come, what is read ahead among them, and the writing half.
+    pub(super) fn split(self) -> (FrameReader<ReadHalf<R>>, WriteHalf<R>)
+    where
+        R: AsyncWrite,
+    {
+        let (read, write) = tokio::io::split(self.stream);
+        (FrameReader { stream: read, buffer: self.buffer, limit: self.limit }, write)
     }
 
     /// The stream, without what was read ahead.

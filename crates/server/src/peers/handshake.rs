@@ -3,6 +3,7 @@
 //! Each side opens with a preamble of 12 bytes: `STEADFST`, the oldest and the newest protocol version it speaks, the connection's purpose,
 //! a zero. Both then speak the newest version that both know. After it, framed:
 //! - a *session* (frames from the dialer to the accepter): a [`Hello`], answered by a [`Welcome`];
+//! - a *lane* (frames both ways, see `lanes`): begun like a session;
 //! - a *question*, of a node that is not a member yet or about who lives: one frame, answered by one frame and the end of the connection.
 //!
 //! With TLS its handshake comes before all of this (`link`).
@@ -49,6 +50,8 @@ const HEALTH_FRAME_BYTES: usize = 8 * 1024 * 1024;
 pub(super) enum Purpose {
     /// Frames between members.
     Session,
+    /// Frames between members both ways (`lanes`).
+    Lane,
     /// One frame, answered by one.
     Question(Topic),
 }
@@ -87,8 +90,9 @@ impl Topic {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 9] = [
+    const ALL: [Purpose; 10] = [
         Purpose::Session,
+        Purpose::Lane,
         Purpose::Question(Topic::Founding),
         Purpose::Question(Topic::Claim),
         Purpose::Question(Topic::Gossip),
@@ -101,7 +105,7 @@ impl Purpose {
 
     fn answer_bytes(self) -> usize {
         match self {
-            Purpose::Session => HANDSHAKE_FRAME_BYTES,
+            Purpose::Session | Purpose::Lane => HANDSHAKE_FRAME_BYTES,
             Purpose::Question(topic) => topic.answer_bytes(),
         }
     }
@@ -117,6 +121,7 @@ impl Purpose {
             Purpose::Question(Topic::Diagnosis) => 7,
             Purpose::Question(Topic::Admit) => 8,
             Purpose::Question(Topic::Restart) => 9,
+            Purpose::Lane => 10,
         }
     }
 
@@ -177,6 +182,9 @@ pub enum Refusal {
     /// The accepter has no cluster yet.
     #[error("the node there has not formed or joined its cluster yet")]
     NotFormed,
+    /// The accepter serves no available state, or does not know the dialer as a member yet.
+    #[error("it takes no lane of this node (yet): it serves no available state, or does not know this node as a member")]
+    NoLane,
 }
 wire_enum!(Refusal {
     1 => Cluster { mine },
@@ -184,6 +192,7 @@ wire_enum!(Refusal {
     3 => Removed {},
     4 => Crowded {},
     5 => NotFormed {},
+    6 => NoLane {},
 });
 
 /// Why a handshake came to nothing.
@@ -289,10 +298,11 @@ pub(super) async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 /// As [`ask`], with a [`Hello`].
 pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
+    purpose: Purpose,
     hello: &Hello,
     level: Level,
 ) -> Result<FrameReader<S>, HandshakeError> {
-    let (answer, stream) = ask(stream, (Purpose::Session, level), &hello.to_wire()).await?;
+    let (answer, stream) = ask(stream, (purpose, level), &hello.to_wire()).await?;
     match Welcome::from_wire(answer)? {
         Welcome::Accepted => Ok(stream),
         Welcome::Refused(refusal) => Err(HandshakeError::Refused(refusal)),

@@ -20,7 +20,7 @@ use super::handshake::{
 };
 use super::link::{Link, PeerStream};
 use super::noticed::{HEARD_AGAIN, Noticed};
-use super::{PeerEvent, PeerEvents, Reception, SILENCE, Shared, outbound, stopped};
+use super::{PeerEvent, PeerEvents, Reception, SILENCE, Shared, lanes, stopped};
 
 /// Connections whose handshake or question is under way. Beyond it none is accepted until one is through, or its time is.
 pub const HANDSHAKES: usize = 64;
@@ -92,7 +92,7 @@ pub async fn answer_questions<R: Reception>(listener: &TcpListener, link: &Link,
         visits.spawn(async move {
             match visit(&link, stream, from, Level::FIRST).await {
                 Ok(visitor) => match visitor.heard.purpose {
-                    Purpose::Session => refuse(visitor.heard.stream, Refusal::NotFormed).await,
+                    Purpose::Session | Purpose::Lane => refuse(visitor.heard.stream, Refusal::NotFormed).await,
                     Purpose::Question(topic) => reply(topic, visitor, &*reception).await,
                 },
                 Err(error) if error.is_about_tls() && complaints.first(from.ip(), &error) => {
@@ -170,6 +170,7 @@ async fn meet<E: PeerEvents, R: Reception>(shared: &Arc<Shared>, stream: TcpStre
     };
     match visitor.heard.purpose {
         Purpose::Session => greet_back(shared, visitor, events).await,
+        Purpose::Lane => open_lane(shared, visitor).await,
         Purpose::Question(topic) => reply(topic, visitor, reception).await,
     }
 }
@@ -200,18 +201,43 @@ async fn greet_back<E: PeerEvents>(shared: &Arc<Shared>, visitor: Visitor, event
     }
 }
 
+/// A lane is for members that are known as such; a node that is not is known soon, by its session.
+async fn open_lane(shared: &Arc<Shared>, visitor: Visitor) {
+    let Visitor { from, heard: Heard { words, stream, .. } } = visitor;
+    let Ok(hello) = Hello::from_wire(words) else {
+        shared.metrics.peer_connections_refused.increment(1);
+        return tracing::debug!(%from, "a malformed greeting");
+    };
+    if shared.faults.drops_from(hello.from) {
+        // As if the greeting had never arrived.
+        return sleep(HANDSHAKE_TIMEOUT).await;
+    }
+    let is_known = shared.lanes.get().is_some() && shared.roster.find(hello.from).is_some();
+    let refusal = if is_known { check(shared, &hello).err() } else { Some(Refusal::NoLane) };
+    match refusal {
+        Some(refusal) => refuse(stream, refusal).await,
+        None => lanes::accept(shared, &hello, stream).await,
+    }
+}
+
 /// Whether a node's frames are taken. A node of this cluster that is not known as a member is dialled back for as long as it is here.
 fn admit(shared: &Arc<Shared>, hello: &Hello) -> Result<(), Refusal> {
+    check(shared, hello)?;
+    if let Some(stranger) = shared.roster.admit(hello.from, &hello.address)? {
+        tracing::info!(peer = %hello.from, address = hello.address, "heard of a node that is not known here as a member");
+        shared.begin(hello.from, stranger);
+    }
+    Ok(())
+}
+
+/// Whether two nodes mean each other.
+fn check(shared: &Shared, hello: &Hello) -> Result<(), Refusal> {
     let local = &shared.local;
     if hello.cluster != local.cluster {
         return Err(Refusal::Cluster { mine: local.cluster });
     }
     if hello.to != local.node || hello.from == local.node {
         return Err(Refusal::Node { mine: local.node });
-    }
-    if let Some(stranger) = shared.roster.admit(hello.from, &hello.address)? {
-        tracing::info!(peer = %hello.from, address = hello.address, "heard of a node that is not known here as a member");
-        shared.spawn(outbound::run(shared.clone(), hello.from, stranger));
     }
     Ok(())
 }
@@ -262,6 +288,7 @@ async fn session<E: PeerEvents>(
     }
     if let Some(peer) = shared.roster.find(node) {
         peer.nudge.notify_one();
+        peer.lane_nudge.notify_one();
     }
     shared.complaints.forget(node);
     shared.onlookers.notice(node, Noticed::Accepted(stream.stream().ends()));

@@ -22,6 +22,7 @@ pub(crate) mod complaints;
 mod frame;
 mod handshake;
 mod inbound;
+mod lanes;
 mod link;
 mod noticed;
 mod outbound;
@@ -30,6 +31,7 @@ mod roster;
 
 pub use handshake::{DIAGNOSIS_FRAME_BYTES, GOSSIP_FRAME_BYTES, HANDSHAKE_FRAME_BYTES, NEWEST_VERSION, OLDEST_VERSION, Refusal, Topic};
 pub use inbound::{HANDSHAKES, answer_questions};
+pub use lanes::{Lane, LaneEvent, LaneEvents};
 pub use link::Link;
 pub(crate) use noticed::{Ends, Noticed};
 pub use outbound::{AskError, ask};
@@ -38,7 +40,7 @@ pub use roster::STRANGERS;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -53,9 +55,11 @@ use tokio::task::JoinHandle;
 use crate::admin::Metrics;
 use crate::fault_table::Faults;
 use complaints::Complaints;
+use handshake::Hello;
 use inbound::Session;
+use lanes::Lanes;
 use noticed::Onlookers;
-use roster::Roster;
+use roster::{Peer, Roster};
 
 /// How often a dialer shows that it lives, whatever else it sends. Each sign is answered.
 const SIGN_INTERVAL: Duration = Duration::from_millis(500);
@@ -124,6 +128,7 @@ struct Shared {
     sessions: Mutex<BTreeMap<NodeId, Session>>,
     complaints: Complaints,
     onlookers: Onlookers,
+    lanes: OnceLock<Lanes>,
     runtime: Handle,
     /// The cluster's, see [`Level`].
     level: AtomicU8,
@@ -157,6 +162,7 @@ impl PeerTransport {
             sessions: Mutex::default(),
             complaints: Complaints::default(),
             onlookers: Onlookers::default(),
+            lanes: OnceLock::new(),
             runtime: Handle::current(),
             level: AtomicU8::new(Level::FIRST.0),
             removed: watch::Sender::new(false),
@@ -193,7 +199,14 @@ impl PeerTransport {
     /// than the contact, and what is missing in it may be just what the contact has to say.
     pub fn add_contacts(&self, contacts: BTreeMap<NodeId, String>) {
         for (node, peer) in self.shared.roster.add_contacts(self.shared.local.node, contacts) {
-            self.shared.spawn(outbound::run(self.shared.clone(), node, peer));
+            self.shared.begin(node, peer);
+        }
+    }
+
+    /// From now on there are lanes to the members that have them too. Called once, before the members are known.
+    pub fn open_lanes(&self, events: LaneEvents) {
+        if self.shared.lanes.set(Lanes::new(events)).is_ok() {
+            self.shared.roster.all().into_iter().for_each(|(node, peer)| self.shared.begin_lane(node, peer));
         }
     }
 
@@ -269,12 +282,30 @@ impl Shared {
     fn set_peers(self: &Arc<Self>, peers: BTreeMap<NodeId, String>, removed: BTreeSet<NodeId>) {
         let changes = self.roster.set_members(self.local.node, peers, removed);
         for (node, peer) in changes.added {
-            self.spawn(outbound::run(self.clone(), node, peer));
+            self.begin(node, peer);
         }
         for node in changes.removed {
             tracing::info!(peer = %node, "the peer was removed from the cluster: its connections end");
             self.end_session(node);
         }
+    }
+
+    /// Begins to dial a peer.
+    fn begin(self: &Arc<Self>, node: NodeId, peer: Arc<Peer>) {
+        self.spawn(outbound::run(self.clone(), node, peer.clone()));
+        self.begin_lane(node, peer);
+    }
+
+    fn begin_lane(self: &Arc<Self>, node: NodeId, peer: Arc<Peer>) {
+        if self.lanes.get().is_some() && self.local.node < node {
+            self.spawn(lanes::run(self.clone(), node, peer));
+        }
+    }
+
+    /// What this node says first to a peer.
+    fn hello(&self, to: NodeId) -> Hello {
+        let LocalPeer { cluster, node, incarnation, address } = self.local.clone();
+        Hello { cluster, from: node, to, incarnation, address }
     }
 
     /// Ends what a peer dialled, if anything: the receiver of events is told so.

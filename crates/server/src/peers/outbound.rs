@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::frame::{FrameReader, put_frame, put_header};
-use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Hello, Purpose, Refusal, Topic, greet, in_time};
+use super::handshake::{HANDSHAKE_TIMEOUT, HandshakeError, Purpose, Refusal, Topic, greet, in_time};
 use super::link::{Link, PeerStream, verdict};
 use super::noticed::{Noticed, is_reset};
 use super::roster::Peer;
@@ -28,10 +28,10 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A connection that lasted so long was good: after its end the peer is dialled at once. After a shorter one there is a wait, so that two
 /// nodes that disagree about each other do not dial without pause.
-const GOOD_CONNECTION: Duration = Duration::from_secs(1);
+pub(super) const GOOD_CONNECTION: Duration = Duration::from_secs(1);
 
 /// How long a dial may take: one lost packet is sent again after a second, and a new dial is as good as waiting longer.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a stopping node tries to send what waits.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -72,7 +72,7 @@ pub async fn ask(link: &Link, address: &str, topic: Topic, question: &[u8], limi
     }
 }
 
-async fn dial(address: &str) -> Result<TcpStream, HandshakeError> {
+pub(super) async fn dial(address: &str) -> Result<TcpStream, HandshakeError> {
     let connect = async { TcpStream::connect(address).await.map_err(HandshakeError::Dial) };
     let stream = in_time(DIAL_TIMEOUT, connect).await?;
     stream.set_nodelay(true)?;
@@ -80,23 +80,23 @@ async fn dial(address: &str) -> Result<TcpStream, HandshakeError> {
 }
 
 /// Doubling waits with jitter, so that many nodes do not dial in step.
-struct Backoff {
+pub(super) struct Backoff {
     rng: Rng,
     wait: Duration,
 }
 
 impl Backoff {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Backoff { rng: Rng::with_seed(crate::identity::random()), wait: FIRST_WAIT }
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);
         wait.mul_f64(0.5 + self.rng.f64() / 2.0)
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.wait = FIRST_WAIT;
     }
 }
@@ -225,11 +225,8 @@ async fn connect(shared: &Shared, node: NodeId, address: &str) -> Result<PeerStr
         return Err(HandshakeError::TimedOut(DIAL_TIMEOUT));
     }
     let stream = dial(address).await?;
-    let local = &shared.local;
-    let hello =
-        Hello { cluster: local.cluster, from: local.node, to: node, incarnation: local.incarnation, address: local.address.clone() };
     // Nothing but answers to signs of life follows on this connection, so what was read ahead may go.
-    let greeted = async { greet(shared.link.dialled(address, stream).await?, &hello, shared.level()).await };
+    let greeted = async { greet(shared.link.dialled(address, stream).await?, Purpose::Session, &shared.hello(node), shared.level()).await };
     in_time(HANDSHAKE_TIMEOUT, greeted).await.map(FrameReader::into_stream).map_err(verdict)
 }
 

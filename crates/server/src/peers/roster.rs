@@ -26,12 +26,14 @@ pub(super) struct Peer {
     pub(super) address: watch::Sender<Option<String>>,
     /// It was heard of: a dialer that waits for its next try should not.
     pub(super) nudge: Notify,
+    /// The same for the dialer of its lane.
+    pub(super) lane_nudge: Notify,
 }
 
 impl Peer {
     fn at(address: &str) -> Arc<Self> {
         let address = watch::Sender::new(Some(address.to_owned()));
-        Arc::new(Peer { queue: PeerQueue::default(), address, nudge: Notify::new() })
+        Arc::new(Peer { queue: PeerQueue::default(), address, nudge: Notify::new(), lane_nudge: Notify::new() })
     }
 }
 
@@ -77,6 +79,11 @@ impl Roster {
     /// The peer, if it is one.
     pub(super) fn find(&self, node: NodeId) -> Option<Arc<Peer>> {
         self.entries.read().peers.get(&node).map(|entry| entry.peer.clone())
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<(NodeId, Arc<Peer>)> {
+        self.entries.read().peers.iter().map(|(node, entry)| (*node, entry.peer.clone())).collect()
     }
 
     /// How many frames wait for each.

@@ -1,0 +1,59 @@
+//! How a replica of available state is, for people.
+
+use serde::Serialize;
+use steadfast_available::exchange::PeerStatus;
+use steadfast_types::NodeId;
+
+/// A replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// The place of the actor it writes as.
+    pub actor: u16,
+    /// How many keys it has.
+    pub keys: u64,
+    /// What they take of memory, in bytes, about.
+    pub bytes: u64,
+    /// Clients' connections.
+    pub connections: u64,
+    /// Commands that were run since the start.
+    pub commands: u64,
+    /// Bytes that were ever written to the journal.
+    pub journal_bytes: u64,
+    /// The replicas it is connected to.
+    pub peers: Vec<PeerLag>,
+    /// Deltas that are kept for those that lack them, in bytes.
+    pub kept_bytes: u64,
+    /// Reconciliations that it leads now.
+    pub sessions: u64,
+    /// Ranges that were found to differ and were joined.
+    pub ranges_joined: u64,
+    /// How often another replica had seen the same and held something else. That never happens, unless there is a bug or memory fails.
+    pub divergences: u64,
+}
+
+/// A replica as another one sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerLag {
+    /// Its node's id, in hexadecimal digits.
+    pub node: String,
+    /// The place of the actor it writes as; `None` until it has said so and was accepted.
+    pub actor: Option<u16>,
+    /// How long ago the first change was made that it lacks, in milliseconds; `None`: it has everything.
+    pub lag_ms: Option<u64>,
+    /// Bytes of deltas on their way to it.
+    pub in_flight_bytes: u64,
+    /// Whether it is being reconciled.
+    pub in_session: bool,
+}
+
+impl PeerLag {
+    pub(super) fn of(node: NodeId, status: &PeerStatus) -> Self {
+        PeerLag {
+            node: node.to_string(),
+            actor: status.actor.map(|actor| actor.place()),
+            lag_ms: status.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+            in_flight_bytes: status.in_flight_bytes,
+            in_session: status.in_session,
+        }
+    }
+}
