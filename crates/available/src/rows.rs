@@ -100,7 +100,7 @@ pub struct Touched {
 impl Touched {
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        self.log.capacity() + self.last.len() * size_of::<u32>()
+        self.log.len() + self.last.len() * size_of::<u32>()
     }
 
     /// Whether there is no name that was not given out.

@@ -23,7 +23,7 @@ pub struct CheckpointOptions {
 
 impl Default for CheckpointOptions {
     fn default() -> Self {
-        CheckpointOptions { journal_bytes: 64 << 20, turn_bytes: 16 << 10, waiting_bytes: 8 << 20 }
+        CheckpointOptions { journal_bytes: 32 << 20, turn_bytes: 16 << 10, waiting_bytes: 8 << 20 }
     }
 }
 
