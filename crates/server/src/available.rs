@@ -8,6 +8,7 @@
 
 mod durability;
 mod life;
+mod offering;
 mod peers;
 mod process;
 mod registry;
@@ -19,6 +20,8 @@ mod tables;
 
 pub use durability::{Durability, UnknownDurability};
 pub use life::LifeError;
+pub(crate) use offering::{Part, serve};
+pub(crate) use registry::Registry;
 pub use peers::Peers;
-pub use start::{Running, Settings, StartError, start};
+pub use start::{Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status};

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_node::{AutoCompaction, Autopilot};
 use steadfast_types::limits;
 
+use crate::available::Durability;
 use crate::tokens::TokenKind;
 
 mod alerting;
@@ -129,6 +130,12 @@ pub struct ServerOptions {
     pub listen_peer: SocketAddr,
     /// Where it serves metrics and health.
     pub listen_admin: SocketAddr,
+    /// Where it serves available state (Redis protocol); `None`: it has none.
+    #[serde(default)]
+    pub listen_redis: Option<SocketAddr>,
+    /// When an acknowledged write of available state is on the disk.
+    #[serde(default)]
+    pub redis_durability: Durability,
     /// The URLs that clients are told to reach it at.
     pub advertise_client: Vec<String>,
     /// The `host:port` that its peers reach it at.
@@ -256,6 +263,8 @@ impl ServerOptions {
             listen_client: at(2379),
             listen_peer: at(2380),
             listen_admin: at(7070),
+            listen_redis: None,
+            redis_durability: Durability::default(),
             advertise_client: vec!["http://127.0.0.1:2379".to_owned()],
             advertise_peer: "127.0.0.1:2380".to_owned(),
             start: Start::InitialCluster { token: "steadfast".to_owned(), members: vec![(name.to_owned(), "127.0.0.1:2380".to_owned())] },
@@ -346,7 +355,12 @@ impl ServerOptions {
             ("listen-admin", self.listen_admin, "listen-peer", self.listen_peer),
         ];
         let pairs = if self.role == NodeRole::Agent { &pairs[2..] } else { &pairs[..] };
-        match pairs.iter().find(|(_, a, _, b)| clash(*a, *b)) {
+        let others = [("listen-client", self.listen_client), ("listen-peer", self.listen_peer), ("listen-admin", self.listen_admin)];
+        let redis = self.listen_redis.iter().flat_map(|redis| others.map(|(name, other)| ("listen-redis", *redis, name, other)));
+        if self.listen_redis.is_some() && self.role == NodeRole::Agent {
+            return Err(wrong("listen-redis", "an agent has no data of its own", "leave it out, or take --role server"));
+        }
+        match pairs.iter().copied().chain(redis).find(|(_, a, _, b)| clash(*a, *b)) {
             Some((option, address, other, _)) => {
                 Err(wrong(option, format!("{address} is taken by {other}"), "give each listener a port of its own"))
             }

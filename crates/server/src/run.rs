@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::admin::{self, AdminStatus, FaultDesk, Metrics};
 use crate::agent;
 use crate::alerts::{self, Alerting};
+use crate::available;
 use crate::backend::{NodeBackend, REQUEST_TIMEOUT};
 use crate::checks;
 use crate::clients::{self, Greeter};
@@ -51,6 +52,9 @@ use crate::watches::Watches;
 
 /// Where the node's log and tables lie in its data directory.
 pub(crate) const STORE: &str = "store";
+
+/// Where available state lies there.
+const AVAILABLE: &str = "available";
 
 /// How long client connections may linger at a stop.
 const DRAIN: Duration = Duration::from_millis(500);
@@ -114,6 +118,10 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
     let clients = listen("listen-client", options.listen_client).await?;
     let peers = listen("listen-peer", options.listen_peer).await?;
     let admin = listen("listen-admin", options.listen_admin).await?;
+    let redis = match options.listen_redis {
+        Some(address) => Some(listen("listen-redis", address).await?.into_std()?),
+        None => None,
+    };
     let mut directory = Directory::open(&options.data_dir, &options.name, &options.advertise_peer).map_err(StartError::from)?;
     let metrics = Metrics::new();
     let ports = Ports::secure(&options, &metrics)?;
@@ -121,7 +129,7 @@ async fn serve(options: ServerOptions) -> Result<(), RunError> {
         settled = settle_or_be_admitted(&options, &mut directory, &peers, &ports.link) => settled.map_err(StartError::from)?,
         () = stop_signal.wait() => return Ok(()),
     };
-    let node = Running::start(&options, directory, membership, (clients, peers, admin), (&ports, metrics))?;
+    let node = Running::start(&options, directory, membership, (clients, peers, admin, redis), (&ports, metrics))?;
     tokio::select! {
         () = stop_signal.wait() => tracing::info!("stopping: asked to"),
         () = node.core_ended() => {}
@@ -158,6 +166,8 @@ pub(crate) struct Running {
     watches: Watches,
     /// `None`: this node takes no part in it.
     gossip: Option<Gossip>,
+    /// `None`: this node serves no available state.
+    available: Option<tokio::task::JoinHandle<()>>,
     stop: watch::Sender<bool>,
 }
 
@@ -166,7 +176,7 @@ impl Running {
         options: &ServerOptions,
         directory: Directory,
         membership: Membership,
-        (clients, peers, admin): (TcpListener, TcpListener, TcpListener),
+        (clients, peers, admin, redis): (TcpListener, TcpListener, TcpListener, Option<std::net::TcpListener>),
         (ports, metrics): (&Ports, Metrics),
     ) -> Result<Self, RunError> {
         let faults = if options.faults { enable_faults() } else { Faults::default() };
@@ -235,6 +245,23 @@ impl Running {
             tokio::spawn(report_namesake(gossip));
         }
         let transport = PeerTransport::start_over(peers, (local, ports.link.clone()), ToCore(core.clone()), desk, metrics.clone(), faults);
+        let (show_available, available_views) = watch::channel(None);
+        let available = redis.map(|listener| {
+            let part = available::Part {
+                node: id,
+                directory: options.data_dir.join(AVAILABLE),
+                listener,
+                tls: ports.clients.clone(),
+                durability: options.redis_durability,
+                registry: available::Registry::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
+                transport: transport.clone(),
+                published: published.clone(),
+                stopping: stopping.clone(),
+            };
+            available::serve(part, show_available)
+        });
+        let serves_available = available.is_some();
+        let available = available.map(|serving| tokio::spawn(serve_available(serving, core.clone())));
         let observer = health::Observer::of(&transport, id, clock);
         transport.add_contacts(membership.contacts.clone());
         diagnosis.hear(transport.clone());
@@ -283,6 +310,8 @@ impl Running {
             transport: transport.clone(),
             cluster: membership.cluster.to_string(),
             ready_index: OnceLock::new(),
+            available: available_views,
+            serves_available,
         });
         let view = state.clone();
         let own_checks = checks::of_node(following, options.name.clone());
@@ -324,7 +353,7 @@ impl Running {
         tokio::spawn(admin::serve(admin, ports.admin.clone(), move || state.status(), metrics, more, until(stopping)));
         let path = options.data_dir.display().to_string();
         tracing::info!(name = options.name, node = %id, cluster = %membership.cluster, clients = %options.listen_client, "node started");
-        Ok(Running { coordination, path, core, ended, removed, transport, watches, gossip, stop })
+        Ok(Running { coordination, path, core, ended, removed, transport, watches, gossip, available, stop })
     }
 
     async fn core_ended(&self) {
@@ -341,6 +370,11 @@ impl Running {
         };
         tokio::join!(self.core_ended(), goodbye);
         self.stop.send_replace(true);
+        if let Some(available) = self.available
+            && let Err(error) = available.await
+        {
+            tracing::error!(%error, "available state ended");
+        }
         self.watches.stop();
         self.transport.shutdown().await;
         tokio::time::sleep(DRAIN.min(Duration::from_millis(50))).await;
@@ -428,6 +462,13 @@ async fn report_end(life: impl Future<Output = Ended>, end: watch::Sender<Option
         }
     };
     end.send_replace(Some(result));
+}
+
+/// A node whose available state can't go on does not go on either: half a node is taken for a whole one.
+async fn serve_available(serving: impl Future<Output = Result<(), String>>, core: Inbox<Item>) {
+    if let Err(why) = serving.await {
+        core.push(Item::Fault(format!("available state can't go on: {why}")));
+    }
 }
 
 pub(crate) async fn until(mut stopping: watch::Receiver<bool>) {
@@ -653,12 +694,17 @@ struct AdminView {
     cluster: String,
     /// What was committed when a leader was first known.
     ready_index: OnceLock<u64>,
+    available: watch::Receiver<Option<available::Status>>,
+    serves_available: bool,
 }
 
 impl AdminView {
     fn status(&self) -> AdminStatus {
         let status = self.backend.status();
+        let available = self.available.borrow().clone();
         AdminStatus {
+            lacks_available: self.serves_available && available.is_none(),
+            available,
             name: status.name,
             node: self.backend.identity().member,
             cluster: self.cluster.clone(),

@@ -48,8 +48,8 @@ const KILL_WAIT: Duration = Duration::from_secs(2);
 /// What `steadfast dev` takes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Node K serves the etcd API on 127.0.0.1:2379+10(K-1), its peers on the port after that, and health
-and metrics on 127.0.0.1:7070+10(K-1). As soon as the cluster serves, DIR/cluster.json says who runs
+Node K serves the etcd API on 127.0.0.1:2379+10(K-1), its peers on the port after that, the Redis
+protocol on 127.0.0.1:6379+10(K-1), and health and metrics on 127.0.0.1:7070+10(K-1). As soon as the cluster serves, DIR/cluster.json says who runs
 where. Logs are in DIR/logs.
 
 Examples:

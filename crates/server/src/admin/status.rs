@@ -3,6 +3,8 @@
 use serde::{Serialize, Serializer};
 use steadfast_types::NodeId;
 
+use crate::available::Status as Available;
+
 /// A node's state, as of one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct AdminStatus {
@@ -53,6 +55,12 @@ pub struct AdminStatus {
     /// Of an agent alone: whether a member has let it take part.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admitted: Option<bool>,
+    /// Its replica of available state, if it has one and that is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<Available>,
+    /// It is to serve available state, and does not yet.
+    #[serde(skip)]
+    pub lacks_available: bool,
     /// Set when the node can't go on or is about to stop: why.
     pub stopping: Option<String>,
 }
@@ -86,12 +94,20 @@ impl AdminStatus {
                 let problem = (!admitted).then(|| "no member has answered yet; see that --join names running servers".to_owned());
                 vec![running, Check { name: "admitted", problem }]
             }
-            None => vec![
+            None => [
                 running,
                 Check { name: "leader", problem: self.leader.is_none().then(|| self.leaderless()) },
                 Check { name: "applied", problem: self.behind() },
-            ],
+            ]
+            .into_iter()
+            .chain(self.available_check())
+            .collect(),
         }
+    }
+
+    fn available_check(&self) -> Option<Check> {
+        let problem = self.lacks_available.then(|| "available state is not served yet".to_owned());
+        (self.lacks_available || self.available.is_some()).then_some(Check { name: "available", problem })
     }
 
     /// The first thing that keeps the node from being ready.

@@ -16,19 +16,21 @@ use steadfast_storage::journal::{self, JournalError, JournalOptions, Sequence};
 use steadfast_storage::tables::OpenError;
 use steadfast_types::disk::DiskError;
 use steadfast_types::wire::{Wire, WireError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Durability;
 use super::peers::Peers;
 use super::process::Process;
-use super::service::Service;
+use super::service::{Failure, Service};
 use super::status::Status;
 use super::sync::Syncer;
 use super::tables::{self, Tables};
 use crate::clock::Clock;
 use crate::fault_table::Faults;
 use crate::identity::random;
+use crate::peers::LaneEvent;
 use crate::redis::{EventLoop, Handle, Limits, Port};
+use crate::tls::Tls;
 
 /// What a replica is started with.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Settings {
     pub directory: PathBuf,
     /// Where clients connect.
     pub listener: TcpListener,
+    /// TLS of its port; `None`: plain text.
+    pub tls: Option<Tls>,
     /// When writes are on the disk.
     pub durability: Durability,
     /// As whom it writes: nobody else ever wrote as this actor, and it itself lost none of its writes that others have seen.
@@ -76,7 +80,18 @@ pub struct Running {
     address: SocketAddr,
     handle: Handle,
     status: watch::Receiver<Status>,
-    thread: JoinHandle<Result<(), String>>,
+    thread: JoinHandle<(Result<(), Ended>, Option<mpsc::Receiver<LaneEvent>>)>,
+}
+
+/// Why a replica ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Others have writes of it that it has not: it must come back as another actor, without what is in its directory.
+    #[error("other replicas have writes of this one that its directory has not")]
+    Fenced,
+    /// Something failed: the disk, most likely.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Running {
@@ -98,18 +113,18 @@ impl Running {
     /// Answers what has come, makes it durable, and ends.
     ///
     /// # Errors
-    /// Why it had stopped by itself: the disk failed.
-    pub fn stop(self) -> Result<(), String> {
+    /// Why it had stopped by itself.
+    pub fn stop(self) -> Result<(), Ended> {
         self.handle.stop();
-        self.wait()
+        self.wait().0
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends, by itself or because it was told to. Its peers' events may go on to the next one.
     ///
     /// # Errors
-    /// Why it did.
-    pub fn wait(self) -> Result<(), String> {
-        self.thread.join().unwrap_or_else(|_| Err("its thread panicked".to_owned()))
+    /// Why it ended by itself.
+    pub fn wait(self) -> (Result<(), Ended>, Option<mpsc::Receiver<LaneEvent>>) {
+        self.thread.join().unwrap_or_else(|_| (Err(Ended::Failed("its thread panicked".to_owned())), None))
     }
 }
 
@@ -123,7 +138,7 @@ fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, durability, actor, limits, peers } = settings;
+    let Settings { directory, listener, tls, durability, actor, limits, peers } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
     // Alone, it has nobody to keep deltas for.
@@ -151,7 +166,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         return Err(StartError::Record(sequence, error));
     }
     let address = listener.local_addr()?;
-    let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls: None }], limits)?;
+    let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls }], limits)?;
     let (publish, status) = watch::channel(Status::default());
     let service = Service {
         replica,
@@ -172,14 +187,20 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         status: publish,
     };
     let run = move || {
-        let mut service = event_loop.run(service).map_err(|error| error.to_string())?;
-        if let Some(error) = service.failed.take() {
-            return Err(error.to_string());
+        let mut service = match event_loop.run(service) {
+            Ok(service) => service,
+            Err(error) => return (Err(Ended::Failed(error.to_string())), None),
+        };
+        let lanes = service.peers.take().map(|peers| peers.lanes);
+        match service.failed.take() {
+            Some(Failure::Fenced) => return (Err(Ended::Fenced), lanes),
+            Some(Failure::Journal(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
+            None => {}
         }
         let Service { syncer, tables, mut journal, .. } = service;
         drop(tables);
         let under_way = syncer.finish().map_or(Ok(()), |synced| journal.finish_sync(synced).map(drop));
-        under_way.and_then(|()| journal.sync()).map(drop).map_err(|error| error.to_string())
+        (under_way.and_then(|()| journal.sync()).map(drop).map_err(|error| Ended::Failed(error.to_string())), lanes)
     };
     let thread = std::thread::Builder::new().name("available".to_owned()).spawn(run)?;
     Ok(Running { address, handle, status, thread })

@@ -109,6 +109,12 @@ impl Lane {
     }
 }
 
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 /// All lanes of a node, once it has some.
 #[derive(Debug)]
 pub(super) struct Lanes {

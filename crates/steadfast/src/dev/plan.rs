@@ -13,6 +13,7 @@ use crate::show;
 const ETCD_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 const ADMIN_PORT: u16 = 7070;
+const REDIS_PORT: u16 = 6379;
 /// The ports of one node and the next are this far apart.
 const PORT_STEP: u16 = 10;
 
@@ -36,6 +37,8 @@ pub(super) struct NodePlan {
     pub(super) peer: SocketAddr,
     /// Health and metrics.
     pub(super) admin: SocketAddr,
+    /// Where clients of the Redis protocol reach it.
+    pub(super) redis: SocketAddr,
     /// Its own directory.
     pub(super) data_dir: PathBuf,
     /// Where its output goes.
@@ -57,6 +60,7 @@ struct NodeJson<'a> {
     etcd: SocketAddr,
     admin: SocketAddr,
     peer: SocketAddr,
+    redis: SocketAddr,
     data_dir: &'a Path,
     argv: &'a [String],
 }
@@ -80,7 +84,9 @@ impl Plan {
     /// Finds out, by binding each, whether all ports are free. `movable`: the ports may still be changed.
     pub(super) fn check_ports(&self, movable: bool) -> Result<()> {
         for node in &self.nodes {
-            for (address, purpose) in [(node.etcd, "the etcd API"), (node.peer, "the peer port"), (node.admin, "the admin port")] {
+            let ports =
+                [(node.etcd, "the etcd API"), (node.peer, "the peer port"), (node.admin, "the admin port"), (node.redis, "the Redis port")];
+            for (address, purpose) in ports {
                 if let Err(error) = TcpListener::bind(address) {
                     let remedy = if movable { self.other_ports() } else { "stop what uses it; a node of an earlier run, perhaps".into() };
                     bail!("cannot listen on {address}, {purpose} of {}: {error}: {remedy}", node.name);
@@ -94,7 +100,7 @@ impl Plan {
     fn other_ports(&self) -> String {
         let shifted = |address: SocketAddr, by: u16| address.port().checked_add(by).map(|port| SocketAddr::new(address.ip(), port));
         let free = |by: &u16| {
-            let addresses = self.nodes.iter().flat_map(|node| [node.etcd, node.peer, node.admin]);
+            let addresses = self.nodes.iter().flat_map(|node| [node.etcd, node.peer, node.admin, node.redis]);
             addresses.into_iter().all(|address| shifted(address, *by).is_some_and(|address| TcpListener::bind(address).is_ok()))
         };
         let offset = self.nodes[0].etcd.port() - ETCD_PORT;
@@ -112,6 +118,7 @@ impl Plan {
             etcd: node.etcd,
             admin: node.admin,
             peer: node.peer,
+            redis: node.redis,
             data_dir: &node.data_dir,
             argv: &node.argv,
         });
@@ -127,6 +134,7 @@ impl NodePlan {
             etcd: address(ETCD_PORT),
             peer: address(PEER_PORT),
             admin: address(ADMIN_PORT),
+            redis: address(REDIS_PORT),
             data_dir: directory.join(&name),
             log: directory.join("logs").join(format!("{name}.log")),
             name,
@@ -141,6 +149,7 @@ impl NodePlan {
             ("--listen-client", self.etcd.to_string()),
             ("--listen-peer", self.peer.to_string()),
             ("--listen-admin", self.admin.to_string()),
+            ("--listen-redis", self.redis.to_string()),
             ("--initial-cluster", initial_cluster.to_string()),
         ];
         let flags = flags.into_iter().flat_map(|(flag, value)| [flag.to_string(), value]);
@@ -163,9 +172,9 @@ pub(super) fn table(plan: &Plan, pids: &[u32], roles: &[String], missing: &[(usi
     let rows = plan.nodes.iter().enumerate().map(|(k, node)| {
         let absent = missing.iter().any(|(missing, _)| *missing == k);
         let (role, pid) = if absent { ("not serving".into(), "-".into()) } else { (roles[k].clone(), pids[k].to_string()) };
-        vec![node.name.clone(), role, node.etcd.to_string(), node.peer.to_string(), node.admin.to_string(), pid]
+        vec![node.name.clone(), role, node.etcd.to_string(), node.redis.to_string(), node.peer.to_string(), node.admin.to_string(), pid]
     });
-    show::table(&["NODE", "ROLE", "ETCD API", "PEERS", "ADMIN", "PID"], &["PID"], rows)
+    show::table(&["NODE", "ROLE", "ETCD API", "REDIS", "PEERS", "ADMIN", "PID"], &["PID"], rows)
 }
 
 /// Commands that work as they are printed. `leader`: its name and process id.
@@ -177,7 +186,9 @@ pub(super) fn what_to_try(plan: &Plan, program: &str, leader: Option<(String, u3
   {program} kv put greeting hello
   {program} kv get greeting
   {program} status
-  etcdctl --endpoints={endpoints} get greeting\n"
+  etcdctl --endpoints={endpoints} get greeting
+  redis-cli -p {} set greeting hello\n",
+        plan.nodes[0].redis.port()
     );
     if let Some((name, pid)) = leader {
         text += &format!("  kill -9 {pid}    # {name}, {}\n", what_its_end_means(plan.nodes.len()));
@@ -215,17 +226,17 @@ mod tests {
     #[test]
     fn the_command_line_is_complete() {
         let expected = "/bin/steadfast serve --name n2 --data-dir /data/n2 --listen-client 127.0.0.1:2389 --listen-peer 127.0.0.1:2390 \
-                        --listen-admin 127.0.0.1:7080 --initial-cluster n1=127.0.0.1:2380,n2=127.0.0.1:2390";
+                        --listen-admin 127.0.0.1:7080 --listen-redis 127.0.0.1:6389 --initial-cluster n1=127.0.0.1:2380,n2=127.0.0.1:2390";
         assert_eq!(plan(2, 0).nodes[1].command_line(), expected);
     }
 
     #[test]
     fn no_port_of_the_largest_cluster_is_used_twice() {
         let plan = plan(9, 0);
-        let mut ports: Vec<_> = plan.nodes.iter().flat_map(|node| [node.etcd, node.peer, node.admin]).collect();
+        let mut ports: Vec<_> = plan.nodes.iter().flat_map(|node| [node.etcd, node.peer, node.admin, node.redis]).collect();
         ports.sort_unstable();
         ports.dedup();
-        assert_eq!(ports.len(), 27);
+        assert_eq!(ports.len(), 36);
     }
 
     #[test]
@@ -258,6 +269,7 @@ mod tests {
         assert_eq!(node["etcd"], "127.0.0.1:2379");
         assert_eq!(node["admin"], "127.0.0.1:7070");
         assert_eq!(node["peer"], "127.0.0.1:2380");
+        assert_eq!(node["redis"], "127.0.0.1:6379");
         assert_eq!(node["data_dir"], "/data/n1");
         assert_eq!(node["argv"][0], "/bin/steadfast");
         assert_eq!(node["argv"][1], "serve");

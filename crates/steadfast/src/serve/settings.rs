@@ -7,6 +7,7 @@ use std::str::FromStr;
 use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
+use steadfast_server::available::Durability;
 use steadfast_server::options::{
     AlertOptions, Approvals, ClientSecurity, CompactionMode, NodeRole, PeerSecurity, SecretUrl, ServerOptions, Start,
 };
@@ -36,6 +37,12 @@ pub(super) struct Settings {
     /// Where it serves health and metrics [default: 127.0.0.1:7070]
     #[arg(long, env = "STEADFAST_LISTEN_ADMIN", hide_env = true, value_name = "IP:PORT")]
     listen_admin: Option<SocketAddr>,
+    /// Where it serves available state, the Redis protocol [default: nowhere]
+    #[arg(long, env = "STEADFAST_LISTEN_REDIS", hide_env = true, value_name = "IP:PORT")]
+    listen_redis: Option<SocketAddr>,
+    /// When an acknowledged write of available state is on the disk: always, every-second or never [default: every-second]
+    #[arg(long, env = "STEADFAST_REDIS_DURABILITY", hide_env = true, value_name = "WHEN")]
+    redis_durability: Option<Durability>,
     /// The URLs that clients are told to reach it at [default: http:// or https:// and --listen-client]
     #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", hide_env = true, value_name = "URL,…")]
     advertise_client: Option<List>,
@@ -222,6 +229,8 @@ impl Settings {
             listen_client: self.listen_client.or(file.listen_client),
             listen_peer: self.listen_peer.or(file.listen_peer),
             listen_admin: self.listen_admin.or(file.listen_admin),
+            listen_redis: self.listen_redis.or(file.listen_redis),
+            redis_durability: self.redis_durability.or(file.redis_durability),
             advertise_client: self.advertise_client.or(file.advertise_client),
             advertise_peer: self.advertise_peer.or(file.advertise_peer),
             initial_cluster: self.initial_cluster.or(file.initial_cluster),
@@ -327,6 +336,8 @@ impl Settings {
             listen_client,
             listen_peer,
             listen_admin: self.listen_admin.unwrap_or(defaults.listen_admin),
+            listen_redis: self.listen_redis.or(defaults.listen_redis),
+            redis_durability: self.redis_durability.unwrap_or(defaults.redis_durability),
             advertise_client: self.advertise_client.map_or_else(|| vec![format!("{scheme}://{listen_client}")], |list| list.0),
             advertise_peer: advertise_peer.unwrap_or_else(|| listen_peer.to_string()),
             start,

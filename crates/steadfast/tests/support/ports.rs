@@ -26,9 +26,9 @@ pub struct Offset {
 impl Offset {
     /// One that no other test has.
     pub fn free() -> Self {
-        let nodes: Vec<u16> = (0..5).flat_map(|k| [2379, 2380, 7070].map(|port| port + 10 * k)).collect();
-        // Further apart, the clients' ports of one would be the admin ports of another.
-        let mut offsets = (12_000..16_600).step_by(100);
+        let nodes: Vec<u16> = (0..5).flat_map(|k| [2379, 2380, 6379, 7070].map(|port| port + 10 * k)).collect();
+        // Further apart, the ports of one would be others of another.
+        let mut offsets = (12_000..16_000).step_by(100);
         let free = offsets.find_map(|value| {
             let sentinel = taken(2370 + value)?;
             nodes.iter().all(|port| taken(port + value).is_some()).then_some(Offset { value, _sentinel: sentinel })

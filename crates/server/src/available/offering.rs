@@ -1,0 +1,234 @@
+//! Available state in a node: from the node's start to its end, and again as another actor if the replica has to.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast_coordination::Coordination;
+use steadfast_crdt::Actor;
+use steadfast_types::NodeId;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, sleep};
+
+use super::life::Life;
+use super::peers::Peers;
+use super::registry::{Registry, Replicas};
+use super::start::{Ended, Running, Settings, start};
+use super::status::Status;
+use super::Durability;
+use crate::peers::{LaneEvents, PeerTransport};
+use crate::published::Published;
+use crate::redis::Limits;
+use crate::run::until;
+use crate::tls::Tls;
+
+/// Events of peers that wait for the loop.
+const EVENTS: usize = 256;
+
+/// Between two attempts.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// How often the members are compared with the replicas.
+const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What available state needs of its node.
+pub(crate) struct Part<C> {
+    pub(crate) node: NodeId,
+    /// Where it keeps everything.
+    pub(crate) directory: PathBuf,
+    /// Bound already.
+    pub(crate) listener: TcpListener,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) durability: Durability,
+    pub(crate) registry: Registry<C>,
+    pub(crate) transport: PeerTransport,
+    pub(crate) published: Arc<Published>,
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// Serves until the node stops, or until it can't go on: why.
+pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<Option<Status>>) -> Result<(), String> {
+    let mut stopping = part.stopping.clone();
+    let (events, lanes) = mpsc::channel(EVENTS);
+    let wake = Arc::new(watch::Sender::new(None::<crate::redis::Handle>));
+    let waker = wake.clone();
+    part.transport.open_lanes(LaneEvents::new(events, move || {
+        if let Some(handle) = &*waker.borrow() {
+            handle.wake();
+        }
+    }));
+    let replicas = watch::Sender::new(None);
+    tokio::spawn(follow(part.registry.clone(), part.published.clone(), replicas.clone(), wake.clone(), part.stopping.clone()));
+    let mut lanes = Some(lanes);
+    loop {
+        let mut life = Life::open(&part.directory).map_err(|error| error.to_string())?;
+        let actor = tokio::select! {
+            actor = choose(&part.registry, &life) => actor,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let spare = life.spare().filter(|spare| *spare != actor);
+        life.begin(actor, spare).map_err(|error| error.to_string())?;
+        let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: replicas.subscribe() };
+        let settings = Settings {
+            directory: part.directory.clone(),
+            listener: part.listener.try_clone().map_err(|error| error.to_string())?,
+            tls: part.tls.clone(),
+            durability: part.durability,
+            actor,
+            limits: Limits::default(),
+            peers: Some(peers),
+        };
+        // It may have much to replay.
+        let running = tokio::task::spawn_blocking(move || start(settings)).await.map_err(|error| error.to_string())?;
+        let running = running.map_err(|error| error.to_string())?;
+        tracing::info!(redis = %running.address(), actor = actor.place(), "available state is served");
+        wake.send_replace(Some(running.handle()));
+        running.handle().wake();
+        let announced = tokio::spawn(announce(part.registry.clone(), part.node, actor, spare.is_none()));
+        let (ended, left) = attend(running, &status, announced, &mut life, part.stopping.clone()).await;
+        wake.send_replace(None);
+        life.end(ended.is_ok()).map_err(|error| error.to_string())?;
+        match ended {
+            Ok(()) => return Ok(()),
+            Err(Ended::Fenced) => set_aside(&part.directory).map_err(|error| format!("{}: {error}", part.directory.display()))?,
+            Err(Ended::Failed(why)) => return Err(why),
+        }
+        lanes = left;
+    }
+}
+
+/// Tells how the replica is until it ends, and keeps the spare that was claimed meanwhile.
+async fn attend(
+    running: Running,
+    status: &watch::Sender<Option<Status>>,
+    announced: tokio::task::JoinHandle<Option<Actor>>,
+    life: &mut Life,
+    stopping: watch::Receiver<bool>,
+) -> (Result<(), Ended>, Option<mpsc::Receiver<crate::peers::LaneEvent>>) {
+    let mut views = running.status();
+    status.send_replace(Some(views.borrow_and_update().clone()));
+    let handle = running.handle();
+    let end = tokio::task::spawn_blocking(move || running.wait());
+    let mut announced = Some(announced);
+    let stop = until(stopping);
+    tokio::pin!(end, stop);
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            ended = &mut end => {
+                if let Some(announced) = announced {
+                    announced.abort();
+                }
+                status.send_replace(None);
+                return ended.unwrap_or_else(|error| (Err(Ended::Failed(error.to_string())), None));
+            }
+            () = &mut stop, if !is_stopping => {
+                is_stopping = true;
+                handle.stop();
+            }
+            Ok(()) = views.changed() => {
+                status.send_replace(Some(views.borrow_and_update().clone()));
+            }
+            claimed = async { announced.as_mut().expect("it is looked at only while it is there").await }, if announced.is_some() => {
+                announced = None;
+                if let Ok(Some(spare)) = claimed
+                    && let Err(error) = life.set_spare(spare)
+                {
+                    tracing::error!(%error, "the spare actor could not be written down");
+                }
+            }
+        }
+    }
+}
+
+/// As whom to write: as before if nothing can be lost, else as the spare one, else as one that is claimed, which waits for strong state.
+async fn choose<C: Coordination>(registry: &Registry<C>, life: &Life) -> Actor {
+    if let Some(actor) = life.actor() {
+        return actor;
+    }
+    if let Some(before) = life.last_actor() {
+        tracing::info!(before = before.place(), "the machine began anew since, or writes were lost: this replica of available state writes as another one");
+    }
+    if let Some(spare) = life.spare() {
+        return spare;
+    }
+    claim(registry).await
+}
+
+async fn claim<C: Coordination>(registry: &Registry<C>) -> Actor {
+    loop {
+        match registry.claim().await {
+            Ok(actor) => return actor,
+            Err(error) => tracing::info!(%error, "no actor for available state yet; trying again"),
+        }
+        sleep(RETRY_WAIT).await;
+    }
+}
+
+/// Says as whom this node writes, and claims a spare if it has none.
+async fn announce<C: Coordination>(registry: Registry<C>, node: NodeId, actor: Actor, needs_spare: bool) -> Option<Actor> {
+    while let Err(error) = registry.announce(node, actor).await {
+        tracing::info!(%error, "the other replicas of available state can't be told of this one yet; trying again");
+        sleep(RETRY_WAIT).await;
+    }
+    if needs_spare { Some(claim(&registry).await) } else { None }
+}
+
+/// Publishes as whom the members write.
+async fn follow<C: Coordination>(
+    registry: Registry<C>,
+    published: Arc<Published>,
+    replicas: watch::Sender<Option<BTreeSet<Actor>>>,
+    wake: Arc<watch::Sender<Option<crate::redis::Handle>>>,
+    stopping: watch::Receiver<bool>,
+) {
+    let (publish, mut records) = watch::channel(None::<Replicas>);
+    let compare = async {
+        let mut members = interval(MEMBERS_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = members.tick() => {}
+                Ok(()) = records.changed() => {}
+            }
+            let Some(Ok(members)) = published.reader().map(|reader| reader.members()) else { continue };
+            let Some(of_members) = records.borrow().as_ref().map(|record| record.of(&members.iter().map(|member| member.id).collect())) else {
+                continue;
+            };
+            let has_changed = replicas.send_if_modified(|known| {
+                let has_changed = known.as_ref() != Some(&of_members) && !of_members.is_empty();
+                if has_changed {
+                    *known = Some(of_members);
+                }
+                has_changed
+            });
+            if has_changed && let Some(handle) = &*wake.borrow() {
+                handle.wake();
+            }
+        }
+    };
+    tokio::select! {
+        () = registry.follow(publish) => {}
+        () = compare => {}
+        () = until(stopping) => {}
+    }
+}
+
+/// Others have what this directory lacks: it is kept for people, and the replica begins without it.
+fn set_aside(directory: &Path) -> io::Result<()> {
+    let aside = (1..).map(|number| directory.with_extension(format!("fenced-{number}"))).find(|path| !path.exists());
+    let Some(aside) = aside else { return Err(io::ErrorKind::AlreadyExists.into()) };
+    let life = directory.join("replica.json");
+    let kept = std::fs::read(&life)?;
+    std::fs::rename(directory, &aside)?;
+    std::fs::create_dir_all(directory)?;
+    std::fs::write(&life, kept)?;
+    tracing::error!(
+        kept = %aside.display(),
+        "other replicas have writes of this one that its directory has not: it was copied from an earlier state, or the disk lost something. \
+         The replica begins anew as another one and takes everything from the others; what it alone was told since the start is in the directory that is kept"
+    );
+    Ok(())
+}
