@@ -104,7 +104,16 @@ struct World {
 }
 
 fn tables_options() -> TablesOptions {
-    TablesOptions { memtable_bytes: 2000, cache_bytes: 10_000, block_bytes: 300, group_bytes: 1000, file_bytes: 3000, slice_bytes: 5000, fan_in: 2, open_files: 4 }
+    TablesOptions {
+        memtable_bytes: 2000,
+        cache_bytes: 10_000,
+        block_bytes: 300,
+        group_bytes: 1000,
+        file_bytes: 3000,
+        slice_bytes: 5000,
+        fan_in: 2,
+        open_files: 4,
+    }
 }
 
 const OPTIONS: CheckpointOptions = CheckpointOptions { journal_bytes: 1500, turn_bytes: 150, waiting_bytes: 1000 };
