@@ -79,19 +79,31 @@ fn take_length(bytes: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(length).ok()?, rest))
 }
 
-/// So many names are looked at for one that is there already, at most.
-const REMEMBERED: usize = 1 << 16;
+/// So many names are remembered, at most: more would not stay near the processor.
+const REMEMBERED: usize = 1 << 15;
 
 /// No name.
-const NOTHING: u32 = u32::MAX;
+const NOTHING: Remembered = Remembered { hash: 0, start: u32::MAX };
+
+/// A name that was noted: the upper half of its hash, and where in the log it stands.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    hash: u32,
+    start: u32,
+}
+
+/// The lower and the upper half of a hash.
+fn split(hash: u64) -> (u32, u32) {
+    (hash as u32, (hash >> u32::BITS) as u32)
+}
 
 /// The names of rows that were written to, in the order of the writes; names that come again soon are there once.
 #[derive(Clone, Debug, Default)]
 pub struct Touched {
     /// Names, each with its length (four bytes) before it.
     log: Vec<u8>,
-    /// Where in the log the last name of such a hash stands.
-    last: Box<[u32]>,
+    /// By the lower half of the hash, the last name of such a hash.
+    last: Box<[Remembered]>,
     count: usize,
     /// What was given out.
     at: usize,
@@ -100,7 +112,7 @@ pub struct Touched {
 impl Touched {
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
-        self.log.len() + self.last.len() * size_of::<u32>()
+        self.log.len() + self.last.len() * size_of::<Remembered>()
     }
 
     /// Whether there is no name that was not given out.
@@ -133,13 +145,17 @@ impl Touched {
         let length = u32::try_from(self.log.len() - start - size_of::<u32>()).expect("names are shorter than four gigabytes");
         self.log[start..start + size_of::<u32>()].copy_from_slice(&length.to_le_bytes());
         let (before, name) = self.log.split_at(start);
-        let hash = if row.element.is_empty() { u64::from(row.hash) } else { xxhash_rust::xxh3::xxh3_64(&name[size_of::<u32>()..]) };
-        let slot = &mut self.last[(hash as usize) & (self.last.len() - 1)];
-        if before.get(*slot as usize..).is_some_and(|earlier| earlier.starts_with(name)) {
+        let (low, hash) = match row.element {
+            [] => (row.hash, row.hash),
+            _ => split(xxhash_rust::xxh3::xxh3_64(&name[size_of::<u32>()..])),
+        };
+        let slot = &mut self.last[low as usize & (self.last.len() - 1)];
+        let is_there = slot.hash == hash && before.get(slot.start as usize..).is_some_and(|earlier| earlier.starts_with(name));
+        if is_there {
             self.log.truncate(start);
             return;
         }
-        *slot = u32::try_from(start).unwrap_or(NOTHING);
+        *slot = u32::try_from(start).map_or(NOTHING, |start| Remembered { hash, start });
         self.count += 1;
     }
 
