@@ -102,7 +102,7 @@ fn main() {
         turn(&mut keys, n);
     });
     let (mut touched, mut rows) = (keys.take_touched(), Vec::new());
-    measured("a noted row, taken", 1, |_| {
+    measured("all noted rows, taken", 1, |_| {
         while let Some(name) = touched.next() {
             rows.clear();
             black_box(keys.put_row(name, &mut rows));
