@@ -96,6 +96,18 @@ fn main() {
         keys.write_members(b"set", |set, delta, _| set.add(delta, &member)).expect("a set");
         turn(&mut keys, n);
     });
+    keys.note_rows();
+    measured("SET, its row noted", operations, |n| {
+        keys.set(&name(rng.usize(..count)), b"fedcba9876543210", ever).expect("times are left");
+        turn(&mut keys, n);
+    });
+    let (mut touched, mut rows) = (keys.take_touched(), Vec::new());
+    measured("all noted rows, taken", 1, |_| {
+        while let Some(name) = touched.next() {
+            rows.clear();
+            black_box(keys.put_row(name, &mut rows));
+        }
+    });
     measured("digest of all", 1, |_| _ = black_box(keys.digest(0, u32::MAX)));
     measured("digest of all, again", 1, |_| _ = black_box(keys.digest(0, u32::MAX)));
 }

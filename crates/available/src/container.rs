@@ -2,6 +2,7 @@
 
 use steadfast_crdt::cell::{self, Sketched};
 use steadfast_crdt::{Cell, Covers, Element, Lattice, List, Map, MapDelta, Score, Set, SetDelta, Sorted, Text, Version};
+use steadfast_types::wire::Wire;
 use steadfast_types::wire_enum;
 
 use crate::delta::Change;
@@ -212,6 +213,42 @@ impl Container {
             Container::Hash(fields) => fields.all().for_each(|(name, cell)| element(name, &|out| cell.versions(out))),
             Container::List(items) => items.all().for_each(|(place, cell)| element(place, &|out| cell.versions(out))),
             Container::Sketch(sketch) => element(&[], &|out| sketch.versions(out)),
+        }
+    }
+
+    /// Calls with each element of which anything is known, and whether it has cuts.
+    pub(crate) fn for_each_element(&self, mut call: impl FnMut(&[u8], bool)) {
+        match self {
+            Container::Sorted(scores) => scores.members().all().for_each(|(member, cell)| call(member, cell.has_cuts())),
+            Container::Set(set) => set.dots().for_each(|(member, _)| call(member, false)),
+            Container::Hash(fields) => fields.all().for_each(|(field, cell)| call(field, cell.has_cuts())),
+            Container::List(items) => items.all().for_each(|(place, cell)| call(place, cell.has_cuts())),
+            Container::Sketch(sketch) => call(&[], sketch.has_cuts()),
+        }
+    }
+
+    /// Whether an element has cuts.
+    pub(crate) fn has_cuts(&self, element: &[u8]) -> bool {
+        match self {
+            Container::Sorted(scores) => scores.members().remembered(element).is_some_and(Cell::has_cuts),
+            Container::Set(_) => false,
+            Container::Hash(fields) => fields.remembered(element).is_some_and(Cell::has_cuts),
+            Container::List(items) => items.remembered(element).is_some_and(Cell::has_cuts),
+            Container::Sketch(sketch) => sketch.has_cuts(),
+        }
+    }
+
+    /// Appends the state of an element. `false` if nothing is known of it.
+    pub(crate) fn put_element(&self, element: &[u8], out: &mut alloc::vec::Vec<u8>) -> bool {
+        fn put<S: Lattice + Wire>(state: Option<&S>, out: &mut alloc::vec::Vec<u8>) -> bool {
+            state.filter(|state| !state.is_empty()).map(|state| state.encode(out)).is_some()
+        }
+        match self {
+            Container::Sorted(scores) => put(scores.members().remembered(element), out),
+            Container::Set(set) => put(set.dots_of(element), out),
+            Container::Hash(fields) => put(fields.remembered(element), out),
+            Container::List(items) => put(items.remembered(element), out),
+            Container::Sketch(sketch) => put(Some(sketch), out),
         }
     }
 

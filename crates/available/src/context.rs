@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use steadfast_crdt::{Covers, Version, VersionVector};
+use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
 use crate::table::Hash;
 
@@ -32,6 +33,25 @@ impl Covers for Seen<'_> {
 }
 
 impl Context {
+    /// Appends all of it.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        self.vector.encode(out);
+        put_varint(out, self.ahead.len() as u64);
+        for (hash, ahead) in &self.ahead {
+            hash.encode(out);
+            ahead.encode(out);
+        }
+    }
+
+    /// Reads what [`Context::encode`] gave.
+    pub(crate) fn decode(reader: &mut Reader) -> Result<Self, WireError> {
+        let (vector, mut ahead) = (VersionVector::decode(reader)?, BTreeMap::new());
+        for _ in 0..reader.varint()? {
+            ahead.insert(Hash::decode(reader)?, VersionVector::decode(reader)?);
+        }
+        if ahead.is_empty() || ahead.contains_key(&0) { Ok(Context { vector, ahead }) } else { Err(WireError::Invalid("context")) }
+    }
+
     /// What was seen of all keys.
     pub fn vector(&self) -> &VersionVector {
         &self.vector

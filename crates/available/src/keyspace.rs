@@ -17,6 +17,7 @@ use crate::delta::Body;
 use crate::entry::Entry;
 use crate::exchange::Delta;
 use crate::gone::Gone;
+use crate::rows::Touched;
 use crate::table::{Hash, Table, hash_of};
 
 mod containers;
@@ -24,12 +25,14 @@ mod expiry;
 mod keys;
 mod peers;
 mod read;
+mod rows;
 mod states;
 mod text;
 mod walk;
 mod write;
 
 pub use peers::NotApplied;
+pub use rows::Loading;
 pub use text::Lifetime;
 
 /// Why a command did nothing.
@@ -73,6 +76,8 @@ pub struct Keyspace {
     /// Where the collection of what is stable goes on.
     collected: Hash,
     gone: Gone,
+    /// The rows that were written to, if that is to be noted.
+    touched: Option<Touched>,
 }
 
 impl Keyspace {
@@ -92,6 +97,7 @@ impl Keyspace {
             ready: Vec::new(),
             collected: 0,
             gone: Gone::default(),
+            touched: None,
         }
     }
 
@@ -128,7 +134,7 @@ impl Keyspace {
 
     /// Bytes of memory that the keys take, approximately.
     pub fn used_bytes(&self) -> usize {
-        self.bytes + self.table.bytes() + self.expiring.len() * 2 * size_of::<(u64, Hash)>()
+        self.bytes + self.table.bytes() + self.expiring.len() * 2 * size_of::<(u64, Hash)>() + self.touched_bytes()
     }
 
     /// The version of the next write.

@@ -17,11 +17,13 @@ mod keyspace;
 mod plain;
 mod replica;
 mod rich;
+mod rows;
 mod table;
 
 pub use container::{Fields, Items, Kind, Scores, ScoresDelta, TextsDelta};
 pub use context::{Context, Seen};
 pub use deadline::Until;
 pub use exchange::{Delta, Digest, Exchange};
-pub use keyspace::{Keyspace, Lifetime, NotApplied, Refused};
+pub use keyspace::{Keyspace, Lifetime, Loading, NotApplied, Refused};
+pub use rows::Touched;
 pub use table::{Hash, hash_of};

@@ -70,6 +70,11 @@ impl Rich {
         self.containers.iter().find(|container| container.kind() == kind)
     }
 
+    /// The containers, in the order of their kinds.
+    pub(crate) fn containers(&self) -> &[Container] {
+        &self.containers
+    }
+
     /// The container of a kind, to be changed: empty, if there was none. `None` for a string's kind.
     pub(crate) fn container_mut(&mut self, kind: Kind) -> Option<&mut Container> {
         let index = match self.containers.binary_search_by_key(&kind, Container::kind) {

@@ -121,7 +121,8 @@ impl<S: Element> List<S> {
         shown.chain(self.hidden.iter().map(|(place, state)| (&**place, state)))
     }
 
-    fn remembered(&self, place: &[u8]) -> Option<&S> {
+    /// The state at a place of which anything is known, be the element there or not.
+    pub fn remembered(&self, place: &[u8]) -> Option<&S> {
         self.find(place).ok().and_then(|index| self.get(index)).or_else(|| self.hidden.get(place))
     }
 

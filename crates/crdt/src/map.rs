@@ -199,7 +199,8 @@ impl<S: Element> Map<S> {
         self.iter().chain(self.hidden.iter().map(|(field, state)| (&**field, state)))
     }
 
-    fn remembered(&self, field: &[u8]) -> Option<&S> {
+    /// The state of a field of which anything is known, be it there or not.
+    pub fn remembered(&self, field: &[u8]) -> Option<&S> {
         self.get(field).or_else(|| self.hidden.get(field))
     }
 

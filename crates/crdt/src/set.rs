@@ -75,6 +75,11 @@ impl Set {
         self.0.all()
     }
 
+    /// The dots that a member is there by, if it is.
+    pub fn dots_of(&self, member: &[u8]) -> Option<&Dots> {
+        self.0.get(member)
+    }
+
     /// The next `count` members of a scan, and the cursor to go on with. A scan begins and ends with cursor zero, and gives every member that is there
     /// throughout at least once.
     pub fn scan(&self, cursor: u64, count: usize) -> (u64, impl Iterator<Item = &[u8]>) {

@@ -1,9 +1,10 @@
 //! Available state as a process has it: a replica's keys behind the Redis protocol, and the journal that brings them back.
 //!
 //! One thread owns the keys, the exchange with other replicas, the journal's writing end and all connections ([`crate::redis`]); another one waits for
-//! the disk (`sync`). A turn of the loop is a turn of the replica: what its commands changed is one delta, which is one record of the journal.
+//! the disk (`sync`), and a third one writes the keys' rows into tables (`tables`), so that the journal can be cut. A turn of the loop is a turn of the
+//! replica: what its commands changed is one delta, which is one record of the journal.
 //!
-//! Left out so far: a journal that is cut; keys that not every replica holds.
+//! Left out so far: keys that don't fit into memory; keys that not every replica holds.
 
 mod durability;
 mod life;
@@ -16,6 +17,7 @@ mod service;
 mod start;
 mod status;
 mod sync;
+mod tables;
 
 pub use durability::{Durability, UnknownDurability};
 pub use life::LifeError;

@@ -5,7 +5,7 @@ mod log_support;
 use log_support::TappedDisk;
 use proptest::prelude::*;
 use steadfast_storage::disk::MemoryDisk;
-use steadfast_storage::journal::{Because, Journal, JournalError, JournalOptions, OpenedJournal, Sequence, SyncJob, open};
+use steadfast_storage::journal::{Because, CutJob, Journal, JournalError, JournalOptions, OpenedJournal, Sequence, SyncJob, open};
 use steadfast_types::Rng;
 use steadfast_types::disk::Disk;
 
@@ -26,6 +26,11 @@ enum Step {
     BeginSync,
     FinishSync,
     Sync,
+    /// All but so many of the durable records are held elsewhere; the files are removed now, or not before the next start.
+    Cut {
+        keep: u64,
+        now: bool,
+    },
     /// A process ends and another one begins: what was written is there.
     Restart,
     Crash,
@@ -40,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::BeginSync),
         3 => Just(Step::FinishSync),
         2 => Just(Step::Sync),
+        3 => (prop_oneof![0u64..4, 0u64..20], any::<bool>()).prop_map(|(keep, now)| Step::Cut { keep, now }),
         1 => Just(Step::Restart),
         2 => Just(Step::Crash),
         1 => Just(Step::SyncFails),
@@ -70,6 +76,7 @@ fn found<D: Disk>(disk: &D, records: &[Vec<u8>], after: Sequence, durable: Seque
     });
     let opened = opened.unwrap_or_else(|error| panic!("what was not synced is no damage: {error}"));
     assert_eq!(opened.last.next(), next);
+    assert!(!opened.is_new || durable == Sequence(0), "a journal does not vanish");
     assert!(opened.last >= durable, "{} is gone, and up to {durable} was durable", opened.last.next());
     opened
 }
@@ -106,6 +113,7 @@ impl Pair {
                 self.durable = self.journal.sync().unwrap();
                 assert_eq!(self.durable.0, self.records.len() as u64);
             }
+            Step::Cut { keep, now } => self.cut(keep, now),
             Step::Restart => self.reopen(self.disk.inner.fork()),
             Step::Crash => self.crash(),
             Step::SyncFails => self.fail_sync(),
@@ -122,6 +130,19 @@ impl Pair {
             assert_eq!(self.journal.finish_sync(job.run()), Ok(through));
             assert_eq!(self.journal.durable(), through);
             self.durable = through;
+        }
+    }
+
+    fn cut(&mut self, keep: u64, now: bool) {
+        let through = Sequence(self.durable.0.saturating_sub(keep)).max(self.after);
+        let before = self.journal.file_count();
+        // It is so before the journal hears of it, and after a crash in between.
+        self.after = through;
+        let job = self.journal.cut(through);
+        let removed = job.as_ref().map_or(0, CutJob::file_count);
+        assert!(removed + self.journal.file_count() == before && self.journal.file_count() > 0);
+        if let Some(job) = job.filter(|_| now) {
+            job.run().unwrap();
         }
     }
 
@@ -333,4 +354,31 @@ fn one_write_and_one_sync_for_many_records() {
     assert!(pair.journal.begin_sync().unwrap().is_none(), "one at a time");
     assert!(pair.journal.finish_sync(job.run()).unwrap() == Sequence(21) && pair.journal.begin_sync().unwrap().is_none());
     assert_eq!((pair.disk.inner.write_count(), pair.disk.inner.sync_count()), (writes + 1, syncs + 1));
+}
+
+#[test]
+fn a_cut_removes_whole_files_that_are_durable_and_the_next_start_the_rest() {
+    let (disk, records) = sample(8);
+    let all = Sequence(records.len() as u64);
+    let OpenedJournal { mut journal, .. } = open(&disk, options(1), Sequence(0), |_, _| ()).unwrap();
+    assert!(journal.cut(Sequence(0)).is_none());
+    let files = journal.file_count();
+    let job = journal.cut(Sequence(12)).unwrap();
+    assert_eq!(job.file_count() + journal.file_count(), files);
+    job.run().unwrap();
+    assert_eq!(disk.list().unwrap().len(), journal.file_count());
+    journal.append(&[1; 5000]);
+    journal.append(&[2; 5000]);
+    journal.write().unwrap();
+    let files = journal.file_count();
+    let kept = journal.cut(Sequence(all.0 + 2)).unwrap();
+    assert_eq!((kept.file_count(), journal.file_count() >= 3), (files - journal.file_count(), true), "what is not durable is kept");
+    drop(kept);
+    journal.sync().unwrap();
+    drop(journal);
+    let mut told = Vec::new();
+    let opened = open(&disk, options(2), all.next(), |sequence, record| told.push((sequence, record.to_vec()))).unwrap();
+    assert_eq!((opened.last, told), (Sequence(all.0 + 2), vec![(Sequence(all.0 + 2), vec![2; 5000])]));
+    assert_eq!((opened.journal.file_count(), disk.list().unwrap().len()), (2, 2), "a start removes what is not needed");
+    assert!(matches!(count(&disk, &records), Err(JournalError::Missing { needed: Sequence(1), .. })));
 }

@@ -26,14 +26,14 @@ impl Keyspace {
             self.gone.add(hash);
             self.shown -= 1;
             self.bytes -= bytes;
-            self.body.write(key, version, [Change::Gone(observed)]);
+            self.wrote(key, version, [Change::Gone(observed)]);
             return Ok(true);
         }
         let was_there = self.contains(key);
         let version = self.draw()?;
         let (mut open, mut changes) = (self.open(key), Vec::new());
         open.rich.remove(version, &mut changes);
-        self.body.write(key, version, changes);
+        self.wrote(key, version, changes);
         self.close(open);
         Ok(was_there)
     }
@@ -51,10 +51,10 @@ impl Keyspace {
         let mut changes = Vec::new();
         for (hash, entry) in table.into_entries() {
             match entry {
-                Entry::Plain(plain) => self.body.write(plain.key(), version, [Change::Gone(plain.version())]),
+                Entry::Plain(plain) => self.wrote(plain.key(), version, [Change::Gone(plain.version())]),
                 Entry::Rich(mut rich) => {
                     rich.remove(version, &mut changes);
-                    self.body.write(rich.key(), version, changes.drain(..));
+                    self.wrote(rich.key(), version, changes.drain(..));
                     rich.changed();
                     // What cuts a counter that may go on elsewhere stays.
                     if let (false, Err(at)) = (rich.is_empty(), self.table.find(hash, rich.key())) {

@@ -97,6 +97,9 @@ impl Keyspace {
     }
 
     fn apply_write(&mut self, hash: Hash, write: &Write) {
+        if let Some(touched) = &mut self.touched {
+            touched.note_change(hash, &write.key, &write.change);
+        }
         let found = self.table.find(hash, &write.key);
         let held = found.ok().map(|at| self.table.entry(at));
         match (held, &write.change) {
@@ -138,7 +141,7 @@ impl Keyspace {
         self.collected = if is_done { 0 } else { last.wrapping_add(1) };
         for key in keys {
             let mut open = self.open(&key);
-            open.rich.collect(stable);
+            self.collect_key(hash_of(&key), &mut open.rich, stable);
             self.close(open);
         }
         is_done

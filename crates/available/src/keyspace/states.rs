@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use steadfast_crdt::{Version, VersionVector};
+use steadfast_crdt::{Covers, Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
 use crate::canonical;
@@ -90,19 +90,23 @@ impl Keyspace {
                 (Some(State::Plain(version, _)), Some(Entry::Plain(plain))) if plain.version() == version => continue,
                 (state, _) => state.map_or_else(|| Rich::new(&key), |state| state.into_rich(&key)),
             };
-            let mut open = self.open(&key);
-            open.rich.join(&other, &mine, theirs);
-            self.close(open);
+            self.join_key(&key, &other, &mine, theirs);
         }
         for (key, state) in states {
             let mine = context.at(hash_of(&key));
             let other = state.into_rich(&key);
-            let mut open = self.open(&key);
-            open.rich.join(&other, &mine, theirs);
-            self.close(open);
+            self.join_key(&key, &other, &mine, theirs);
         }
         self.saw_range(from, to, theirs);
         Ok(())
+    }
+
+    fn join_key(&mut self, key: &[u8], other: &Rich, mine: &impl Covers, theirs: &VersionVector) {
+        let (hash, mut open) = (hash_of(key), self.open(key));
+        self.touched_all(hash, &open.rich);
+        self.touched_all(hash, other);
+        open.rich.join(other, mine, theirs);
+        self.close(open);
     }
 
     /// The other replica's states of a range are those that are here, and it has seen `theirs` of it: this one has seen that too.

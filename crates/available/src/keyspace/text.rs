@@ -33,6 +33,7 @@ impl Keyspace {
             if found.is_err() || found.is_ok_and(|at| matches!(self.table.entry(at), Entry::Plain(_))) {
                 let version = self.draw()?;
                 let observed = self.put_plain(found, hash, key, version, value);
+                self.touched_text(hash, key);
                 self.body.write_plain(key, version, observed, value);
                 return Ok(());
             }
@@ -103,7 +104,7 @@ impl Keyspace {
         rich.changed();
         self.bytes = self.bytes + rich.bytes() - bytes;
         part.lose_digest();
-        self.body.write(key, version, [Change::Text(delta)]);
+        self.wrote(key, version, [Change::Text(delta)]);
         Ok(after)
     }
 

@@ -141,7 +141,7 @@ impl Keyspace {
         if !is_there && !rich.is_empty() {
             let version = self.draw()?;
             rich.remove(version, &mut changes);
-            self.body.write(key, version, changes.drain(..));
+            self.wrote(key, version, changes.drain(..));
         }
         let version = self.draw()?;
         let result = command(rich, version, &mut changes);
@@ -149,7 +149,7 @@ impl Keyspace {
             // The last element is gone, and the key with it.
             rich.remove_deadline(&mut changes);
         }
-        self.body.write(key, version, changes);
+        self.wrote(key, version, changes);
         result
     }
 }

@@ -14,6 +14,7 @@ use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_replica::{Answer, Replica, Until, WaitId};
 use steadfast_storage::journal::{Journal, JournalError};
+use steadfast_storage::tables::JobError;
 use steadfast_types::disk::Disk;
 use steadfast_types::wire::Wire;
 use steadfast_types::{Instant, NodeId};
@@ -25,6 +26,7 @@ use super::pending::Pending;
 use super::process::{Client, Process};
 use super::status::{PeerLag, Status};
 use super::sync::Syncer;
+use super::tables::Tables;
 use crate::clock::Clock;
 use crate::peers::{Lane, LaneEvent};
 use crate::redis::{Commands, ConnectionId, Handle, Mark, Others, Ran, Then};
@@ -46,6 +48,7 @@ pub(super) struct Service<D: Disk> {
     pub(super) replica: Replica,
     pub(super) journal: Journal<D>,
     pub(super) syncer: Syncer<D>,
+    pub(super) tables: Tables<D>,
     pub(super) durability: Durability,
     pub(super) process: Process,
     pub(super) handle: Handle,
@@ -71,6 +74,8 @@ pub(super) struct Service<D: Disk> {
 pub(super) enum Failure {
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Tables(#[from] JobError),
     #[error(
         "other replicas have writes of this one that are not in its directory: it is a copy of an earlier state, or the disk lost something. \
          Start it again: it then writes as another replica, and takes what the others have"
@@ -208,6 +213,7 @@ impl<D: Disk> Service<D> {
             Durability::EverySecond => self.process.clock.now().since(since) >= SYNC_INTERVAL,
             Durability::Never => false,
         };
+        let is_due = is_due || self.tables.wants_sync();
         if is_due && let Some(job) = self.journal.begin_sync()? {
             self.unsynced_since = None;
             self.syncer.begin(job);
@@ -329,6 +335,7 @@ impl<D: Disk> Commands for Service<D> {
         if matches!(kept, Ok(true)) && self.unsynced_since.is_none() {
             self.unsynced_since = Some(self.process.clock.now());
         }
+        self.tables.turn_ended(self.replica.keys(), &self.journal);
         let result = kept.and_then(|_| self.sync());
         self.stop_if_failed(result);
         match (&self.failed, self.durability) {
@@ -344,7 +351,7 @@ impl<D: Disk> Commands for Service<D> {
             let result = self.journal.finish_sync(synced).map(drop).map_err(Failure::from);
             self.stop_if_failed(result);
         }
-        let result = self.sync();
+        let result = self.tables.woken(&mut self.journal).map_err(Failure::from).and_then(|()| self.sync());
         self.stop_if_failed(result);
         self.hear();
         self.tick();
@@ -355,6 +362,9 @@ impl<D: Disk> Commands for Service<D> {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
+        if self.tables.wants_turn() {
+            return Some(Duration::ZERO);
+        }
         let sync = self.unsynced_since.filter(|_| self.durability == Durability::EverySecond);
         let sync = sync.map(|since| SYNC_INTERVAL.saturating_sub(self.process.clock.now().since(since)));
         let now = self.process.clock.now();

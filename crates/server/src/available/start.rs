@@ -8,10 +8,12 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use steadfast_available::exchange::{Limits as ExchangeLimits, Record};
+use steadfast_checkpoints::{LoadError, RowTables};
 use steadfast_crdt::Actor;
 use steadfast_replica::Replica;
 use steadfast_storage::disk::FileDisk;
 use steadfast_storage::journal::{self, JournalError, JournalOptions, Sequence};
+use steadfast_storage::tables::OpenError;
 use steadfast_types::disk::DiskError;
 use steadfast_types::wire::{Wire, WireError};
 use tokio::sync::{mpsc, watch};
@@ -22,6 +24,7 @@ use super::process::Process;
 use super::service::{Failure, Service};
 use super::status::Status;
 use super::sync::Syncer;
+use super::tables::{self, Tables};
 use crate::clock::Clock;
 use crate::fault_table::Faults;
 use crate::identity::random;
@@ -60,6 +63,12 @@ pub enum StartError {
     /// A record is whole, and not one of this program's.
     #[error("record {0} of the journal of available state is none that this version knows ({1}): run the version that wrote it")]
     Record(Sequence, WireError),
+    /// The tables can't be opened.
+    #[error("the tables of available state in {0} can't be opened: {1}")]
+    Tables(PathBuf, OpenError),
+    /// The tables don't say what is there.
+    #[error("the tables of available state in {0} can't be read: {1}")]
+    Rows(PathBuf, LoadError),
     /// No thread or socket.
     #[error("available state can't be served: {0}")]
     System(#[from] io::Error),
@@ -119,7 +128,12 @@ impl Running {
     }
 }
 
-/// Brings back what the journal holds, and serves it.
+fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
+    let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
+    RowTables::open(&disk, tables::options()).map_err(|error| StartError::Tables(directory, error))
+}
+
+/// Brings back what the tables and the journal hold, and serves it.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -132,17 +146,20 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         Some(_) => ExchangeLimits::default(),
         None => ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() },
     };
-    let mut replica = Replica::new(actor, exchange_limits);
+    let rows = open_tables(directory.join(tables::DIRECTORY))?;
+    let loaded = rows.load(actor).map_err(|error| StartError::Rows(directory.clone(), error))?;
+    let mut replica = Replica::with_keys(loaded.keys, exchange_limits);
     replica.set_now(clock.now(), Clock::wall_micros() / 1000);
-    let mut unknown = None;
+    let (mut unknown, mut replayed_bytes) = (None, 0);
     let replay = |sequence, record: &[u8]| {
+        replayed_bytes += record.len() as u64;
         if unknown.is_none()
             && let Err(error) = Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
         {
             unknown = Some((sequence, error));
         }
     };
-    let opened = journal::open(&disk, JournalOptions::new(random()), Sequence(0), replay);
+    let opened = journal::open(&disk, JournalOptions::new(random()), loaded.from, replay);
     let opened = opened.map_err(|error| StartError::Journal(directory, error))?;
     if let Some((sequence, error)) = unknown {
         return Err(StartError::Record(sequence, error));
@@ -154,6 +171,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         replica,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
+        tables: Tables::start(rows, replayed_bytes, handle.clone())?,
         durability,
         process: Process::new(clock, address.port(), durability),
         handle: handle.clone(),
@@ -176,9 +194,11 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         match service.failed.take() {
             Some(Failure::Fenced) => return (Err(Ended::Fenced), lanes),
             Some(Failure::Journal(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
+            Some(Failure::Tables(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
             None => {}
         }
-        let Service { syncer, mut journal, .. } = service;
+        let Service { syncer, tables, mut journal, .. } = service;
+        drop(tables);
         let under_way = syncer.finish().map_or(Ok(()), |synced| journal.finish_sync(synced).map(drop));
         (under_way.and_then(|()| journal.sync()).map(drop).map_err(|error| Ended::Failed(error.to_string())), lanes)
     };

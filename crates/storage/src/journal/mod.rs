@@ -12,6 +12,8 @@
 //! 4. After a failed write or sync nothing more is written (the journal is poisoned). The next [`open`] writes what it can't prove durable
 //!    once more, as the page cache may show data that a failed sync never brought to the disk.
 //! 5. Each [`open`] begins a file of its own, after it cut off what was torn.
+//! 6. [`Journal::cut`] lets go of whole files, the oldest first, of which every record is held elsewhere *and* was durable here. The file that comes
+//!    next holds a durable record. Removals need no sync: files that come back after a crash, whichever, are older than where [`open`] begins.
 //!
 //! # Durability
 //!
@@ -22,6 +24,7 @@
 //! Left out: repair of a damaged record (peers hold what this replica holds: the node comes back as a new one and takes the state from
 //! them), and reading while the journal is open.
 
+mod cut;
 mod format;
 mod recover;
 mod scan;
@@ -34,6 +37,7 @@ use steadfast_types::disk::{Disk, DiskError};
 
 use recover::{Found, recover};
 
+pub use cut::CutJob;
 pub use sync::{SyncJob, Synced};
 pub use writer::Journal;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use steadfast_types::disk::{Disk, DiskError, DiskFile};
 
 use super::format::{FIRST_RECORD, FileHeader, FileNumber, Place, RECORD_HEADER_BYTES, RecordHeader, SECTOR};
-use super::{JournalError, JournalOptions, Sequence, SyncJob, Synced};
+use super::{CutJob, JournalError, JournalOptions, Sequence, SyncJob, Synced};
 
 /// Zeros are written ahead of the records by this many bytes at a time.
 const FILL_BYTES: u64 = 1024 * 1024;
@@ -38,6 +38,7 @@ pub struct Journal<D: Disk> {
     buffer: Vec<u8>,
     /// Of each record in `buffer`, the header's fields that are known.
     buffered: Vec<Buffered>,
+    appended_bytes: u64,
 
     written: Sequence,
     /// Of the record written last.
@@ -87,6 +88,7 @@ impl<D: Disk> Journal<D> {
             filled: FIRST_RECORD,
             buffer: Vec::new(),
             buffered: Vec::new(),
+            appended_bytes: 0,
             written: last,
             checksum,
             durable: last,
@@ -115,6 +117,7 @@ impl<D: Disk> Journal<D> {
         encode(&mut self.buffer);
         let content = &self.buffer[content_at..];
         let content_bytes = u32::try_from(content.len()).expect("a record of the journal has less than 4 GiB");
+        self.appended_bytes += RECORD_HEADER_BYTES as u64 + u64::from(content_bytes);
         self.buffered.push(Buffered { content_bytes, content_checksum: crc32c::crc32c(content) });
         self.appended()
     }
@@ -176,6 +179,19 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Records up to `through` are held elsewhere, durably, from now on: lets go of the files that hold nothing else, and gives the job that removes
+    /// them. Only what is durable here is let go, and the file that the journal begins with from then on is durable itself.
+    ///
+    /// It does not matter when the job runs, whether it does, or how much of it a crash undoes, as long as [`open`](super::open) is told of `through`,
+    /// or of more: it removes what is older.
+    pub fn cut(&mut self, through: Sequence) -> Option<CutJob<D>> {
+        // A file whose first record is durable is so too, its name and header included.
+        let begins = through.next().min(self.durable);
+        let count = self.files.iter().skip(1).take_while(|next| next.first <= begins).count();
+        let files = self.files.drain(..count).map(|file| file.number).collect::<Vec<_>>();
+        (!files.is_empty()).then(|| CutJob { disk: self.disk.clone(), files })
+    }
+
     /// The last record appended.
     pub fn appended(&self) -> Sequence {
         Sequence(self.written.0 + self.buffered.len() as u64)
@@ -194,6 +210,11 @@ impl<D: Disk> Journal<D> {
     /// The bytes appended and not yet written.
     pub fn buffered_bytes(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// Bytes of records appended since it was opened.
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// How many files there are.

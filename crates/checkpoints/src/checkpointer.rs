@@ -1,0 +1,197 @@
+//! Which rows are taken when: the side of the thread that runs commands.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use steadfast_available::{Keyspace, Touched};
+use steadfast_storage::journal::Sequence;
+use steadfast_types::wire::Wire;
+
+use crate::row_tables::Progress;
+
+/// When checkpoints are made, and how much of them in a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// A checkpoint begins when so many bytes were appended to the journal since the last one began. Larger means that rows that change often are
+    /// written less often; smaller means a shorter replay after a crash.
+    pub journal_bytes: u64,
+    /// Bytes of rows taken in a turn, about: what a turn takes longer.
+    pub turn_bytes: usize,
+    /// Bytes of rows that were taken and that the tables do not have yet, about. Then no more are taken.
+    pub waiting_bytes: usize,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        CheckpointOptions { journal_bytes: 32 << 20, turn_bytes: 16 << 10, waiting_bytes: 8 << 20 }
+    }
+}
+
+/// Rows on their way to the tables, which take all of them at once.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Counts batches, over restarts too.
+    pub(crate) number: u64,
+    /// Of each row the length of its name (four bytes), that of its value and one more, or zero if it is gone (four), the name, the value.
+    pub(crate) rows: Bytes,
+    /// If it is the last one of a checkpoint: the checkpoint's position, and what was seen there.
+    pub(crate) end: Option<(Sequence, Vec<u8>)>,
+}
+
+/// Takes the rows of one checkpoint after the other. Pure: it reads keys, and gives batches.
+#[derive(Debug)]
+pub struct Checkpointer {
+    options: CheckpointOptions,
+    stage: Stage,
+    /// The number of the last batch.
+    last: u64,
+    /// How many bytes had been appended to the journal when the last checkpoint began.
+    begun_at_bytes: u64,
+    /// Batches that wait for the journal, each with the position that is to be durable first.
+    waiting: VecDeque<(Sequence, Batch)>,
+    waiting_bytes: usize,
+    /// The numbers and bytes of the batches that were given out.
+    given: VecDeque<(u64, usize)>,
+    given_bytes: usize,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Until enough was written.
+    Idle,
+    /// Rows are taken.
+    Taking { from: Sequence, touched: Touched, seen: Vec<u8> },
+    /// The rows are on their way; the last is in the batch of this number.
+    Saving { from: Sequence, number: u64 },
+}
+
+impl Checkpointer {
+    /// Goes on where tables are that have come so far. `replayed_bytes` of the journal were replayed at the start, and are in none of the next
+    /// checkpoint's predecessors.
+    pub fn new(options: CheckpointOptions, progress: Progress, replayed_bytes: u64) -> Self {
+        Checkpointer {
+            options,
+            stage: Stage::Idle,
+            last: progress.durable,
+            begun_at_bytes: 0u64.wrapping_sub(replayed_bytes),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            given: VecDeque::new(),
+            given_bytes: 0,
+        }
+    }
+
+    /// A turn has ended: its delta was taken, and is in the journal, whose last record is `appended` now, after `appended_bytes` since the start.
+    /// Takes some rows, if a checkpoint is being made, or is due.
+    pub fn turn_ended(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+        let is_due = appended_bytes.wrapping_sub(self.begun_at_bytes) >= self.options.journal_bytes;
+        if matches!(self.stage, Stage::Idle) && is_due {
+            self.begin(keys, appended, appended_bytes);
+        }
+        self.take_rows(keys, appended);
+    }
+
+    /// Begins a checkpoint, unless one is being made.
+    pub fn begin(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+        if matches!(self.stage, Stage::Idle) {
+            self.stage = Stage::Taking { from: appended, touched: keys.take_touched(), seen: keys.seen() };
+            self.begun_at_bytes = appended_bytes;
+        }
+    }
+
+    fn take_rows(&mut self, keys: &Keyspace, appended: Sequence) {
+        if !self.takes_rows() {
+            return;
+        }
+        let Stage::Taking { from, touched, seen } = &mut self.stage else { return };
+        let mut rows = Vec::new();
+        while rows.len() < self.options.turn_bytes
+            && let Some(name) = touched.next()
+        {
+            put_row(keys, name, &mut rows);
+        }
+        let end = touched.is_empty().then(|| (*from, core::mem::take(seen)));
+        self.last += 1;
+        if end.is_some() {
+            self.stage = Stage::Saving { from: *from, number: self.last };
+        }
+        self.waiting_bytes += rows.len();
+        self.waiting.push_back((appended, Batch { number: self.last, rows: rows.into(), end }));
+    }
+
+    /// Whether it would take rows in a turn that does nothing else.
+    pub fn takes_rows(&self) -> bool {
+        matches!(self.stage, Stage::Taking { .. }) && self.waiting_bytes + self.given_bytes < self.options.waiting_bytes
+    }
+
+    /// Whether nothing goes on before the journal is durable further than it is, or than a sync under way makes it.
+    pub fn wants_sync(&self) -> bool {
+        !self.waiting.is_empty() && !self.takes_rows()
+    }
+
+    /// The next batch for the tables, if the journal is `durable` far enough.
+    pub fn next_batch(&mut self, durable: Sequence) -> Option<Batch> {
+        let (_, batch) = self.waiting.pop_front_if(|(reach, _)| *reach <= durable)?;
+        let bytes = batch.rows.len();
+        self.waiting_bytes -= bytes;
+        self.given_bytes += bytes;
+        self.given.push_back((batch.number, bytes));
+        Some(batch)
+    }
+
+    /// The tables have come so far. Returns the position up to which the journal may be cut, if that is news.
+    pub fn saved(&mut self, progress: Progress) -> Option<Sequence> {
+        while let Some((_, bytes)) = self.given.pop_front_if(|(number, _)| *number <= progress.inserted) {
+            self.given_bytes -= bytes;
+        }
+        match self.stage {
+            Stage::Saving { from, number } if progress.durable >= number => {
+                self.stage = Stage::Idle;
+                Some(from)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn put_row(keys: &Keyspace, name: &[u8], out: &mut Vec<u8>) {
+    let length = |bytes: usize| u32::try_from(bytes).expect("rows are shorter than four gigabytes").to_le_bytes();
+    let start = out.len();
+    out.extend_from_slice(&length(name.len()));
+    out.extend_from_slice(&[0; 4]);
+    out.extend_from_slice(name);
+    let value = out.len();
+    if keys.put_row(name, out) {
+        let bytes = length(out.len() - value + 1);
+        out[start + 4..start + 8].copy_from_slice(&bytes);
+    }
+}
+
+impl Batch {
+    /// Its rows: names, and values unless they are gone.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+        let mut rest = self.rows.clone();
+        std::iter::from_fn(move || {
+            let (name, value) = (take_length(&mut rest)?, take_length(&mut rest)?);
+            let name = rest.split_to(name);
+            Some((name, value.checked_sub(1).map(|length| rest.split_to(length))))
+        })
+    }
+
+    /// What the tables keep of a checkpoint that ends with this batch.
+    pub(crate) fn end(&self) -> Option<Vec<u8>> {
+        let (from, seen) = self.end.as_ref()?;
+        let mut out = Vec::from([crate::row_tables::FORMAT]);
+        from.0.encode(&mut out);
+        out.extend_from_slice(seen);
+        Some(out)
+    }
+}
+
+fn take_length(rest: &mut Bytes) -> Option<usize> {
+    if rest.is_empty() {
+        return None;
+    }
+    let bytes = rest.split_to(4);
+    Some(u32::from_le_bytes(bytes[..].try_into().expect("four bytes")) as usize)
+}
