@@ -103,7 +103,7 @@ fn main() {
     });
     let (mut touched, mut rows) = (keys.take_touched(), Vec::new());
     measured("all noted rows, taken", 1, |_| {
-        while let Some(name) = touched.next() {
+        while let Some(name) = touched.next_name() {
             rows.clear();
             black_box(keys.put_row(name, &mut rows));
         }

@@ -121,8 +121,7 @@ impl Touched {
     }
 
     /// The next name.
-    #[expect(clippy::should_implement_trait, reason = "it lends")]
-    pub fn next(&mut self) -> Option<&[u8]> {
+    pub fn next_name(&mut self) -> Option<&[u8]> {
         let (length, _) = self.log.get(self.at..)?.split_first_chunk()?;
         let start = self.at + size_of::<u32>();
         self.at = start + u32::from_le_bytes(*length) as usize;
@@ -195,7 +194,7 @@ mod tests {
                 expected.insert(name);
             }
             let (mut found, mut count) = (BTreeSet::new(), 0);
-            while let Some(name) = touched.next() {
+            while let Some(name) = touched.next_name() {
                 found.insert(name.to_vec());
                 count += 1;
             }

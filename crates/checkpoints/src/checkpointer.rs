@@ -106,7 +106,7 @@ impl Checkpointer {
         let Stage::Taking { from, touched, seen } = &mut self.stage else { return };
         let mut rows = Vec::new();
         while rows.len() < self.options.turn_bytes
-            && let Some(name) = touched.next()
+            && let Some(name) = touched.next_name()
         {
             put_row(keys, name, &mut rows);
         }
