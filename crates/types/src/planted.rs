@@ -117,6 +117,10 @@ pub enum Bug {
     HeadOutlivesKey = 123,
     /// A read that is to wait for a revision is let through before it is there.
     SessionReadEarly = 124,
+    /// What a replica told it has seen counts for what is stable before all that it had seen was seen here.
+    ToldCountsEarly = 125,
+    /// What was told under another set of replicas counts for what is stable.
+    ToldUnderAnySet = 126,
     /// An old incarnation brings a dead member back.
     StaleRevives = 201,
     /// Members are removed however many fail at once.
@@ -209,6 +213,8 @@ mod chosen {
         (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
         (Bug::HeadOutlivesKey, "a deleted key counts on when it is made again"),
         (Bug::SessionReadEarly, "a session reads before what it was told of is there"),
+        (Bug::ToldCountsEarly, "removals are forgotten on a word that overtook writes"),
+        (Bug::ToldUnderAnySet, "removals are forgotten over a change of replicas"),
         (Bug::StaleRevives, "an old incarnation brings a dead member back"),
         (Bug::RemovalWithoutBrakes, "members are removed however many fail"),
         (Bug::VerdictOnOneWord, "a member is failed on one accuser's word"),

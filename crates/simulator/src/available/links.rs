@@ -26,8 +26,9 @@ impl World {
         self.connection += 1;
         self.counts.connections += 1;
         let connection = self.connection;
-        for (node, peer) in [(one, other), (other, one)] {
-            let life = self.machines[&node].life;
+        let lives = [one, other].map(|node| (node, self.machines[&node].life));
+        self.dialed.insert(connection, lives);
+        for ((node, life), peer) in lives.into_iter().zip([other, one]) {
             let after = between(Duration::from_micros(100), Duration::from_millis(20), &mut self.network_rng);
             self.queue.after(after, Event::Connected { node, life, peer, connection });
         }
@@ -78,7 +79,10 @@ impl World {
     pub(super) fn on_frame(&mut self, from: NodeId, to: NodeId, connection: u64, frame: Bytes) -> Result<(), Violation> {
         let held = self.machines[&to].process.as_ref().map(|process| (process.life, process.links.get(&from).copied()));
         match held {
-            Some((life, held)) if held < Some(connection) => self.on_connected(to, life, from, connection)?,
+            // It accepted the connection before it was told so.
+            Some((life, held)) if held < Some(connection) && self.dialed[&connection].contains(&(to, life)) => {
+                self.on_connected(to, life, from, connection)?;
+            }
             Some((_, held)) if held == Some(connection) => {}
             // Nobody is there who knows of it.
             _ => {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use steadfast_crdt::{Covers, Version, VersionVector};
+use steadfast_crdt::{Actor, Covers, Version, VersionVector};
 use steadfast_proof::Violation;
 use steadfast_types::NodeId;
 
@@ -157,6 +157,16 @@ impl Model {
         }
     }
 
+    /// An actor goes on without what it had not written: nobody has seen that.
+    pub(crate) fn forget_unwritten(&mut self, actor: Actor, seen: &VersionVector) {
+        let is_gone = |version: &Version| version.actor() == actor && !seen.covers(*version);
+        let gone = self.by_version.keys().copied().filter(is_gone).collect::<Vec<_>>();
+        for id in gone.iter().filter_map(|version| self.by_version.remove(version)).flatten() {
+            self.operations[id.0].version = None;
+            self.ended(id, None);
+        }
+    }
+
     fn sees(&self, eyes: Eyes<'_>, id: OperationId) -> bool {
         self.get(id).version.map_or_else(|| eyes.open.contains(&id), |version| eyes.seen.covers(version))
     }
@@ -255,7 +265,7 @@ fn may_show(alive: &[&(OperationId, Effect)], held: Option<&Bytes>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use steadfast_crdt::{Actor, Time};
+    use steadfast_crdt::Time;
 
     use super::*;
 

@@ -166,8 +166,12 @@ impl World {
             return lost("the keys that its process had".to_owned());
         }
         let vector = process.seen();
+        let actor = process.replica.actor();
         // What was lost of the journal is no more in `sequences`.
-        match machine.sequences.iter().find(|(version, sequence)| **sequence <= durable && !vector.covers(**version)) {
+        let missing = machine.sequences.iter().find(|(version, sequence)| **sequence <= durable && !vector.covers(**version));
+        let missing = missing.map(|(version, sequence)| (*version, *sequence));
+        self.model.forget_unwritten(actor, &vector);
+        match missing {
             Some((version, sequence)) => lost(format!("{version:?}, which was durable as record {sequence}")),
             None => Ok(()),
         }

@@ -33,6 +33,8 @@ pub struct World {
     pub(super) past: BTreeMap<Actor, VersionVector>,
     /// The last number of a connection.
     pub(super) connection: u64,
+    /// Between which lives of processes a connection was made.
+    pub(super) dialed: BTreeMap<u64, [(NodeId, u64); 2]>,
     /// Connections on which something was lost: nothing more comes over them.
     pub(super) broken: BTreeSet<u64>,
     /// From then on nothing fails any more.
@@ -172,6 +174,7 @@ impl World {
             model: Model::default(),
             past: BTreeMap::new(),
             connection: 0,
+            dialed: BTreeMap::new(),
             broken: BTreeSet::new(),
             healed: false,
             quiet: false,
