@@ -200,6 +200,10 @@ impl Exchange {
     fn on_vector(&mut self, from: NodeId, vector: &VersionVector, set: Option<SetId>) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let look_again = peer.heard(vector);
+        if let Some(set) = set.filter(|set| *set != peer.set) {
+            // Under another set it heard nothing of what others have told.
+            (peer.set, peer.told_generation) = (set, 0);
+        }
         if let Some(actor) = peer.actor {
             self.stability.told(actor, vector);
             if let Some(set) = set {

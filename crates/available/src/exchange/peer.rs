@@ -62,6 +62,8 @@ pub(crate) struct Peer {
     /// The last that it was told.
     pub(crate) told_vector: VersionVector,
     pub(crate) told_set: SetId,
+    /// The set of replicas that it spoke under last.
+    pub(crate) set: SetId,
     pub(crate) told_links: BTreeSet<Actor>,
     pub(crate) told_generation: u64,
 }

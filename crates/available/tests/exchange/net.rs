@@ -6,7 +6,7 @@ use bytes::Bytes;
 use steadfast_available::Exchange;
 use steadfast_available::exchange::{Counters, Delta, Event, Limits, Record, Replica};
 use steadfast_crdt::clock::HybridClock;
-use steadfast_crdt::{Time, Version};
+use steadfast_crdt::{Covers, Time, Version, VersionVector};
 use steadfast_types::wire::Wire;
 use steadfast_types::{Instant, NodeId};
 
@@ -29,6 +29,8 @@ pub(crate) struct Net {
     pub(crate) queues: BTreeMap<(usize, usize), VecDeque<Bytes>>,
     pub(crate) may_link: BTreeSet<(usize, usize)>,
     pub(crate) writes: Vec<Write>,
+    /// What the writer of each delta had seen.
+    pub(crate) seen_before: Vec<(Version, VersionVector)>,
     pub(crate) keys: BTreeSet<u64>,
     pub(crate) actors: u16,
     pub(crate) now: u64,
@@ -57,6 +59,7 @@ impl Net {
             queues,
             may_link,
             writes: vec![],
+            seen_before: vec![],
             keys,
             actors: count as u16,
             now: 1,
@@ -121,6 +124,16 @@ impl Net {
             let status = exchange.peer(model, peer, self.now()).unwrap();
             assert!(status.in_flight_bytes <= self.limits.window_bytes + self.limits.frame_bytes as u64 + 300, "{status:?}");
         }
+        // What is still to come was written by who had seen all that was collected.
+        let held = self.nodes.iter().map(|node| node.model.everything()).collect::<Vec<_>>();
+        for (version, seen_before) in self.seen_before.iter().filter(|(version, _)| !model.vector.covers(*version)) {
+            let is_lost = !held.iter().any(|held| held.covers(*version));
+            assert!(
+                is_lost || seen_before.includes(&model.collected),
+                "{at} has collected {:?}, and {version:?} is to come",
+                model.collected
+            );
+        }
         // Who lost something of its journal may have less, as a new actor.
         for node in self.nodes.iter().filter(|node| usize::from(node.actor) < self.nodes.len()) {
             assert!(node.model.vector.includes(&model.collected), "what is collected is stable");
@@ -138,6 +151,7 @@ impl Net {
             self.keys.insert(*key);
         }
         let last = writes.last().unwrap().version.time();
+        self.seen_before.push((Version::new(last, actor(node.actor)), dependencies.clone()));
         let delta = Delta { writer: actor(node.actor), last, dependencies, body: writes.to_wire().into() };
         node.journal.push(Record::Delta(delta.clone()));
         node.held.push_back(delta);
@@ -281,7 +295,6 @@ impl Net {
     /// Whether all writes of the actors that are there have been seen.
     fn held_lost(&self, node: &Node) -> bool {
         let actors = self.nodes.iter().map(|node| actor(node.actor)).collect::<BTreeSet<_>>();
-        use steadfast_crdt::Covers;
         self.writes.iter().filter(|write| actors.contains(&write.version.actor())).all(|write| node.model.vector.covers(write.version))
     }
 

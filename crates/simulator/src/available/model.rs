@@ -161,7 +161,7 @@ impl Model {
     pub(crate) fn forget_unwritten(&mut self, actor: Actor, seen: &VersionVector) {
         let is_gone = |version: &Version| version.actor() == actor && !seen.covers(*version);
         let gone = self.by_version.keys().copied().filter(is_gone).collect::<Vec<_>>();
-        for id in gone.iter().filter_map(|version| self.by_version.remove(version)).flatten() {
+        for id in gone.iter().filter_map(|version| self.by_version.remove(version)).flatten().collect::<Vec<_>>() {
             self.operations[id.0].version = None;
             self.ended(id, None);
         }
