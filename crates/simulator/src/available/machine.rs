@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use steadfast_available::Keyspace;
-use steadfast_available::exchange::{Event as Told, Record};
-use steadfast_crdt::{Actor, Version, VersionVector};
+use steadfast_available::exchange::{Event as Told, HashRange, Record};
+use steadfast_available::{Context, Keyspace, hash_of};
+use steadfast_crdt::{Actor, Covers, Version, VersionVector};
 use steadfast_proof::Violation;
 use steadfast_replica::{Outputs, Replica};
 use steadfast_storage::journal::{Journal, Sequence, SyncJob};
@@ -72,6 +72,8 @@ pub(super) struct Process {
     pub(super) unanswered: VecDeque<(Sequence, Done)>,
     /// Clients that wait.
     pub(super) waiting: BTreeSet<usize>,
+    /// What it had seen before its last tick, if of some ranges more than of others.
+    pub(super) uneven: Option<Context>,
     /// Connections by peer.
     pub(super) links: BTreeMap<NodeId, u64>,
     /// Which set of replicas it knows.
@@ -162,6 +164,8 @@ impl World {
         let tick = self.swarm.tick;
         let now = self.queue.now();
         let Some(process) = self.process_of(node, life) else { return Ok(()) };
+        let context = process.keys().context();
+        process.uneven = (!context.is_even()).then(|| context.clone());
         process.replica.tick();
         let is_due = now.since(process.last_sync) >= SYNC_INTERVAL;
         self.queue.after(tick, Event::Tick { node, life });
@@ -183,16 +187,21 @@ impl World {
 
     /// After any call of a replica that ends its turn: does what it gives out.
     pub(super) fn settle(&mut self, node: NodeId) -> Result<(), Violation> {
-        let machine = self.machine(node);
+        let machine = self.machines.get_mut(&node).expect("a machine of the world");
         let Some(process) = machine.process.as_mut() else { return Ok(()) };
         let Outputs { records, events, messages, answers } = process.replica.outputs();
         let own = process.replica.actor();
-        let mut ended = None;
+        let (mut ended, uneven) = (None, process.uneven.take());
         for record in &records {
             let sequence = process.journal.append_with(|out| record.encode(out));
             if let Record::Delta(delta) = record {
                 machine.sequences.insert(delta.version(), sequence);
                 ended = ended.or((delta.writer == own).then(|| delta.version()));
+            }
+            if let (Record::Saw { range: HashRange::ALL, theirs }, Some(before)) = (record, &uneven)
+                && theirs.iter().all(|version| !self.registry.actors.values().any(|actor| *actor == version.actor()))
+            {
+                self.model.let_go(theirs, |key, version| before.at(hash_of(key)).covers(version))?;
             }
         }
         let written = if records.is_empty() { Ok(()) } else { process.journal.write() };

@@ -73,6 +73,8 @@ pub(crate) struct Model {
     operations: Vec<Operation>,
     by_key: BTreeMap<Bytes, Vec<OperationId>>,
     by_version: BTreeMap<Version, Vec<OperationId>>,
+    /// Keys of which a part was lost with a machine while it gave them to others: what of it is there, nobody knows.
+    unjudged: BTreeSet<Bytes>,
 }
 
 impl Operation {
@@ -167,6 +169,20 @@ impl Model {
         }
     }
 
+    /// A replica gives up on what of these writes it had not seen of some keys.
+    pub(crate) fn let_go(&mut self, theirs: &VersionVector, saw: impl Fn(&Bytes, Version) -> bool) -> Result<(), Violation> {
+        for operation in self.operations.iter() {
+            let Some(version) = operation.version.filter(|version| theirs.covers(*version) && !saw(&operation.key, *version)) else {
+                continue;
+            };
+            if operation.is_acknowledged && !operation.may_be_lost {
+                return Err(Violation::new("durability", format!("{:?}, {version:?}, was acknowledged, and is given up", operation.text)));
+            }
+            self.unjudged.insert(operation.key.clone());
+        }
+        Ok(())
+    }
+
     fn sees(&self, eyes: Eyes<'_>, id: OperationId) -> bool {
         self.get(id).version.map_or_else(|| eyes.open.contains(&id), |version| eyes.seen.covers(version))
     }
@@ -210,6 +226,9 @@ impl Model {
 
     /// Whether a key may be shown so.
     pub(crate) fn check_shown(&self, key: &Bytes, eyes: Eyes<'_>, shown: &Shown) -> Result<(), Violation> {
+        if self.unjudged.contains(key) {
+            return Ok(());
+        }
         let visible = self.visible(key, eyes);
         let mut cells: BTreeSet<Bytes> = shown.keys().cloned().collect();
         for id in &visible {

@@ -117,6 +117,7 @@ impl World {
             open: Vec::new(),
             unanswered: VecDeque::new(),
             waiting: BTreeSet::new(),
+            uneven: None,
             links: BTreeMap::new(),
             registered: 0,
         });
