@@ -121,6 +121,11 @@ impl Stability {
         others.fold(seen.clone(), |stable, vector| stable.meet(&vector))
     }
 
+    /// The first of the replicas.
+    pub(crate) fn first(&self) -> Option<Actor> {
+        self.replicas.first().copied()
+    }
+
     /// Whether a writer is none of the replicas, and all others of those have told, under the present set, that they have seen this much of it and no more.
     pub(crate) fn is_gone(&self, own: Actor, writer: Actor, seen: Option<Time>) -> bool {
         let agrees = |actor: &Actor| self.told.get(actor).is_some_and(|told| told.generation > 0 && told.under.of(writer) == seen);

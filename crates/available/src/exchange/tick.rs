@@ -109,9 +109,16 @@ impl Exchange {
             !vector.covers(*version) && self.stability.is_gone(self.own, writer, vector.of(writer))
         };
         let theirs = ahead.filter(lost).collect::<VersionVector>();
-        if theirs != VersionVector::default() {
+        if theirs == VersionVector::default() {
+            return;
+        }
+        // One does so, lest two who hold different parts have seen the same then. Others give it their part first.
+        let first = self.stability.first();
+        if first == Some(self.own) {
             replica.saw_range(HashRange::ALL, &theirs);
             self.out.record(Record::Saw { range: HashRange::ALL, theirs });
+        } else if let Some(id) = self.peers.iter().find(|(_, peer)| first.is_some() && peer.actor == first).map(|(id, _)| *id) {
+            self.reconcile(id);
         }
     }
 
