@@ -201,7 +201,11 @@ impl World {
     /// What only this process held whole, and not durably, may be gone.
     fn forget(&mut self, node: NodeId, process: &super::machine::Process, durable: Option<Sequence>) {
         let seen = process.seen();
-        let others = self.machines.values().filter_map(|machine| Some(machine.process.as_ref()?.keys().context().vector().clone())).collect::<Vec<_>>();
+        let others = self
+            .machines
+            .values()
+            .filter_map(|machine| Some(machine.process.as_ref()?.keys().context().vector().clone()))
+            .collect::<Vec<_>>();
         let sequences = &self.machines[&node].sequences;
         let is_durable = |version| durable.is_some_and(|durable| sequences.get(&version).is_some_and(|sequence| *sequence <= durable));
         self.model.lose(|operation, version| {
