@@ -136,14 +136,15 @@ impl Net {
         // What is still to come was written by who had seen all that was collected.
         let held = self.nodes.iter().map(|node| node.model.everything()).collect::<Vec<_>>();
         for (version, seen_before) in self.seen_before.iter().filter(|(version, _)| !model.vector.covers(*version)) {
+            // Who lost something of its journal may have less, as a new actor.
+            let is_new = usize::from(version.actor().place()) >= self.nodes.len();
             let is_lost = !held.iter().any(|held| held.covers(*version));
             assert!(
-                is_lost || seen_before.includes(&model.collected),
+                is_new || is_lost || seen_before.includes(&model.collected),
                 "{at} has collected {:?}, and {version:?} is to come",
                 model.collected
             );
         }
-        // Who lost something of its journal may have less, as a new actor.
         for node in self.nodes.iter().filter(|node| usize::from(node.actor) < self.nodes.len()) {
             assert!(node.model.vector.includes(&model.collected), "what is collected is stable");
         }
