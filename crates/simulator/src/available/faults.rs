@@ -143,7 +143,7 @@ impl World {
             return Ok(());
         };
         let has_power = !process.disk.is_dead();
-        let stop = if stop == Stop::DiskFailed && !has_power { Stop::PowerFailure } else { stop };
+        let stop = if stop != Stop::Wipe && !has_power { Stop::PowerFailure } else { stop };
         let (actor, seen) = (process.replica.actor(), process.seen());
         self.trace.milestone(self.queue.now(), &[8, node.0, stop as u64], || format!("{node} stops: {stop:?}"));
         self.past.entry(actor).or_default().join(&seen);
