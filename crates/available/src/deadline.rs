@@ -87,7 +87,7 @@ impl Deadline {
     }
 
     /// Those that say more than nothing does.
-    fn mattering(&self) -> impl Iterator<Item = &Written> {
+    pub(crate) fn mattering(&self) -> impl Iterator<Item = &Written> {
         let is_ever = |over| self.0.iter().any(|written| written.until == Until::Ever && written.over == over);
         self.0.iter().filter(move |written| !is_ever(written.over))
     }

@@ -197,6 +197,10 @@ impl Exchange {
     /// The replicas that there are, by the actors they write as, this one among them. Until it is set, everybody is taken for one, and nothing is stable.
     pub fn set_replicas(&mut self, replica: &impl Replica, replicas: BTreeSet<Actor>) {
         self.stability.set_replicas(replicas);
+        // From now on, what of a replica that was removed is not here comes from those that have applied it.
+        if self.waiting.drop_others(|writer| self.stability.is_replica(writer)) {
+            self.peers.values_mut().for_each(|peer| peer.dropped = true);
+        }
         let refused = self.peers.iter_mut().filter_map(|(id, peer)| Some((*id, peer.refused.take()?))).collect::<alloc::vec::Vec<_>>();
         for (id, hello) in refused {
             self.accept_late(replica, id, hello);

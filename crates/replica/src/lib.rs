@@ -15,8 +15,10 @@
 
 extern crate alloc;
 
+mod identity;
 mod replica;
 mod waits;
 
+pub use identity::Identity;
 pub use replica::{Outputs, Replica};
 pub use waits::{Answer, Until, WaitId};

@@ -4,6 +4,7 @@
 //! around them is simulated: [`disk`], [`network`], [`clock`]. The same seed gives the same run, event by event.
 #![warn(missing_docs)]
 
+pub mod available;
 pub mod checkers;
 pub mod clock;
 pub mod cluster;

@@ -1,11 +1,12 @@
 //! The simulator's command line: runs seeds, and replays one.
 
+mod replicas;
 mod soak;
 mod speed;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use steadfast_simulator::run::{Report, run, run_cut};
 use steadfast_simulator::shrink::{Cut, events, shrink};
@@ -25,6 +26,15 @@ struct Arguments {
     command: Command,
 }
 
+/// What is simulated.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum World {
+    /// A cluster that keeps strong state.
+    Cluster,
+    /// Replicas of available state.
+    Available,
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Runs many seeds; stops at the first violation.
@@ -32,7 +42,10 @@ enum Command {
         /// Which seeds, such as 0..1000.
         #[arg(long, value_parser = parse_range, default_value = "0..100")]
         seeds: std::ops::Range<u64>,
-        /// How many nodes; drawn from the seed if not given.
+        /// What is simulated.
+        #[arg(long, value_enum, default_value_t = World::Cluster)]
+        world: World,
+        /// How many nodes of a cluster; drawn from the seed if not given.
         #[arg(long)]
         nodes: Option<usize>,
         /// Goes on after a violation.
@@ -98,6 +111,9 @@ enum Command {
         /// Which seed.
         #[arg(long)]
         seed: u64,
+        /// What is simulated.
+        #[arg(long, value_enum, default_value_t = World::Cluster)]
+        world: World,
         /// As for the run.
         #[arg(long)]
         nodes: Option<usize>,
@@ -137,6 +153,8 @@ fn main() -> ExitCode {
         }
     }
     match command {
+        Command::Run { seeds, world: World::Available, keep_going, verbose, .. } => replicas::run_many(seeds, keep_going, verbose),
+        Command::Replay { seed, world: World::Available, trace, .. } => replicas::replay(seed, trace),
         Command::Run { seeds, nodes, keep_going, verbose, .. } => run_many(seeds, nodes, keep_going, verbose),
         #[cfg(planted)]
         Command::Catch { bug, seeds } => catch(bug, seeds),
@@ -163,10 +181,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Bugs of available state.
+#[cfg(planted)]
+const AVAILABLE: [std::ops::RangeInclusive<u32>; 2] = [26..=32, 125..=126];
+
 #[cfg(planted)]
 fn catch(bug: Bug, seeds: u64) -> ExitCode {
     use steadfast_types::planted::plant;
-    let violation = |seed| run(seed, None, TraceMode::Hash).outcome.err();
+    let violation = |seed| match AVAILABLE.iter().any(|numbers| numbers.contains(&(bug as u32))) {
+        true => steadfast_simulator::available::run(seed, TraceMode::Hash).outcome.err(),
+        false => run(seed, None, TraceMode::Hash).outcome.err(),
+    };
     for seed in 0..seeds {
         plant(Some(bug));
         let Some(caught) = violation(seed) else { continue };

@@ -59,6 +59,18 @@ pub enum Bug {
     StaleTokenAdmitted = 24,
     /// A new leader counts on with leases as if they had been given half their time already.
     LeaseTimeRunsOn = 25,
+    /// An element that both sides of a join hold keeps the dots of both, those too that the other has seen go.
+    DotsOfBothKept = 26,
+    /// A replica goes on as the actor that its name had, whatever became of its disk.
+    ActorReused = 27,
+    /// Versions follow the wall clock alone, and the greater one wins also over what it has not seen.
+    WallClockWins = 28,
+    /// A counter's write that was seen is added once more.
+    CounterAppliedTwice = 29,
+    /// A delta is applied when all before it of its own writer were, whatever else the writer had seen.
+    AppliedOutOfOrder = 30,
+    /// What is kept for replicas that lack something is collected without waiting for those that were not heard of lately.
+    CollectedEarly = 31,
     /// A follower commits what its leader has committed, whether or not their logs meet there.
     CommitBeyondVerified = 101,
     /// A follower takes entries that do not meet its log.
@@ -105,6 +117,10 @@ pub enum Bug {
     HeadOutlivesKey = 123,
     /// A read that is to wait for a revision is let through before it is there.
     SessionReadEarly = 124,
+    /// What a replica told it has seen counts for what is stable before all that it had seen was seen here.
+    ToldCountsEarly = 125,
+    /// What was told under another set of replicas counts for what is stable.
+    ToldUnderAnySet = 126,
     /// An old incarnation brings a dead member back.
     StaleRevives = 201,
     /// Members are removed however many fail at once.
@@ -168,6 +184,12 @@ mod chosen {
         (Bug::TurnWithoutLease, "a lock for one whose lease has ended"),
         (Bug::StaleTokenAdmitted, "a resource that admits holders of the past"),
         (Bug::LeaseTimeRunsOn, "a lease's time runs on over a change of leaders"),
+        (Bug::DotsOfBothKept, "a join keeps dots that the other has seen go"),
+        (Bug::ActorReused, "an actor goes on after its disk was wiped"),
+        (Bug::WallClockWins, "last writer wins by the wall clock"),
+        (Bug::CounterAppliedTwice, "a counter's delta is applied twice"),
+        (Bug::AppliedOutOfOrder, "a delta is applied before what it depends on"),
+        (Bug::CollectedEarly, "removals are forgotten before all have seen them"),
         (Bug::CommitBeyondVerified, "a follower commits beyond where the logs meet"),
         (Bug::AppendWithoutMeeting, "entries are taken that do not meet the log"),
         (Bug::VoteForOlderLog, "a vote for a log that is behind"),
@@ -191,6 +213,8 @@ mod chosen {
         (Bug::MergeIntoNothing, "a merge goes on into a run that is no more"),
         (Bug::HeadOutlivesKey, "a deleted key counts on when it is made again"),
         (Bug::SessionReadEarly, "a session reads before what it was told of is there"),
+        (Bug::ToldCountsEarly, "removals are forgotten on a word that overtook writes"),
+        (Bug::ToldUnderAnySet, "removals are forgotten over a change of replicas"),
         (Bug::StaleRevives, "an old incarnation brings a dead member back"),
         (Bug::RemovalWithoutBrakes, "members are removed however many fail"),
         (Bug::VerdictOnOneWord, "a member is failed on one accuser's word"),

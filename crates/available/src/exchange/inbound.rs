@@ -5,12 +5,14 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use steadfast_crdt::{Covers, VersionVector};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::wire::{Reader, Wire, WireError};
 use steadfast_types::{Instant, NodeId};
 
 use super::message::{Ack, Gossip, Hello, Message, Root};
 use super::outbox::Event;
 use super::range::HashRange;
+use super::stability::SetId;
 use super::{Delta, Exchange, Record, Replica};
 
 impl Exchange {
@@ -129,7 +131,9 @@ impl Exchange {
             }
             if replica.vector().covers(delta.version()) {
                 self.out.counters.deltas_known += 1;
-            } else if replica.vector().includes(&delta.dependencies) {
+            } else if replica.vector().includes(&delta.dependencies)
+                || is_planted(Bug::AppliedOutOfOrder) && replica.vector().of(delta.writer) == delta.previous()
+            {
                 self.deliver(replica, delta, now);
                 self.deliver_waiting(replica, now);
             } else if !self.waiting.insert(delta) {
@@ -166,8 +170,9 @@ impl Exchange {
     /// Says what was seen, and what came of a peer.
     pub(super) fn acknowledge(&mut self, replica: &impl Replica, to: NodeId, again: bool, heard: bool) {
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        peer.told_vector = replica.vector().clone();
-        let ack = Ack { vector: replica.vector().clone(), received: peer.received_bytes, again, heard };
+        let set = self.stability.set();
+        (peer.told_vector, peer.told_set) = (replica.vector().clone(), set);
+        let ack = Ack { vector: replica.vector().clone(), received: peer.received_bytes, again, heard, set };
         self.out.send(to, &Message::Ack(ack));
     }
 
@@ -175,7 +180,7 @@ impl Exchange {
         if self.fence_if_behind(replica, &ack.vector) {
             return Ok(());
         }
-        self.on_vector(from, &ack.vector);
+        self.on_vector(from, &ack.vector, Some(ack.set));
         let Some(peer) = self.peers.get_mut(&from) else { return Ok(()) };
         if ack.received < peer.acknowledged_bytes || ack.received > peer.sent_bytes {
             return Err(WireError::Invalid("acknowledgement"));
@@ -191,12 +196,19 @@ impl Exchange {
         Ok(())
     }
 
-    /// A peer has said what it has seen.
-    fn on_vector(&mut self, from: NodeId, vector: &VersionVector) {
+    /// A peer has said what it has seen, and, perhaps, under which set of replicas.
+    fn on_vector(&mut self, from: NodeId, vector: &VersionVector, set: Option<SetId>) {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         let look_again = peer.heard(vector);
+        if let Some(set) = set.filter(|set| *set != peer.set) {
+            // Under another set it heard nothing of what others have told.
+            (peer.set, peer.told_generation) = (set, 0);
+        }
         if let Some(actor) = peer.actor {
             self.stability.told(actor, vector);
+            if let Some(set) = set {
+                self.stability.told_under(set, actor, vector);
+            }
         }
         if look_again {
             self.push_again(from);
@@ -207,9 +219,10 @@ impl Exchange {
         if self.fence_if_behind(replica, &gossip.vector) || self.fence_if_told(replica, gossip) {
             return;
         }
-        self.on_vector(from, &gossip.vector);
+        self.on_vector(from, &gossip.vector, Some(gossip.set));
         for (actor, vector) in gossip.told.iter().filter(|(actor, _)| *actor != self.own) {
             self.stability.told(*actor, vector);
+            self.stability.told_under(gossip.set, *actor, vector);
         }
         let links = gossip.links.iter().copied().collect::<BTreeSet<_>>();
         let has_changed = self.peers.get(&from).is_some_and(|peer| peer.links != links);
@@ -224,7 +237,7 @@ impl Exchange {
         if self.fence_if_behind(replica, &root.vector) {
             return;
         }
-        self.on_vector(from, &root.vector);
+        self.on_vector(from, &root.vector, None);
         let is_comparable = *replica.vector() == root.vector && self.stability.collected == root.collected && replica.is_even();
         if is_comparable && replica.digest(HashRange::ALL) != root.digest {
             self.out.counters.divergences += 1;

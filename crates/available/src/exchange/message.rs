@@ -22,6 +22,7 @@ use steadfast_types::{wire_enum, wire_struct};
 use super::limits::PIECES;
 use super::range::HashRange;
 use super::replica::Digest;
+use super::stability::SetId;
 use crate::table::Hash;
 
 /// The form of messages. A replica that speaks another one is not understood.
@@ -59,16 +60,20 @@ pub(crate) struct Ack {
     pub(crate) again: bool,
     /// It answers a gossip or a root.
     pub(crate) heard: bool,
+    /// The sender's set of replicas.
+    pub(crate) set: SetId,
 }
-wire_struct!(Ack { vector, received, again, heard });
+wire_struct!(Ack { vector, received, again, heard, set });
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Gossip {
     pub(crate) vector: VersionVector,
     pub(crate) links: Vec<Actor>,
+    /// What others have told under the sender's set of replicas.
     pub(crate) told: Vec<(Actor, VersionVector)>,
+    pub(crate) set: SetId,
 }
-wire_struct!(Gossip { vector, links, told });
+wire_struct!(Gossip { vector, links, told, set });
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Root {

@@ -12,6 +12,7 @@ use steadfast_crdt::{Actor, Covers, Time, Version, VersionVector};
 use super::delta::Delta;
 use super::limits::GRACE_TICKS;
 use super::message::Hello;
+use super::stability::SetId;
 
 /// What to do with a delta for a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,9 @@ pub(crate) struct Peer {
     pub(crate) awaiting: bool,
     /// The last that it was told.
     pub(crate) told_vector: VersionVector,
+    pub(crate) told_set: SetId,
+    /// The set of replicas that it spoke under last.
+    pub(crate) set: SetId,
     pub(crate) told_links: BTreeSet<Actor>,
     pub(crate) told_generation: u64,
 }

@@ -2,13 +2,13 @@
 
 use alloc::vec::Vec;
 
-use steadfast_crdt::{Version, VersionVector};
+use steadfast_crdt::{Covers, Version, VersionVector};
 use steadfast_types::{Instant, NodeId};
 
 use super::limits::WISH_TICKS;
 use super::message::{Gossip, Message, Root};
 use super::range::HashRange;
-use super::{Exchange, Replica};
+use super::{Exchange, Record, Replica};
 
 impl Exchange {
     /// Time passes: to be called a few times a second, and at least once in the time after which an idle replica shall hear of what it lacks.
@@ -22,11 +22,13 @@ impl Exchange {
             self.tend(replica, *id, &to_give);
         }
         self.compare_roots(replica, &accepted);
+        self.stability.settle(replica.vector());
         let stable = self.stable(replica);
         if stable != self.stability.collected && stable.includes(&self.stability.collected) {
             replica.collect(&stable);
             self.stability.collected = stable;
         }
+        self.let_go(replica);
         self.tick_sessions(replica);
         self.deliver_waiting(replica, now);
     }
@@ -62,7 +64,8 @@ impl Exchange {
         }
         let links = self.links();
         let is_news = |peer: &super::Peer| {
-            peer.told_vector != *replica.vector() || peer.told_generation != self.stability.generation || peer.told_links != links
+            let has_told = (&peer.told_vector, peer.told_set) == (replica.vector(), self.stability.set());
+            !has_told || peer.told_generation != self.stability.generation || peer.told_links != links
         };
         if self.peers.get(&id).is_some_and(|peer| !peer.awaiting && is_news(peer)) {
             self.gossip(replica, id);
@@ -74,9 +77,9 @@ impl Exchange {
         let links = self.links();
         let Some(peer) = self.peers.get_mut(&to) else { return };
         let told = self.stability.since(peer.told_generation);
-        let gossip = Gossip { vector: replica.vector().clone(), links: links.iter().copied().collect(), told };
+        let gossip = Gossip { vector: replica.vector().clone(), links: links.iter().copied().collect(), told, set: self.stability.set() };
         peer.told_generation = self.stability.generation;
-        (peer.told_vector, peer.told_links, peer.awaiting) = (gossip.vector.clone(), links, true);
+        (peer.told_vector, peer.told_set, peer.told_links, peer.awaiting) = (gossip.vector.clone(), gossip.set, links, true);
         self.out.send(to, &Message::Gossip(gossip));
     }
 
@@ -91,6 +94,32 @@ impl Exchange {
         peer.awaiting = true;
         let (vector, collected) = (replica.vector().clone(), self.stability.collected.clone());
         self.out.send(id, &Message::Root(Root { vector, collected, digest: replica.digest(HashRange::ALL) }));
+    }
+
+    /// Who ends in the middle of a session, and loses its memory, may leave writes of which others hold a part: ranges are ahead by what nobody can give for the
+    /// other ranges any more. Once it is none of the replicas, and all of those say that they have seen no more of it than this one has of all ranges, nothing
+    /// of it is there that is not here: so it was seen of all ranges.
+    fn let_go(&mut self, replica: &mut impl Replica) {
+        if replica.is_even() {
+            return;
+        }
+        let ahead = replica.contexts(HashRange::ALL).into_iter().flat_map(|(_, seen)| seen.iter().collect::<Vec<_>>());
+        let lost = |version: &Version| {
+            let (writer, vector) = (version.actor(), replica.vector());
+            !vector.covers(*version) && self.stability.is_gone(self.own, writer, vector.of(writer))
+        };
+        let theirs = ahead.filter(lost).collect::<VersionVector>();
+        if theirs == VersionVector::default() {
+            return;
+        }
+        // One does so, lest two who hold different parts have seen the same then. Others give it their part first.
+        let first = self.stability.first();
+        if first == Some(self.own) {
+            replica.saw_range(HashRange::ALL, &theirs);
+            self.out.record(Record::Saw { range: HashRange::ALL, theirs });
+        } else if let Some(id) = self.peers.iter().find(|(_, peer)| first.is_some() && peer.actor == first).map(|(id, _)| *id) {
+            self.reconcile(id);
+        }
     }
 
     /// Has a session with a peer begin, by whoever of the two leads it.

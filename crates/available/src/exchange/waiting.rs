@@ -3,6 +3,7 @@
 //! Invariant: they take at most `limit` bytes. What does not fit is dropped, and is asked for again when there is room.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use steadfast_crdt::{Actor, Covers, Time, VersionVector};
 
@@ -51,6 +52,13 @@ impl Waiting {
                 from = (Actor::new(at.0.place() + 1)?, Time::default());
             }
         }
+    }
+
+    /// Drops what these did not write. Whether there was anything.
+    pub(crate) fn drop_others(&mut self, is_kept: impl Fn(Actor) -> bool) -> bool {
+        let others = self.deltas.keys().copied().filter(|(writer, _)| !is_kept(*writer)).collect::<Vec<_>>();
+        others.iter().for_each(|at| _ = self.remove(*at));
+        !others.is_empty()
     }
 
     fn remove(&mut self, at: (Actor, Time)) -> Option<Delta> {

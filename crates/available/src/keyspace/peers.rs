@@ -1,6 +1,7 @@
 //! Deltas: what this replica tells the others, and what they tell it.
 
-use steadfast_crdt::{Covers, Version, VersionVector};
+use steadfast_crdt::{Covers, Version, VersionVector, cell};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::wire::WireError;
 
 use crate::context::Context;
@@ -87,7 +88,8 @@ impl Keyspace {
         self.seal();
         for write in &writes {
             let hash = hash_of(&write.key);
-            if !self.context.at(hash).covers(write.version) {
+            let is_counted_again = is_planted(Bug::CounterAppliedTwice) && matches!(write.change, Change::Text(cell::Delta::Add(_)));
+            if is_counted_again || !self.context.at(hash).covers(write.version) {
                 self.apply_write(hash, write);
             }
         }
@@ -103,6 +105,8 @@ impl Keyspace {
         let found = self.table.find(hash, &write.key);
         let held = found.ok().map(|at| self.table.entry(at));
         match (held, &write.change) {
+            (Some(Entry::Plain(plain)), Change::New(_) | Change::Over { .. } | Change::Gone(_))
+                if is_planted(Bug::WallClockWins) && plain.version() > write.version => {}
             (None, Change::New(value) | Change::Over { value, .. }) => {
                 self.put_plain(found, hash, &write.key, write.version, value);
             }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use steadfast_available::Exchange;
-use steadfast_available::exchange::{Counters, Delta, Event, Limits, Record, Replica};
+use steadfast_available::exchange::{Counters, Delta, Event, HashRange, Limits, Record, Replica};
 use steadfast_crdt::clock::HybridClock;
-use steadfast_crdt::{Time, Version};
+use steadfast_crdt::{Covers, Time, Version, VersionVector};
 use steadfast_types::wire::Wire;
 use steadfast_types::{Instant, NodeId};
 
@@ -29,6 +29,8 @@ pub(crate) struct Net {
     pub(crate) queues: BTreeMap<(usize, usize), VecDeque<Bytes>>,
     pub(crate) may_link: BTreeSet<(usize, usize)>,
     pub(crate) writes: Vec<Write>,
+    /// What the writer of each delta had seen.
+    pub(crate) seen_before: Vec<(Version, VersionVector)>,
     pub(crate) keys: BTreeSet<u64>,
     pub(crate) actors: u16,
     pub(crate) now: u64,
@@ -38,6 +40,8 @@ pub(crate) struct Net {
     pub(crate) ahead: u64,
     /// The length of the longest message.
     pub(crate) longest: usize,
+    /// Whether of a write that nobody holds whole any more something was let go: what a context covers is not all there then.
+    pub(crate) let_go: bool,
     /// Whether every step is judged.
     pub(crate) judges: bool,
 }
@@ -57,12 +61,14 @@ impl Net {
             queues,
             may_link,
             writes: vec![],
+            seen_before: vec![],
             keys,
             actors: count as u16,
             now: 1,
             past: vec![],
             longest: 0,
             ahead: 0,
+            let_go: false,
             judges: true,
         };
         net.tell_replicas();
@@ -94,6 +100,12 @@ impl Net {
     pub(crate) fn drain(&mut self, at: usize) {
         self.now += 1;
         let outputs = self.nodes[at].exchange.outputs();
+        let actors = self.nodes.iter().map(|node| actor(node.actor)).collect::<BTreeSet<_>>();
+        let lets_go = |record: &Record| match record {
+            Record::Saw { range, theirs } => *range == HashRange::ALL && theirs.iter().all(|version| !actors.contains(&version.actor())),
+            Record::Delta(_) | Record::Joined { .. } => false,
+        };
+        self.let_go |= outputs.records.iter().any(lets_go);
         self.nodes[at].journal.extend(outputs.records);
         self.nodes[at].events.extend(outputs.events);
         for (to, message) in outputs.messages {
@@ -110,7 +122,7 @@ impl Net {
 
     fn judge(&self, at: usize) {
         let Node { model, exchange, .. } = &self.nodes[at];
-        for key in &self.keys {
+        for key in self.keys.iter().filter(|_| !self.let_go) {
             let expected = after(&self.writes, *key, model.context(hash(*key)));
             let held = model.keys.get(&(hash(*key), *key)).cloned().unwrap_or_default();
             assert_eq!(held, expected, "the state of key {key} at {at} is that of its context");
@@ -121,7 +133,18 @@ impl Net {
             let status = exchange.peer(model, peer, self.now()).unwrap();
             assert!(status.in_flight_bytes <= self.limits.window_bytes + self.limits.frame_bytes as u64 + 300, "{status:?}");
         }
-        // Who lost something of its journal may have less, as a new actor.
+        // What is still to come was written by who had seen all that was collected.
+        let held = self.nodes.iter().map(|node| node.model.everything()).collect::<Vec<_>>();
+        for (version, seen_before) in self.seen_before.iter().filter(|(version, _)| !model.vector.covers(*version)) {
+            // Who lost something of its journal may have less, as a new actor.
+            let is_new = usize::from(version.actor().place()) >= self.nodes.len();
+            let is_lost = !held.iter().any(|held| held.covers(*version));
+            assert!(
+                is_new || is_lost || seen_before.includes(&model.collected),
+                "{at} has collected {:?}, and {version:?} is to come",
+                model.collected
+            );
+        }
         for node in self.nodes.iter().filter(|node| usize::from(node.actor) < self.nodes.len()) {
             assert!(node.model.vector.includes(&model.collected), "what is collected is stable");
         }
@@ -138,6 +161,7 @@ impl Net {
             self.keys.insert(*key);
         }
         let last = writes.last().unwrap().version.time();
+        self.seen_before.push((Version::new(last, actor(node.actor)), dependencies.clone()));
         let delta = Delta { writer: actor(node.actor), last, dependencies, body: writes.to_wire().into() };
         node.journal.push(Record::Delta(delta.clone()));
         node.held.push_back(delta);
@@ -281,7 +305,6 @@ impl Net {
     /// Whether all writes of the actors that are there have been seen.
     fn held_lost(&self, node: &Node) -> bool {
         let actors = self.nodes.iter().map(|node| actor(node.actor)).collect::<BTreeSet<_>>();
-        use steadfast_crdt::Covers;
         self.writes.iter().filter(|write| actors.contains(&write.version.actor())).all(|write| node.model.vector.covers(write.version))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use steadfast_available::exchange::{Delta, Event, Limits};
-use steadfast_crdt::VersionVector;
+use steadfast_crdt::{Covers, VersionVector};
 use steadfast_types::NodeId;
 use steadfast_types::wire::Wire;
 
@@ -337,4 +337,66 @@ fn what_found_no_room_to_wait_is_asked_for_again() {
         net.tick_all();
     }
     assert!(net.nodes[2].model.shown().contains_key(&2) && net.nodes[0].model.shown().contains_key(&2));
+}
+
+/// A write that is on its way is not known by who is told, by another, that its writer has seen a removal.
+#[test]
+fn nothing_is_collected_on_a_word_that_overtook_a_write() {
+    let mut net = quiet(3, &Net::full(3), Limits::default());
+    net.write(0, &[(1, true)]);
+    net.release(0);
+    net.deliver(0, 1);
+    net.write(1, &[(1, false)]);
+    net.release(1);
+    let removal = net.writes[1].version;
+    net.write(0, &[(1, true)]);
+    net.release(0);
+    // The removal comes to the writer; nothing of the writer comes to the one who removed but by the third.
+    for _ in 0..3 {
+        for (from, to) in [(1, 0), (0, 2), (2, 1), (1, 2), (2, 0)] {
+            while net.deliver(from, to) {}
+        }
+        net.tick_all();
+    }
+    let collected = |net: &Net, at: usize| net.nodes[at].model.collected.covers(removal);
+    assert!(net.nodes[0].model.vector.covers(removal) && !net.nodes[1].model.vector.covers(net.writes[2].version));
+    assert!(!collected(&net, 1));
+    net.heal();
+    for _ in 0..4 {
+        net.deliver_all();
+        net.tick_all();
+    }
+    assert!((0..3).all(|at| collected(&net, at)));
+}
+
+/// Of what a dead replica wrote, a session that was cut left a part; the rest is nowhere any more.
+#[test]
+fn what_a_dead_replica_left_in_part_holds_nobody_up() {
+    let limits = Limits { kept_bytes: 0, leaf_keys: 2, ..tiny() };
+    let found = (1..60).any(|messages| {
+        let mut net = quiet(3, &Net::full(3), limits.clone());
+        net.cut(0, 1);
+        net.cut(0, 2);
+        offline(&mut net, 2, 0..40);
+        for _ in 0..messages {
+            net.tick(1);
+            net.tick(2);
+            net.deliver(1, 2);
+            net.deliver(2, 1);
+        }
+        let is_ahead = net.nodes[1].model.contexts.len() > 1;
+        let lost = net.nodes[2].journal.len();
+        net.restart(2, lost);
+        net.link_all();
+        for round in 0.. {
+            net.deliver_all();
+            if net.agree() {
+                break;
+            }
+            assert!(round < 200, "they do not agree: {:?}", net.nodes.iter().map(|node| &node.model.vector).collect::<Vec<_>>());
+            net.tick_all();
+        }
+        is_ahead
+    });
+    assert!(found, "no session was cut in the middle");
 }

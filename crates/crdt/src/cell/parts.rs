@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use smallvec::SmallVec;
+use steadfast_types::planted::{Bug, is_planted};
 
 use super::Value;
 use super::delta::{Delta, Removed, Run};
@@ -100,6 +101,9 @@ impl<V: Value> Parts<V> {
     pub(crate) fn apply(&mut self, delta: &Delta<V>) {
         match delta {
             Delta::Write { version, value, removed } => self.write(*version, value.as_ref(), removed),
+            Delta::Add(run) if is_planted(Bug::CounterAppliedTwice) && self.runs.iter().any(|held| held.last >= run.last) => {
+                self.put_run(Run { start: run.last, ..run.clone() });
+            }
             Delta::Add(run) => match self.runs.iter_mut().find(|held| held.start == run.start) {
                 Some(held) if held.last >= run.last => {}
                 Some(held) => {
