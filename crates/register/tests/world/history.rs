@@ -32,6 +32,8 @@ impl Operation {
 /// A client's call: when it began, and when it ended with what.
 #[derive(Clone, Debug)]
 pub struct Call {
+    /// Which of the keys.
+    pub key: usize,
     pub operation: Operation,
     pub began: u64,
     pub ended: Option<(u64, Answer)>,
@@ -41,8 +43,8 @@ pub struct Call {
 
 /// Whether some order of the calls, in which each stands between its beginning and its end, explains all answers (Wing and Gong's search, with the states
 /// that were seen remembered). Calls without an answer may have happened or not.
-pub fn is_linearizable(calls: &[Call]) -> bool {
-    let calls: Vec<&Call> = calls.iter().filter(|call| !call.void).collect();
+pub fn is_linearizable<'a>(calls: impl IntoIterator<Item = &'a Call>) -> bool {
+    let calls: Vec<&Call> = calls.into_iter().filter(|call| !call.void).collect();
     assert!(calls.len() <= 64, "too many calls to search through");
     search(&calls, 0, None, &mut BTreeSet::new())
 }
@@ -62,12 +64,13 @@ fn search(calls: &[&Call], done: u64, value: Option<Bytes>, seen: &mut BTreeSet<
 #[test]
 fn the_search_tells_what_can_be_from_what_cannot() {
     let call = |operation, began, ended, answer: Option<&[u8]>| Call {
+        key: 0,
         operation,
         began,
         ended: Some((ended, answer.map(Bytes::copy_from_slice))),
         void: false,
     };
-    let lost = Call { operation: Operation::Append(1), began: 0, ended: None, void: false };
+    let lost = Call { key: 0, operation: Operation::Append(1), began: 0, ended: None, void: false };
     assert!(is_linearizable(&[lost.clone(), call(Operation::Read, 1, 2, None), call(Operation::Read, 3, 4, Some(&[1]))]));
     assert!(!is_linearizable(&[lost.clone(), call(Operation::Read, 1, 2, Some(&[1])), call(Operation::Read, 3, 4, None)]));
     assert!(!is_linearizable(&[lost, call(Operation::Read, 1, 2, Some(&[1, 1]))]));
