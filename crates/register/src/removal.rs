@@ -6,8 +6,9 @@
 //! what is older than the deletion is refused. So two steps are left: ask all replicas, tell all replicas. If somebody does not answer, nothing is lost but the room: the
 //! shell begins again later.
 //!
-//! **Not to be used yet beside other requests:** of some ten thousand random worlds in which registers were removed while requests for them were under way,
-//! one had answers that no order explains. Removals with nothing else under way are sound as far as tried.
+//! *All* replicas are those of one epoch, and each answers while it is in that epoch: otherwise one that comes or goes could bring an older value back. What
+//! a replica said stays true (it had accepted the deletion), so late and repeated answers do no harm; an answer to another removal at most makes this one
+//! take longer. Why all this is right is argued on the crate's page.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
