@@ -71,6 +71,28 @@ impl Faults {
     }
 }
 
+/// How a world leans, drawn from its seed: what needs several rare things at once is common in some worlds.
+#[derive(Clone, Copy, Debug)]
+struct Temper {
+    /// Calls come to so many nodes.
+    callers: u64,
+    /// So many more deletions, against ten other calls.
+    deletions: u8,
+    /// Up to so many things happen between two calls.
+    pause: usize,
+    /// How often what happens, in the order of [`World::happen`].
+    weights: [u32; 9],
+}
+
+impl Temper {
+    fn new(faults: Faults, rng: &mut Rng) -> Self {
+        let mut often = |is_on: bool, most| if is_on { rng.u32(1..=most) } else { 0 };
+        let weights =
+            [70, 4, 12, 2, often(faults.crashes, 6), often(faults.moves, 20), often(faults.removals, 12), often(true, 3), often(true, 3)];
+        Self { callers: rng.u64(1..=NODES), deletions: rng.u8(0..12), pause: [15, 60, 60, 120][rng.usize(0..4)], weights }
+    }
+}
+
 /// A key on its way from one set of replicas to the next one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Carrying {
@@ -93,6 +115,7 @@ pub struct World {
     epoch: u64,
     carrying: [Carrying; KEYS.len()],
     faults: Faults,
+    temper: Temper,
     actors: u16,
     /// No clock ever showed more.
     horizon: Time,
@@ -120,12 +143,13 @@ impl World {
             rng.shuffle(&mut ids);
             ids.into_iter().take(size).collect::<BTreeSet<_>>()
         };
-        let mut sets: Vec<_> = (0..if faults.moves { 5 } else { 1 }).map(|_| set(&mut rng)).collect();
+        let mut sets: Vec<_> = (0..if faults.moves { 9 } else { 1 }).map(|_| set(&mut rng)).collect();
         if !faults.moves && rng.bool() {
             sets[0] = (1..=3).map(NodeId).collect();
         }
         let first = replicas(&sets, 1);
         let nodes = (1..=NODES).map(|id| (NodeId(id), Node::new(Actor::new(id as u16).unwrap(), first.clone(), &mut rng))).collect();
+        let temper = Temper::new(faults, &mut rng);
         let mut world = Self {
             rng,
             nodes,
@@ -138,6 +162,7 @@ impl World {
             epoch: 1,
             carrying: Default::default(),
             faults,
+            temper,
             actors: NODES as u16,
             horizon: Time::default(),
             next_number: KEEPING,
@@ -151,7 +176,7 @@ impl World {
     pub fn run(seed: u64, faults: Faults, calls: u8) -> Self {
         let mut world = Self::new(seed, faults);
         for number in 0..calls {
-            let operation = match world.rng.u8(0..10) {
+            let operation = match world.rng.u8(0..10 + world.temper.deletions) {
                 0..=2 => Operation::Read,
                 3..=5 => Operation::Append(number),
                 6..=7 => Operation::SetIfAbsent(number),
@@ -159,7 +184,7 @@ impl World {
             };
             let at = usize::from(world.rng.u8(0..4) == 0);
             world.call(at, operation);
-            for _ in 0..world.rng.usize(0..60) {
+            for _ in 0..world.rng.usize(0..world.temper.pause) {
                 world.happen();
             }
         }
@@ -195,7 +220,7 @@ impl World {
     }
 
     pub fn call(&mut self, at: usize, operation: Operation) {
-        let node = self.some_node();
+        let node = NodeId(self.rng.u64(1..=self.temper.callers));
         let request = self.calls.len() as u64;
         self.operations.of.insert(request, operation);
         self.step += 1;
@@ -238,22 +263,27 @@ impl World {
 
     /// One thing happens.
     pub fn happen(&mut self) {
-        match self.rng.u8(0..100) {
-            0..=66 => self.deliver(),
-            67..=69 => {
+        let mut draw = self.rng.u32(0..self.temper.weights.iter().sum());
+        let drawn = self.temper.weights.iter().position(|weight| {
+            let is_drawn = draw < *weight;
+            draw = draw.saturating_sub(*weight);
+            is_drawn
+        });
+        match drawn {
+            Some(1) => {
                 let (id, records) = (self.some_node(), self.rng.usize(0..4));
                 self.sync(id, records);
             }
-            70..=84 => {
+            Some(2) => {
                 let ms = self.rng.u64(0..20);
                 self.pass(Duration::from_millis(ms));
             }
-            85..=86 => self.pass(Duration::from_millis(300)),
-            87..=88 if self.faults.crashes => self.crash(),
-            89..=93 if self.faults.moves => self.change_replicas(),
-            94..=96 if self.faults.removals => self.begin_removal(),
-            97 => self.give_up(),
-            98 => self.forget_promises(),
+            Some(3) => self.pass(Duration::from_millis(300)),
+            Some(4) => self.crash(),
+            Some(5) => self.change_replicas(),
+            Some(6) => self.begin_removal(),
+            Some(7) => self.give_up(),
+            Some(8) => self.forget_promises(),
             _ => self.deliver(),
         }
     }
