@@ -12,7 +12,7 @@ mod expiry;
 mod hashes;
 mod help;
 mod info;
-mod introspection;
+pub(crate) mod introspection;
 mod keys;
 mod lcs;
 mod lists;

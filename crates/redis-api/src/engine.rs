@@ -9,6 +9,7 @@ pub mod call;
 pub(crate) mod dispatch;
 pub mod host;
 mod keyspace;
+pub mod register;
 pub mod session;
 pub mod store;
 pub mod transaction;
