@@ -67,7 +67,7 @@ impl Faults {
     /// Everything at once, with as much loss and repetition as the seed says.
     pub fn all(seed: u64) -> Self {
         let (loss, repetition) = ((seed % 4) as f64 * 0.08, (seed / 4 % 3) as f64 * 0.1);
-        Self { loss, repetition, crashes: true, moves: true, removals: true, slow_disks: seed % 3 > 0 }
+        Self { loss, repetition, crashes: true, moves: true, removals: true, slow_disks: !seed.is_multiple_of(3) }
     }
 }
 
