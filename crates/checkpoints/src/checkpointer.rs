@@ -94,7 +94,7 @@ impl Checkpointer {
     /// Begins a checkpoint, unless one is being made.
     pub fn begin(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
         if matches!(self.stage, Stage::Idle) {
-            self.stage = Stage::Taking { from: appended, touched: keys.take_touched(), seen: keys.seen() };
+            self.stage = Stage::Taking { from: appended, touched: keys.take_touched(), seen: keys.seen_row() };
             self.begun_at_bytes = appended_bytes;
         }
     }

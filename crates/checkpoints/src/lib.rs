@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is *fuzzy* (Gray, Reuter: Transaction Processing, 1992, 11.3): it is made while writes go on, a few rows a turn, and each row is taken as it
 //! is at that moment. It begins between two turns, at a position of the journal. The rows that were written to before that position and since the last
-//! checkpoint began are all taken, then what the replica had seen at that position is written ([`Keyspace::seen`](steadfast_available::Keyspace::seen)).
+//! checkpoint began are all taken, then what the replica had seen at that position is written ([`Keyspace::seen_row`](steadfast_available::Keyspace::seen_row)).
 //! The thread that runs commands copies rows out of memory; it never waits for the tables, which a thread of their own writes.
 //!
 //! # Invariants

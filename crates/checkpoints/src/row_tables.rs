@@ -78,7 +78,7 @@ impl<D: Disk> RowTables<D> {
         let reader = self.tables.reader();
         let Some(row) = reader.get(CHECKPOINT, &[], u64::MAX)? else {
             // Rows of a checkpoint that was never finished are all written by the replay of the whole journal, or gone by it.
-            return self.load_rows(Keyspace::new(actor).seen().into(), Sequence(0), actor);
+            return self.load_rows(Keyspace::new(actor).seen_row().into(), Sequence(0), actor);
         };
         let mut meta = Reader::new(row.value);
         match u8::decode(&mut meta)? {

@@ -13,6 +13,7 @@ pub(crate) mod dispatch;
 pub mod host;
 mod keyspace;
 pub mod level;
+pub mod register;
 pub mod session;
 pub mod store;
 pub mod token;

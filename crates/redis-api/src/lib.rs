@@ -5,6 +5,8 @@
 //! [`engine::store::Store`].
 #![warn(missing_docs)]
 
+extern crate alloc;
+
 pub mod acl;
 pub mod commands;
 pub mod engine;

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use bytes::Bytes;
 
@@ -56,6 +57,7 @@ impl Acceptor {
             }
             Record::Entered { epoch } => self.epoch = self.epoch.max(epoch),
             Record::Floor { ballot } => self.floor = self.floor.max(Some(ballot)),
+            Record::Left { key } => drop(self.registers.remove(&key)),
             Record::Removed { key, ballot } => {
                 self.floor = self.floor.max(Some(ballot));
                 self.registers.remove(&key);
@@ -63,9 +65,18 @@ impl Acceptor {
         }
     }
 
-    /// Refuses all epochs before this one from now on. `None` if it did already.
+    /// Answers in this epoch alone from now on. `None` if it is in this one, or a later one, already.
+    ///
+    /// An epoch in which it is not a replica of some key may not be skipped, unless nothing of the key is held: once there it has to leave the key, see
+    /// [`Acceptor::leave`].
     pub fn enter(&mut self, epoch: Epoch) -> Option<Record> {
         (epoch > self.epoch).then(|| self.write(Record::Entered { epoch }))
+    }
+
+    /// Drops what it holds of a key that is not its own in the epoch that it is in; only there, and before it enters an epoch in which the key is its own
+    /// again: others may remove the register meanwhile. `None` if it holds nothing.
+    pub fn leave(&mut self, key: &Bytes) -> Option<Record> {
+        self.registers.contains_key(key).then(|| self.write(Record::Left { key: key.clone() }))
     }
 
     /// The epoch that it is in.
@@ -79,14 +90,16 @@ impl Acceptor {
         record
     }
 
-    /// A proposer asks. The record, if there is one, must be durable before the answer goes out.
-    pub fn receive(&mut self, asked: Asked) -> (Option<Record>, Answered) {
+    /// A proposer asks. The answer may go out when all records that were handed out until then are durable, also if there is none with this one: it may
+    /// tell what an earlier one says. `None` if the request is of an epoch that has to be entered first; the proposer asks again.
+    pub fn receive(&mut self, asked: Asked) -> Option<(Option<Record>, Answered)> {
         let Asked { epoch, key, round, request } = asked;
-        let (record, reply) = match epoch < self.epoch {
-            true => (None, Reply::OldEpoch { epoch: self.epoch }),
-            false => self.answer(&key, request),
+        let (record, reply) = match epoch.cmp(&self.epoch) {
+            Ordering::Less => (None, Reply::OldEpoch { epoch: self.epoch }),
+            Ordering::Equal => self.answer(&key, request),
+            Ordering::Greater => return None,
         };
-        (record, Answered { key, round, reply })
+        Some((record, Answered { key, round, reply }))
     }
 
     fn answer(&mut self, key: &Bytes, request: Request) -> (Option<Record>, Reply) {

@@ -98,8 +98,9 @@ pub struct Asked {
     pub epoch: Epoch,
     /// The key.
     pub key: Bytes,
-    /// A number of the proposer's, which comes back with the answer: a late answer is recognised by it.
-    pub round: u64,
+    /// A version of the proposer's clock, as ballots are, which comes back with the answer: whatever was answered to something else is recognised by it, also
+    /// what was asked by an earlier life of the proposer.
+    pub round: Version,
     /// What it asks.
     pub request: Request,
 }
@@ -111,8 +112,8 @@ wire_struct!(Asked { epoch, key, round, request });
 pub struct Answered {
     /// The key.
     pub key: Bytes,
-    /// The request's number.
-    pub round: u64,
+    /// The request's.
+    pub round: Version,
     /// The answer.
     pub reply: Reply,
 }
@@ -138,7 +139,7 @@ pub enum Record {
         /// The value.
         value: Value,
     },
-    /// Nothing of an earlier epoch.
+    /// Nothing of any other epoch.
     Entered {
         /// The epoch.
         epoch: Epoch,
@@ -147,6 +148,11 @@ pub enum Record {
     Floor {
         /// The ballot.
         ballot: Ballot,
+    },
+    /// The key is not this replica's in the epoch that it is in: nothing of it is held any more.
+    Left {
+        /// The key.
+        key: Bytes,
     },
     /// The key's register is gone, and with it what was promised up to this ballot, which is the floor from now on.
     Removed {
@@ -163,4 +169,5 @@ wire_enum!(Record {
     3 => Entered { epoch },
     4 => Floor { ballot },
     5 => Removed { key, ballot },
+    6 => Left { key },
 });

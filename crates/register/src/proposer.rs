@@ -101,7 +101,6 @@ pub struct Proposer<A> {
     contests: BTreeMap<Bytes, Contest<A>>,
     keys: BTreeMap<RequestNumber, Bytes>,
     counts: Counts,
-    next_round: u64,
 }
 
 /// What a contest needs of its proposer while it takes a step.
@@ -112,27 +111,21 @@ struct Hand<'a, F: Functions> {
     clock: &'a mut HybridClock,
     rng: &'a mut Rng,
     counts: &'a mut Counts,
-    next_round: &'a mut u64,
     functions: &'a mut F,
     out: &'a mut Vec<Output<F::Answer>>,
 }
 
 impl<F: Functions> Hand<'_, F> {
-    /// A ballot greater than all that was heard of. When there are no more times there are no more ballots, and no request gets through.
+    /// A ballot or round greater than all that was heard of. When there are no more times there are no more ballots, and no request gets through.
     fn ballot(&mut self) -> Option<Ballot> {
         Some(Ballot::new(self.clock.tick(self.wall)?, self.actor))
-    }
-
-    fn round(&mut self) -> u64 {
-        *self.next_round += 1;
-        *self.next_round
     }
 }
 
 impl<A: Clone> Proposer<A> {
     /// A proposer whose ballots are an actor's versions, all later than what `clock` gave before.
     pub fn new(actor: Actor, clock: HybridClock, rng: Rng) -> Self {
-        Self { actor, clock, rng, contests: BTreeMap::new(), keys: BTreeMap::new(), counts: Counts::default(), next_round: 0 }
+        Self { actor, clock, rng, contests: BTreeMap::new(), keys: BTreeMap::new(), counts: Counts::default() }
     }
 
     /// A request begins. `reads` promises that its function changes nothing. `wall` is the wall clock.
@@ -193,8 +186,8 @@ impl<A: Clone> Proposer<A> {
     ) -> Vec<Output<A>> {
         let mut out = Vec::new();
         let Some(contest) = self.contests.get_mut(key) else { return out };
-        let Self { actor, clock, rng, counts, next_round, .. } = self;
-        step(contest, &mut Hand { now, wall, actor: *actor, clock, rng, counts, next_round, functions, out: &mut out });
+        let Self { actor, clock, rng, counts, .. } = self;
+        step(contest, &mut Hand { now, wall, actor: *actor, clock, rng, counts, functions, out: &mut out });
         if contest.is_over() {
             self.contests.remove(key);
         }

@@ -1,7 +1,7 @@
 //! The keyspace as rows: what was written to, what a row holds now, and how a keyspace comes back from rows.
 //!
 //! Rows may be taken one by one while writes go on. Say all rows that were written to up to some moment are taken afterwards, each at a moment of its own:
-//! then these rows, with what [`Keyspace::seen`] gave at the first moment, and all that was written since, again and in the same order, make the keyspace
+//! then these rows, with what [`Keyspace::seen_row`] gave at the first moment, and all that was written since, again and in the same order, make the keyspace
 //! as it is now. For what a write or a join does to one dot does not depend on what else is there, and the last that concerns a dot decides.
 
 use alloc::boxed::Box;
@@ -49,7 +49,7 @@ impl Keyspace {
     }
 
     /// What was seen, and what time it was, in the form that [`Keyspace::load`] reads. To be asked when no delta is left to be taken.
-    pub fn seen(&self) -> Vec<u8> {
+    pub fn seen_row(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.context.encode(&mut out);
         self.clock.last().encode(&mut out);
@@ -81,7 +81,7 @@ impl Keyspace {
         }
     }
 
-    /// Begins to bring a keyspace back from its rows, given what was [`Keyspace::seen`].
+    /// Begins to bring a keyspace back from its rows, given what was [`Keyspace::seen_row`].
     ///
     /// # Errors
     /// If that can't be read.

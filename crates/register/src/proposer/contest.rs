@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::mem;
 
 use bytes::Bytes;
+use steadfast_crdt::Version;
 use steadfast_types::{Instant, NodeId};
 
 use super::{Change, Functions, GivenUp, Hand, Output, RequestNumber};
@@ -24,7 +25,8 @@ pub(super) struct Contest<A> {
     /// What was sent to be accepted, and may be chosen yet. The last one is the one under way.
     attempts: Vec<Attempt<A>>,
     phase: Phase,
-    round: u64,
+    /// The version under which this phase asks, if it asks.
+    round: Option<Version>,
     conflicts: u32,
     /// Whoever has not answered is asked again then; or the pause after a conflict ends.
     wakes: Instant,
@@ -100,7 +102,7 @@ impl<A: Clone> Contest<A> {
             waiting: Vec::new(),
             attempts: Vec::new(),
             phase: Phase::Idle,
-            round: 0,
+            round: None,
             conflicts: 0,
             wakes: Instant::NEVER,
         }
@@ -153,7 +155,7 @@ impl<A: Clone> Contest<A> {
 
     /// Asks everybody for this phase: answers to what was asked before count no more.
     fn send_to_all<F: Functions<Answer = A>>(&mut self, hand: &mut Hand<'_, F>) {
-        self.round = hand.round();
+        self.round = hand.ballot();
         if !matches!(self.phase, Phase::Accepting { .. }) {
             let epoch = self.replicas.epoch;
             self.waiting.iter_mut().for_each(|waiting| waiting.in_round = waiting.epoch <= epoch);
@@ -176,8 +178,9 @@ impl<A: Clone> Contest<A> {
             }
             Phase::Idle | Phase::BackingOff => return,
         };
+        let Some(round) = self.round else { return };
         let missing = self.replicas.all().into_iter().filter(|node| !answered.contains(node));
-        let asked = Asked { epoch: self.replicas.epoch, key: self.key.clone(), round: self.round, request };
+        let asked = Asked { epoch: self.replicas.epoch, key: self.key.clone(), round, request };
         hand.out.extend(missing.map(|node| Output::Send(node, asked.clone())));
     }
 
@@ -198,11 +201,11 @@ impl<A: Clone> Contest<A> {
         }
     }
 
-    pub(super) fn receive<F: Functions<Answer = A>>(&mut self, from: NodeId, round: u64, reply: Reply, hand: &mut Hand<'_, F>) {
+    pub(super) fn receive<F: Functions<Answer = A>>(&mut self, from: NodeId, round: Version, reply: Reply, hand: &mut Hand<'_, F>) {
         if let Reply::Refused { promised, .. } = &reply {
             hand.clock.heard(promised.time());
         }
-        if round != self.round || !self.replicas.all().contains(&from) {
+        if self.round != Some(round) || !self.replicas.all().contains(&from) {
             return;
         }
         match (&mut self.phase, reply) {

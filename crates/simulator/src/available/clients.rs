@@ -173,7 +173,7 @@ impl World {
         let mut out = Vec::new();
         let machine = self.machines.get_mut(&node).expect("a machine of the world");
         let Some(process) = machine.process.as_mut() else { return (out, Next::Close) };
-        let mut host = WorldHost { now_us, rng: &mut self.clients_rng };
+        let mut host = WorldHost { now_us, rng: &mut self.clients_rng, users: &mut self.users };
         let session = &mut self.clients[client].session;
         let next = execute(session, arguments.as_arguments(), process.replica.keys(), &mut host, &mut out);
         (out, next)
@@ -306,7 +306,8 @@ impl World {
         process.waiting.insert(client);
         let deadline = process.clock.shows(now) + Duration::from_millis(timeout_ms);
         let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
-        process.replica.wait(WaitId(client as u64), Until::Held { replicas }, Some(deadline));
+        let write = process.replica.look().last_write();
+        process.replica.wait(WaitId(client as u64), Until::Held { write, replicas }, Some(deadline));
         self.clients[client].waits = Waits::Held(operation);
         self.settle(node)
     }

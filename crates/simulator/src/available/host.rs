@@ -1,6 +1,10 @@
 //! The process that commands run in: its wall clock, and chance.
 
-use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError, User};
+use std::net::IpAddr;
+
+use steadfast_crdt::Version;
+use steadfast_redis_api::acl::users::Users;
+use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError};
 use steadfast_types::Rng;
 
 /// See the module.
@@ -8,6 +12,7 @@ use steadfast_types::Rng;
 pub(super) struct WorldHost<'a> {
     pub(super) now_us: u64,
     pub(super) rng: &'a mut Rng,
+    pub(super) users: &'a mut Users,
 }
 
 impl Host for WorldHost<'_> {
@@ -19,11 +24,19 @@ impl Host for WorldHost<'_> {
         self.rng.u64(..)
     }
 
-    fn wants_password(&self) -> bool {
-        false
+    fn secret(&mut self, bytes: &mut [u8]) {
+        self.rng.fill(bytes);
     }
 
-    fn authenticate(&mut self, _user: &str, _password: &[u8]) -> Option<User> {
+    fn users(&self) -> &Users {
+        self.users
+    }
+
+    fn users_mut(&mut self) -> &mut Users {
+        self.users
+    }
+
+    fn address(&self, _client: u64) -> Option<IpAddr> {
         None
     }
 
@@ -49,7 +62,11 @@ impl Host for WorldHost<'_> {
         0
     }
 
-    fn acknowledged(&self, _client: u64) -> usize {
+    fn acknowledged(&self, _write: Version) -> usize {
+        0
+    }
+
+    fn replicas(&self) -> usize {
         0
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use steadfast_crdt::{Actor, VersionVector};
 use steadfast_proof::Violation;
+use steadfast_redis_api::acl::users::Users;
 use steadfast_types::time::Duration;
 use steadfast_types::{NodeId, Rng};
 
@@ -25,6 +26,8 @@ pub struct World {
     pub(super) network_rng: Rng,
     pub(super) faults_rng: Rng,
     pub(super) clients_rng: Rng,
+    /// Nobody but the default one.
+    pub(super) users: Users,
     pub(super) machines: BTreeMap<NodeId, Machine>,
     pub(super) clients: Vec<Client>,
     pub(super) registry: Registry,
@@ -168,6 +171,7 @@ impl World {
             network_rng: rng.fork(),
             faults_rng: rng.fork(),
             clients_rng: rng.fork(),
+            users: Users::new(),
             machines,
             clients,
             registry: Registry::default(),
