@@ -143,7 +143,7 @@ fn framed_after_preamble(input: &[u8]) -> Vec<u8> {
 fn check_accepter(incoming: &[u8], piece: usize) {
     let heard = now(hear(Connection::new(incoming, piece), Level::FIRST));
     match heard {
-        Ok(Heard { purpose: Purpose::Session, words, mut stream, .. }) => {
+        Ok(Heard { purpose: Purpose::Session | Purpose::Lane, words, mut stream, .. }) => {
             drop(decode::<Hello>(words));
             now(answer(&mut stream, b"words")).expect("this connection takes everything");
             assert!(stream.into_stream().written.ends_with(b"words"));
@@ -174,7 +174,7 @@ fn check_dialer(incoming: &[u8], piece: usize) {
     let asked = now(ask(Connection::new(incoming, piece), (Purpose::Question(Topic::Claim), Level::FIRST), b"question"));
     let hello =
         Hello { cluster: Default::default(), from: Default::default(), to: Default::default(), incarnation: 1, address: "a:1".into() };
-    let greeted = now(greet(Connection::new(incoming, piece), &hello, Level::FIRST));
+    let greeted = now(greet(Connection::new(incoming, piece), Purpose::Session, &hello, Level::FIRST));
     match (&asked, &greeted) {
         (Ok((words, _)), greeted) => assert_eq!(decode::<Welcome>(words.clone()) == Some(Welcome::Accepted), greeted.is_ok()),
         (Err(asked), Err(greeted)) => assert_eq!(format!("{asked:?}"), format!("{greeted:?}")),
