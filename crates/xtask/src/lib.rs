@@ -21,6 +21,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("crdt", &["types"]),
     ("register", &["types", "crdt"]),
     ("available", &["types", "crdt"]),
+    ("placement", &["types", "available"]),
     ("replica", &["types", "crdt", "available"]),
     ("redis-api", &["types", "crdt", "available"]),
     ("health", &["types"]),
@@ -63,7 +64,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that must be `no_std`, which proves that they reach no clock, file, socket or thread.
-pub const CORES: &[&str] = &["types", "consensus", "membership", "health", "state", "crdt", "register", "available", "replica"];
+pub const CORES: &[&str] =
+    &["types", "consensus", "membership", "health", "state", "crdt", "register", "available", "placement", "replica"];
 
 /// The workspace's root.
 pub fn root() -> PathBuf {
