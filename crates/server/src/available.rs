@@ -24,5 +24,5 @@ pub use life::LifeError;
 pub(crate) use offering::{Part, serve};
 pub use peers::Peers;
 pub(crate) use registry::Registry;
-pub use start::{Ended, Running, Settings, StartError, start};
+pub use start::{End, Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status};

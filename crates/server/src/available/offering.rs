@@ -17,7 +17,7 @@ use super::Durability;
 use super::life::Life;
 use super::peers::Peers;
 use super::registry::{Registry, Replicas};
-use super::start::{Ended, Running, Settings, start};
+use super::start::{End, Ended, Running, Settings, start};
 use super::status::Status;
 use crate::peers::{LaneEvents, PeerTransport};
 use crate::published::Published;
@@ -107,7 +107,7 @@ async fn attend(
     announced: tokio::task::JoinHandle<Option<Actor>>,
     life: &mut Life,
     stopping: watch::Receiver<bool>,
-) -> (Result<(), Ended>, Option<mpsc::Receiver<crate::peers::LaneEvent>>) {
+) -> End {
     let mut views = running.status();
     status.send_replace(Some(views.borrow_and_update().clone()));
     let handle = running.handle();

@@ -80,8 +80,11 @@ pub struct Running {
     address: SocketAddr,
     handle: Handle,
     status: watch::Receiver<Status>,
-    thread: JoinHandle<(Result<(), Ended>, Option<mpsc::Receiver<LaneEvent>>)>,
+    thread: JoinHandle<End>,
 }
+
+/// How a replica ended, and where the next one hears of the peers.
+pub type End = (Result<(), Ended>, Option<mpsc::Receiver<LaneEvent>>);
 
 /// Why a replica ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +126,7 @@ impl Running {
     ///
     /// # Errors
     /// Why it ended by itself.
-    pub fn wait(self) -> (Result<(), Ended>, Option<mpsc::Receiver<LaneEvent>>) {
+    pub fn wait(self) -> End {
         self.thread.join().unwrap_or_else(|_| (Err(Ended::Failed("its thread panicked".to_owned())), None))
     }
 }

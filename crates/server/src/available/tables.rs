@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, sleep};
+use std::thread::{JoinHandle, park_timeout};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -131,7 +131,8 @@ impl<D: Disk> Writer<D> {
                 Ok(()) => self.tell(Ok(self.tables.progress())),
                 Err(JobError::Full(error)) => {
                     tracing::warn!(%error, "the disk is full: the journal of available state grows until there is room for its tables");
-                    sleep(FULL_WAIT);
+                    // Nobody wakes this thread.
+                    park_timeout(FULL_WAIT);
                 }
                 Err(error) => {
                     self.tell(Err(error));

@@ -89,7 +89,6 @@ impl Operation {
 
 impl Model {
     /// An operation is run. What its replica had seen is `seen` and whatever of its turn came before.
-    #[expect(clippy::too_many_arguments, reason = "an operation is so much")]
     pub(crate) fn begin(
         &mut self,
         (client, node): (usize, NodeId),
