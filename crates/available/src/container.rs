@@ -216,6 +216,27 @@ impl Container {
         }
     }
 
+    /// Calls for each element that keeps something until everybody has seen it: with a number for the element, and one for its whole state.
+    pub(crate) fn for_each_remains(&self, mut call: impl FnMut(u64, u64)) {
+        match self {
+            Container::Sorted(scores) => {
+                let kept = scores.members().all().filter(|(_, cell)| cell.has_cuts());
+                kept.for_each(|(member, cell)| call(hash_bytes(member), hash_bytes(&cell.to_wire())));
+            }
+            Container::Set(_) => {}
+            Container::Hash(fields) => {
+                let kept = fields.all().filter(|(_, cell)| cell.has_cuts());
+                kept.for_each(|(field, cell)| call(hash_bytes(field), hash_bytes(&cell.to_wire())));
+            }
+            Container::List(items) => {
+                let kept = items.all().filter(|(_, cell)| cell.has_cuts());
+                kept.for_each(|(place, cell)| call(hash_bytes(place), hash_bytes(&cell.to_wire())));
+            }
+            Container::Sketch(sketch) if sketch.has_cuts() => call(hash_bytes(&[]), hash_bytes(&sketch.to_wire())),
+            Container::Sketch(_) => {}
+        }
+    }
+
     /// Calls with each element of which anything is known, and whether it has cuts.
     pub(crate) fn for_each_element(&self, mut call: impl FnMut(&[u8], bool)) {
         match self {

@@ -92,6 +92,11 @@ impl Deadline {
         self.0.iter().filter(move |written| !is_ever(written.over))
     }
 
+    /// Whether some of them are kept only until everybody has seen what says more.
+    pub(crate) fn may_collect(&self) -> bool {
+        self.mattering().count() < self.0.len()
+    }
+
     /// Bytes of its allocation.
     pub(crate) fn bytes(&self) -> usize {
         self.0.capacity() * size_of::<Written>()

@@ -56,9 +56,14 @@ impl Entry {
 
     /// Its digest.
     pub(crate) fn digest_mut(&mut self, hash: Hash) -> u64 {
+        self.digests_mut(hash).0
+    }
+
+    /// Its digest, and that of what may be collected of it.
+    pub(crate) fn digests_mut(&mut self, hash: Hash) -> (u64, u64) {
         match self {
-            Entry::Plain(plain) => plain_digest(hash, plain.version()),
-            Entry::Rich(rich) => rich.digest(hash),
+            Entry::Plain(plain) => (plain_digest(hash, plain.version()), 0),
+            Entry::Rich(rich) => rich.digests(hash),
         }
     }
 

@@ -14,7 +14,7 @@ use steadfast_types::wire::{Reader, Wire, WireError};
 use crate::container::{Container, Kind};
 use crate::deadline::{Deadline, Until};
 use crate::delta::Change;
-use crate::digest::digest_of;
+use crate::digest::{digest_of, hash_bytes, mix};
 use crate::plain::Plain;
 use crate::table::Hash;
 
@@ -26,8 +26,8 @@ pub(crate) struct Rich {
     /// Of different kinds, in the order of the kinds.
     containers: Vec<Container>,
     pub(crate) deadline: Deadline,
-    /// The digest, if nothing changed since it was made.
-    digest: Option<u64>,
+    /// The digest, and that of what remains for a while, if nothing changed since they were made.
+    digest: Option<(u64, u64)>,
 }
 
 impl Rich {
@@ -201,8 +201,8 @@ impl Rich {
         (self.containers.is_empty() && self.deadline.is_empty()).then(|| Plain::new(version, &self.key, value))
     }
 
-    /// The digest: that of a plain key, if it is one.
-    pub(crate) fn digest(&mut self, hash: Hash) -> u64 {
+    /// The digest, which is that of a plain key if it is one; and the digest of what may be collected, 0 if nothing may.
+    pub(crate) fn digests(&mut self, hash: Hash) -> (u64, u64) {
         if let Some(digest) = self.digest {
             return digest;
         }
@@ -216,8 +216,19 @@ impl Rich {
         for container in &self.containers {
             container.for_each_dot(|element, version| add(((container.kind() as u64 + 2) << 32) ^ element, version));
         }
-        self.digest = Some(sum);
-        sum
+        let mut remains = 0_u64;
+        let mut remain = |of: u64, digest: u64| remains = remains.wrapping_add(mix(mix(of ^ u64::from(hash)).wrapping_add(digest)));
+        if self.text.has_cuts() {
+            remain(0, hash_bytes(&self.text.to_wire()));
+        }
+        if self.deadline.may_collect() {
+            remain(1 << 32, hash_bytes(&self.deadline.to_wire()));
+        }
+        for container in &self.containers {
+            container.for_each_remains(|element, digest| remain(((container.kind() as u64 + 2) << 32) ^ element, digest));
+        }
+        self.digest = Some((sum, remains));
+        (sum, remains)
     }
 
     /// Appends all but the key.

@@ -17,8 +17,11 @@ pub struct Digest {
     pub sum: u64,
     /// How many keys there are.
     pub keys: u64,
+    /// A sum over what is kept only until everybody has seen it, removals that cut counters among it: of replicas that have seen the same one may have more
+    /// of it than another. Two that have not must not take each other for equal while one keeps what the other never had.
+    pub remains: u64,
 }
-wire_struct!(Digest { sum, keys });
+wire_struct!(Digest { sum, keys, remains });
 
 /// The keys of one replica, and what it has seen of them.
 ///
@@ -42,7 +45,7 @@ pub trait Replica {
     /// If the body can't be read; then nothing has changed.
     fn apply(&mut self, delta: &Delta) -> Result<(), WireError>;
 
-    /// The digest of a range. Two replicas with equal contexts and equal collection have equal digests.
+    /// The digest of a range. Two replicas with equal contexts have equal sums; with equal collection also equal digests.
     fn digest(&mut self, range: HashRange) -> Digest;
 
     /// The states of all keys in a range, unless they take more bytes than `limit`.

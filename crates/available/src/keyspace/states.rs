@@ -30,11 +30,13 @@ impl Keyspace {
         for (number, is_whole) in parts {
             let part = self.table.part_number_mut(number);
             if is_whole {
-                digest.sum = digest.sum.wrapping_add(part.sum_up());
+                let (sum, remains) = part.sum_up();
+                (digest.sum, digest.remains) = (digest.sum.wrapping_add(sum), digest.remains.wrapping_add(remains));
                 digest.keys += part.len() as u64;
             } else {
                 for (hash, entry) in part.range_mut(from, to) {
-                    digest.sum = digest.sum.wrapping_add(entry.digest_mut(hash));
+                    let (sum, remains) = entry.digests_mut(hash);
+                    (digest.sum, digest.remains) = (digest.sum.wrapping_add(sum), digest.remains.wrapping_add(remains));
                     digest.keys += 1;
                 }
             }

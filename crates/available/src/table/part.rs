@@ -16,6 +16,8 @@ pub(crate) struct Part {
     entries: Vec<Entry>,
     /// The sum of the keys' digests, if `known`.
     sum: u64,
+    /// The sum of what may be collected of the keys, if `known`.
+    remains: u64,
     /// How many leading bits all hashes in it have in common.
     depth: u32,
     known: bool,
@@ -44,13 +46,17 @@ impl Part {
         &mut self.entries[index]
     }
 
-    /// Sums the keys' digests, and keeps the sum.
-    pub(crate) fn sum_up(&mut self) -> u64 {
+    /// Sums the keys' digests, and what may be collected of them, and keeps both sums.
+    pub(crate) fn sum_up(&mut self) -> (u64, u64) {
         if !self.known {
-            self.sum = self.hashes.iter().zip(&mut self.entries).fold(0, |sum, (hash, entry)| sum.wrapping_add(entry.digest_mut(*hash)));
+            (self.sum, self.remains) = (0, 0);
+            for (hash, entry) in self.hashes.iter().zip(&mut self.entries) {
+                let (digest, remains) = entry.digests_mut(*hash);
+                (self.sum, self.remains) = (self.sum.wrapping_add(digest), self.remains.wrapping_add(remains));
+            }
             self.known = true;
         }
-        self.sum
+        (self.sum, self.remains)
     }
 
     /// A key's digest was `old`, and is `new`.
@@ -128,7 +134,7 @@ impl Part {
         self.entries.shrink_to(index + ROOM);
         self.depth += 1;
         self.known = false;
-        Part { hashes, entries, sum: 0, depth: self.depth, known: false }
+        Part { hashes, entries, sum: 0, remains: 0, depth: self.depth, known: false }
     }
 
     fn indexes(&self, from: Hash, to: Hash) -> Range<usize> {

@@ -153,7 +153,7 @@ impl Replica for Model {
         let keys = self.keys.range((range.first(), 0)..=(range.last(), u64::MAX));
         keys.fold(Digest::default(), |digest, ((_, key), dots)| {
             let sum = dots.iter().fold(digest.sum, |sum, dot| sum.wrapping_add(mix(mix(*key + 1).wrapping_add(dot.number()))));
-            Digest { sum, keys: digest.keys + 1 }
+            Digest { sum, keys: digest.keys + 1, remains: 0 }
         })
     }
 
