@@ -172,7 +172,7 @@ fn keys_are_kept(dev: &Dev) {
     let json: Value = serde_json::from_str(&dev.good(&["kv", "get", "greeting", "--json"])).expect("JSON");
     assert_eq!((&json["count"], &json["kvs"][0]["value"], &json["kvs"][0]["version"]), (&1.into(), &"hello again".into(), &2.into()));
     assert_eq!(dev.good(&["kv", "del", "greeting2"]), "deleted 1");
-    assert_eq!(dev.good(&["kv", "get", "--prefix", "", "--count-only"]), "1");
+    assert_eq!(dev.good(&["kv", "get", "--prefix", "greet", "--count-only"]), "1");
     watched_history_is_complete(dev);
 }
 

@@ -78,7 +78,7 @@ impl Stability {
             return;
         }
         let told = self.told.entry(actor).or_default();
-        if !told.under.includes(vector) {
+        if told.generation == 0 || !told.under.includes(vector) {
             told.under.join(vector);
             self.generation += 1;
             told.generation = self.generation;

@@ -241,9 +241,9 @@ fn a_session_that_is_cut_again_and_again_comes_to_its_end() {
     net.judges = false;
     offline(&mut net, 0, 0..150);
     offline(&mut net, 1, 100..250);
-    let lives = (0..).find(|_| {
+    let lives = (0..200).find(|_| {
         net.link(0, 1);
-        for _ in 0..8 {
+        for _ in 0..10 {
             net.deliver(0, 1);
             net.deliver(1, 0);
             net.tick_all();

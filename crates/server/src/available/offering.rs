@@ -65,11 +65,10 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
     let mut lanes = Some(lanes);
     loop {
         let mut life = Life::open(&part.directory).map_err(|error| error.to_string())?;
-        let actor = tokio::select! {
-            actor = choose(&part.registry, &life) => actor,
+        let (actor, spare) = tokio::select! {
+            chosen = choose(&part.registry, part.node, &life) => chosen,
             _ = stopping.wait_for(|stop| *stop) => return Ok(()),
         };
-        let spare = life.spare().filter(|spare| *spare != actor);
         life.begin(actor, spare).map_err(|error| error.to_string())?;
         let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: replicas.subscribe() };
         let settings = Settings {
@@ -144,10 +143,10 @@ async fn attend(
     }
 }
 
-/// As whom to write: as before if nothing can be lost, else as the spare one, else as one that is claimed, which waits for strong state.
-async fn choose<C: Coordination>(registry: &Registry<C>, life: &Life) -> Actor {
+/// As whom to write, and which actor is in reserve: as before if nothing can be lost, else as the one that was in reserve, else as a new one, which waits for strong state.
+async fn choose<C: Coordination>(registry: &Registry<C>, node: NodeId, life: &Life) -> (Actor, Option<Actor>) {
     if let Some(actor) = life.actor() {
-        return actor;
+        return (actor, life.spare());
     }
     if let Some(before) = life.last_actor() {
         tracing::info!(
@@ -156,28 +155,26 @@ async fn choose<C: Coordination>(registry: &Registry<C>, life: &Life) -> Actor {
         );
     }
     if let Some(spare) = life.spare() {
-        return spare;
+        return (spare, None);
     }
-    claim(registry).await
-}
-
-async fn claim<C: Coordination>(registry: &Registry<C>) -> Actor {
     loop {
-        match registry.claim().await {
-            Ok(actor) => return actor,
+        match registry.enter(node).await {
+            Ok((actor, spare)) => return (actor, Some(spare)),
             Err(error) => tracing::info!(%error, "no actor for available state yet; trying again"),
         }
         sleep(RETRY_WAIT).await;
     }
 }
 
-/// Says as whom this node writes, and claims a spare if it has none.
+/// Says as whom this node writes, and takes an actor in reserve if it has none.
 async fn announce<C: Coordination>(registry: Registry<C>, node: NodeId, actor: Actor, needs_spare: bool) -> Option<Actor> {
-    while let Err(error) = registry.announce(node, actor).await {
-        tracing::info!(%error, "the other replicas of available state can't be told of this one yet; trying again");
+    loop {
+        match registry.announce(node, actor, needs_spare).await {
+            Ok(spare) => return spare,
+            Err(error) => tracing::info!(%error, "the other replicas of available state can't be told of this one yet; trying again"),
+        }
         sleep(RETRY_WAIT).await;
     }
-    if needs_spare { Some(claim(&registry).await) } else { None }
 }
 
 /// Publishes as whom the members write.

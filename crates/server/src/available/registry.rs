@@ -30,6 +30,13 @@ pub(crate) struct Replicas {
 wire_struct!(Replicas { next, actors });
 
 impl Replicas {
+    /// An actor that nobody ever was.
+    fn take(&mut self) -> Option<Actor> {
+        let actor = u16::try_from(self.next).ok().and_then(Actor::new)?;
+        self.next += 1;
+        Some(actor)
+    }
+
     /// The actors of these nodes.
     pub(crate) fn of(&self, members: &BTreeSet<NodeId>) -> BTreeSet<Actor> {
         self.actors.iter().filter(|(node, _)| members.contains(node)).map(|(_, actor)| *actor).collect()
@@ -63,39 +70,37 @@ impl<C: Coordination> Registry<C> {
         Ok(Registry { records: Records::new(store.clone(), space::of_cluster(cluster, "available")?, seed), store })
     }
 
-    /// An actor that nobody ever was.
+    /// Makes this node a replica as an actor that nobody ever was, with another one in reserve, at once: a node's first start writes once.
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub(crate) async fn claim(&self) -> Result<Actor, RegistryError> {
+    pub(crate) async fn enter(&self, node: NodeId) -> Result<(Actor, Actor), RegistryError> {
         let mut claimed = None;
-        let claim = |replicas: Option<&Replicas>| {
+        let enter = |replicas: Option<&Replicas>| {
             let mut replicas = replicas.cloned().unwrap_or_default();
-            claimed = u16::try_from(replicas.next).ok().and_then(Actor::new);
-            if claimed.is_none() {
-                return Update::Keep;
-            }
-            replicas.next += 1;
+            claimed = replicas.take().zip(replicas.take());
+            let Some((actor, _)) = claimed else { return Update::Keep };
+            replicas.actors.insert(node, actor);
             Update::Put(replicas)
         };
-        self.records.update(NAME, claim).await?;
+        self.records.update(NAME, enter).await?;
         claimed.ok_or(RegistryError::Exhausted)
     }
 
-    /// This node is a replica as this actor, and as no other.
+    /// This node is a replica as this actor, and as no other. If it needs one, it gets another actor in reserve.
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub(crate) async fn announce(&self, node: NodeId, actor: Actor) -> Result<(), RegistryError> {
+    pub(crate) async fn announce(&self, node: NodeId, actor: Actor, needs_spare: bool) -> Result<Option<Actor>, RegistryError> {
+        let mut spare = None;
         let announce = |replicas: Option<&Replicas>| {
             let mut replicas = replicas.cloned().unwrap_or_default();
-            match replicas.actors.insert(node, actor) {
-                Some(before) if before == actor => Update::Keep,
-                _ => Update::Put(replicas),
-            }
+            let before = replicas.actors.insert(node, actor);
+            spare = if needs_spare { replicas.take() } else { None };
+            if before == Some(actor) && spare.is_none() { Update::Keep } else { Update::Put(replicas) }
         };
         self.records.update(NAME, announce).await?;
-        Ok(())
+        if needs_spare && spare.is_none() { Err(RegistryError::Exhausted) } else { Ok(spare) }
     }
 
     /// Publishes the record, and each change of it, for ever.
@@ -131,23 +136,22 @@ mod tests {
     #[tokio::test]
     async fn no_actor_is_given_out_twice() {
         let registry = Registry::new(Memory::default(), ClusterId(7), 1).unwrap();
-        let first = registry.claim().await.unwrap();
-        registry.announce(NodeId(1), first).await.unwrap();
-        let second = registry.claim().await.unwrap();
-        assert_ne!(first, second);
-        registry.announce(NodeId(1), second).await.unwrap();
+        let (first, spare) = registry.enter(NodeId(1)).await.unwrap();
+        assert_ne!(first, spare);
+        assert_eq!(registry.announce(NodeId(1), first, false).await.unwrap(), None);
+        let second = spare;
+        let next = registry.announce(NodeId(1), second, true).await.unwrap().unwrap();
+        assert!(next != first && next != second);
         let (publish, mut published) = watch::channel(None);
         tokio::spawn(registry.clone().follow(publish));
         let found = published.wait_for(Option::is_some).await.unwrap().clone().unwrap();
         assert_eq!(found.of(&BTreeSet::from([NodeId(1), NodeId(2)])), BTreeSet::from([second]));
         assert_eq!(found.of(&BTreeSet::new()), BTreeSet::new(), "who is no member is no replica");
-        let third = registry.claim().await.unwrap();
-        registry.announce(NodeId(2), third).await.unwrap();
+        let (third, fourth) = registry.enter(NodeId(2)).await.unwrap();
+        assert!(![first, second, next].contains(&third) && fourth.place() == 4);
         let all = BTreeSet::from([NodeId(1), NodeId(2)]);
         published.wait_for(|replicas| replicas.as_ref().is_some_and(|replicas| replicas.of(&all).len() == 2)).await.unwrap();
-        for _ in 3..=Actor::MAX.place() {
-            registry.claim().await.unwrap();
-        }
-        assert!(matches!(registry.claim().await, Err(RegistryError::Exhausted)));
+        while registry.announce(NodeId(1), second, true).await.is_ok() {}
+        assert!(matches!(registry.enter(NodeId(3)).await, Err(RegistryError::Exhausted)));
     }
 }

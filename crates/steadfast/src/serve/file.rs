@@ -85,6 +85,8 @@ mod tests {
             listen-client = "127.0.0.1:2379"
             listen-peer = "127.0.0.1:2380"
             listen-admin = "127.0.0.1:7070"
+            listen-redis = "127.0.0.1:6379"
+            redis-durability = "always"
             advertise-client = ["http://n1:2379"]
             advertise-peer = "n1:2380"
             initial-cluster = ["n1=n1:2380", "n2=n2:2380"]
