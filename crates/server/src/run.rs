@@ -246,14 +246,17 @@ impl Running {
         }
         let transport = PeerTransport::start_over(peers, (local, ports.link.clone()), ToCore(core.clone()), desk, metrics.clone(), faults);
         let (show_available, available_views) = watch::channel(None);
+        let founders = membership.genesis.bootstrap().configuration.members();
         let available = redis.map(|listener| {
             let part = available::Part {
                 node: id,
+                is_first_life: life.count == 1,
                 directory: options.data_dir.join(AVAILABLE),
                 listener,
                 tls: ports.clients.clone(),
                 durability: options.redis_durability,
-                registry: available::Registry::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
+                registry: available::Registry::new(coordination.clone(), (membership.cluster, founders), random())
+                    .expect("its names are short"),
                 transport: transport.clone(),
                 published: published.clone(),
                 stopping: stopping.clone(),

@@ -37,6 +37,8 @@ const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
 /// What available state needs of its node.
 pub(crate) struct Part<C> {
     pub(crate) node: NodeId,
+    /// Whether its directory was never used before.
+    pub(crate) is_first_life: bool,
     /// Where it keeps everything.
     pub(crate) directory: PathBuf,
     /// Bound already.
@@ -66,7 +68,7 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
     loop {
         let mut life = Life::open(&part.directory).map_err(|error| error.to_string())?;
         let (actor, spare) = tokio::select! {
-            chosen = choose(&part.registry, part.node, &life) => chosen,
+            chosen = choose(&part.registry, (part.node, part.is_first_life), &life) => chosen,
             _ = stopping.wait_for(|stop| *stop) => return Ok(()),
         };
         life.begin(actor, spare).map_err(|error| error.to_string())?;
@@ -144,7 +146,7 @@ async fn attend(
 }
 
 /// As whom to write, and which actor is in reserve: as before if nothing can be lost, else as the one that was in reserve, else as a new one, which waits for strong state.
-async fn choose<C: Coordination>(registry: &Registry<C>, node: NodeId, life: &Life) -> (Actor, Option<Actor>) {
+async fn choose<C: Coordination>(registry: &Registry<C>, (node, is_first_life): (NodeId, bool), life: &Life) -> (Actor, Option<Actor>) {
     if let Some(actor) = life.actor() {
         return (actor, life.spare());
     }
@@ -156,6 +158,12 @@ async fn choose<C: Coordination>(registry: &Registry<C>, node: NodeId, life: &Li
     }
     if let Some(spare) = life.spare() {
         return (spare, None);
+    }
+    if is_first_life
+        && life.last_actor().is_none()
+        && let Some((actor, spare)) = registry.of_founder(node)
+    {
+        return (actor, Some(spare));
     }
     loop {
         match registry.enter(node).await {

@@ -1,5 +1,8 @@
 //! Who writes available state as which actor: one record in strong state, `steadfast/@CLUSTER/available/replicas`.
 //!
+//! The founders of a cluster have theirs, and one in reserve, by their order, and there is no record until one of them needs another, or somebody joins. So
+//! a new cluster's keys are empty.
+//!
 //! Invariants:
 //! 1. No actor is given out twice: the number of the next one only grows.
 //! 2. A node is a replica as the actor that it announced last. Whoever it was before is none any more.
@@ -30,6 +33,12 @@ pub(crate) struct Replicas {
 wire_struct!(Replicas { next, actors });
 
 impl Replicas {
+    /// As long as there is no record.
+    fn founding(founders: &BTreeSet<NodeId>) -> Self {
+        let actors = founders.iter().zip(0..).filter_map(|(node, place)| Some((*node, Actor::new(place)?))).collect();
+        Replicas { next: 2 * founders.len() as u64, actors }
+    }
+
     /// An actor that nobody ever was.
     fn take(&mut self) -> Option<Actor> {
         let actor = u16::try_from(self.next).ok().and_then(Actor::new)?;
@@ -59,15 +68,23 @@ pub(crate) enum RegistryError {
 pub(crate) struct Registry<C> {
     store: C,
     records: Records<C, Replicas>,
+    founders: BTreeSet<NodeId>,
 }
 
 impl<C: Coordination> Registry<C> {
-    /// The registry of a cluster. The seed must be another one in each process life.
+    /// The registry of a cluster, which these nodes founded. The seed must be another one in each process life.
     ///
     /// # Errors
     /// None that could be: the names are short.
-    pub(crate) fn new(store: C, cluster: ClusterId, seed: u64) -> Result<Self, OutOfBounds> {
-        Ok(Registry { records: Records::new(store.clone(), space::of_cluster(cluster, "available")?, seed), store })
+    pub(crate) fn new(store: C, (cluster, founders): (ClusterId, BTreeSet<NodeId>), seed: u64) -> Result<Self, OutOfBounds> {
+        Ok(Registry { records: Records::new(store.clone(), space::of_cluster(cluster, "available")?, seed), store, founders })
+    }
+
+    /// As whom a founder writes in its first life, and which actor it has in reserve; `None`: it is none.
+    pub(crate) fn of_founder(&self, node: NodeId) -> Option<(Actor, Actor)> {
+        let actor = *Replicas::founding(&self.founders).actors.get(&node)?;
+        let reserve = usize::from(actor.place()) + self.founders.len();
+        Some((actor, Actor::new(u16::try_from(reserve).ok()?)?))
     }
 
     /// Makes this node a replica as an actor that nobody ever was, with another one in reserve, at once: a node's first start writes once.
@@ -77,7 +94,7 @@ impl<C: Coordination> Registry<C> {
     pub(crate) async fn enter(&self, node: NodeId) -> Result<(Actor, Actor), RegistryError> {
         let mut claimed = None;
         let enter = |replicas: Option<&Replicas>| {
-            let mut replicas = replicas.cloned().unwrap_or_default();
+            let mut replicas = replicas.cloned().unwrap_or_else(|| Replicas::founding(&self.founders));
             claimed = replicas.take().zip(replicas.take());
             let Some((actor, _)) = claimed else { return Update::Keep };
             replicas.actors.insert(node, actor);
@@ -94,7 +111,7 @@ impl<C: Coordination> Registry<C> {
     pub(crate) async fn announce(&self, node: NodeId, actor: Actor, needs_spare: bool) -> Result<Option<Actor>, RegistryError> {
         let mut spare = None;
         let announce = |replicas: Option<&Replicas>| {
-            let mut replicas = replicas.cloned().unwrap_or_default();
+            let mut replicas = replicas.cloned().unwrap_or_else(|| Replicas::founding(&self.founders));
             let before = replicas.actors.insert(node, actor);
             spare = if needs_spare { replicas.take() } else { None };
             if before == Some(actor) && spare.is_none() { Update::Keep } else { Update::Put(replicas) }
@@ -115,13 +132,13 @@ impl<C: Coordination> Registry<C> {
 
     async fn follow_once(&self, publish: &watch::Sender<Option<Replicas>>) -> Result<(), String> {
         let (replicas, fence) = self.records.read(NAME).await.map_err(|error| error.to_string())?;
-        publish.send_replace(Some(replicas.unwrap_or_default()));
+        publish.send_replace(Some(replicas.unwrap_or_else(|| Replicas::founding(&self.founders))));
         let mut watch = self.store.watch(Keys::One(fence.key), Revision(fence.read_at.0 + 1));
         loop {
             let changes = watch.next().await.map_err(|error| error.to_string())?;
             if !changes.changes.is_empty() {
                 let (replicas, _) = self.records.read(NAME).await.map_err(|error| error.to_string())?;
-                publish.send_replace(Some(replicas.unwrap_or_default()));
+                publish.send_replace(Some(replicas.unwrap_or_else(|| Replicas::founding(&self.founders))));
             }
         }
     }
@@ -135,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_actor_is_given_out_twice() {
-        let registry = Registry::new(Memory::default(), ClusterId(7), 1).unwrap();
+        let registry = Registry::new(Memory::default(), (ClusterId(7), BTreeSet::new()), 1).unwrap();
         let (first, spare) = registry.enter(NodeId(1)).await.unwrap();
         assert_ne!(first, spare);
         assert_eq!(registry.announce(NodeId(1), first, false).await.unwrap(), None);
@@ -153,5 +170,22 @@ mod tests {
         published.wait_for(|replicas| replicas.as_ref().is_some_and(|replicas| replicas.of(&all).len() == 2)).await.unwrap();
         while registry.announce(NodeId(1), second, true).await.is_ok() {}
         assert!(matches!(registry.enter(NodeId(3)).await, Err(RegistryError::Exhausted)));
+    }
+
+    #[tokio::test]
+    async fn founders_need_no_record_until_somebody_changes() {
+        let store = Memory::default();
+        let founders = BTreeSet::from([NodeId(5), NodeId(9)]);
+        let registry = Registry::new(store.clone(), (ClusterId(7), founders), 1).unwrap();
+        let [first, second] = [5, 9].map(|node| registry.of_founder(NodeId(node)).unwrap());
+        let all = BTreeSet::from([first.0, first.1, second.0, second.1]);
+        assert_eq!(all.len(), 4, "nobody has another's");
+        assert_eq!(registry.of_founder(NodeId(6)), None);
+        assert_eq!(registry.announce(NodeId(5), first.0, false).await.unwrap(), None);
+        assert!(registry.records.read(NAME).await.unwrap().0.is_none(), "nothing is written");
+        let (third, reserve) = registry.enter(NodeId(6)).await.unwrap();
+        assert!(!all.contains(&third) && !all.contains(&reserve));
+        let found = registry.records.read(NAME).await.unwrap().0.unwrap();
+        assert_eq!(found.of(&[5, 6, 9].map(NodeId).into()), BTreeSet::from([first.0, second.0, third]));
     }
 }
