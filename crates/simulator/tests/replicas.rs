@@ -11,7 +11,7 @@ fn passes(report: Report) -> Report {
 
 #[test]
 fn replicas_keep_their_promises_under_every_kind_of_fault() {
-    let reports: Vec<Report> = (0..150).map(|seed| passes(run(seed, TraceMode::Hash))).collect();
+    let reports: Vec<Report> = (0..200).map(|seed| passes(run(seed, TraceMode::Hash))).collect();
     let total = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     for (kind, count) in [
         ("commands", total(|report| report.counts.acknowledged / 50)),
