@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::redis::{Answer, Redis};
-use support::{Cluster, Environment, eventually, http};
+use support::{Cluster, Environment, copy_all, eventually, http};
 
 /// Nodes that let themselves be cut off.
 const WITH_FAULTS: Environment = &[("STEADFAST_FAULTS", "true")];
@@ -199,4 +199,35 @@ fn levels_hold_across_nodes_and_say_so_when_they_cannot() {
     assert!(seen == Answer::Text("new".to_owned()) || seen == Answer::Text("newer".to_owned()), "{seen:?}");
     eventually("acknowledgements of two", || (writer.ask("SET mine newest").unwrap() == Answer::Text("OK".to_owned())).then_some(()));
     assert_eq!(reader.ask("GET mine").unwrap(), Answer::Text("newest".to_owned()), "both others hold it when it is acknowledged");
+}
+
+#[test]
+#[ignore = "starts a cluster of processes and restores an old copy of a directory; takes some seconds"]
+fn a_directory_that_is_an_old_copy_is_set_aside() {
+    let mut cluster = Cluster::start(3);
+    await_replicas(&cluster);
+    let actor = |cluster: &Cluster| {
+        let (_, text) = http::ask(&cluster.nodes[2].admin, "GET", "/status", &[], "", None);
+        let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+        status["available"]["actor"].as_u64()
+    };
+    cluster.nodes[2].kill();
+    let (directory, copy) = (cluster.nodes[2].data_dir.join("available"), cluster.path().join("copy"));
+    copy_all(&directory, &copy);
+    cluster.nodes[2].start_again();
+    let before = eventually("an actor", || actor(&cluster));
+    let mut redis = Redis::connect(&cluster.nodes[2].redis).unwrap();
+    for count in 1..=10 {
+        assert_eq!(redis.ask("INCR counted").unwrap(), Answer::Integer(count));
+    }
+    eventually("all hold it", || (redis.ask("WAIT 2 100").unwrap() == Answer::Integer(2)).then_some(()));
+    cluster.nodes[2].kill();
+    std::fs::remove_dir_all(&directory).unwrap();
+    copy_all(&copy, &directory);
+    cluster.nodes[2].start_again();
+    eventually("another actor", || actor(&cluster).filter(|now| *now != before));
+    assert_eq!(agreed(&cluster, "GET counted"), Answer::Text("10".to_owned()), "what it had forgotten came from the others");
+    assert!(directory.with_extension("fenced-1").join("replica.json").exists(), "the copy is kept for people");
+    assert_eq!(ask(&cluster.nodes[2].redis, "INCR counted"), Answer::Integer(11));
+    assert_eq!(agreed(&cluster, "GET counted"), Answer::Text("11".to_owned()));
 }
