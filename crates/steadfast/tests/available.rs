@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::redis::{Answer, Redis};
-use support::{Cluster, Environment, copy_all, eventually, http};
+use support::{Cluster, Environment, copy_all, eventually, http, steadfast};
 
 /// Nodes that let themselves be cut off.
 const WITH_FAULTS: Environment = &[("STEADFAST_FAULTS", "true")];
@@ -207,6 +207,7 @@ fn a_directory_that_is_an_old_copy_is_set_aside() {
     let mut cluster = Cluster::start(3);
     await_replicas(&cluster);
     let actor = |cluster: &Cluster| {
+        std::net::TcpStream::connect(&cluster.nodes[2].admin).ok()?;
         let (_, text) = http::ask(&cluster.nodes[2].admin, "GET", "/status", &[], "", None);
         let status: serde_json::Value = serde_json::from_str(&text).ok()?;
         status["available"]["actor"].as_u64()
@@ -230,4 +231,42 @@ fn a_directory_that_is_an_old_copy_is_set_aside() {
     assert!(directory.with_extension("fenced-1").join("replica.json").exists(), "the copy is kept for people");
     assert_eq!(ask(&cluster.nodes[2].redis, "INCR counted"), Answer::Integer(11));
     assert_eq!(agreed(&cluster, "GET counted"), Answer::Text("11".to_owned()));
+}
+
+#[test]
+#[ignore = "starts a cluster of processes; takes some seconds"]
+fn the_command_line_reaches_every_replica_and_shows_how_they_are() {
+    let cluster = Cluster::start(3);
+    await_replicas(&cluster);
+    let endpoints = &cluster.nodes[1].etcd;
+    let redis = |words: &[&str]| {
+        let output = steadfast(&["redis", "--endpoints", endpoints]).args(words).output().expect("it runs");
+        let (good, bad) = (String::from_utf8(output.stdout).expect("text"), String::from_utf8(output.stderr).expect("text"));
+        (output.status.code(), good.trim_end().to_owned(), bad.trim_end().to_owned())
+    };
+    assert_eq!(redis(&["RPUSH", "list", "a", "-b"]), (Some(0), "2".to_owned(), String::new()));
+    let third = &cluster.nodes[2];
+    eventually("the list at the third", || {
+        let (_, text, _) = redis(&["--node", &third.name, "LRANGE", "list", "0", "-1"]);
+        (text == "1) a\n2) -b").then_some(())
+    });
+    assert_eq!(redis(&["--json", "LRANGE", "list", "0", "-1"]).1, r#"["a","-b"]"#);
+    assert_eq!(redis(&["GET", "nothing"]).1, "(nothing)");
+    let (code, _, text) = redis(&["INCR", "list"]);
+    assert!(code == Some(1) && text.contains("WRONGTYPE Operation against a key"), "{text}");
+    let (code, _, text) = redis(&["--node", "n9", "PING"]);
+    assert!(code == Some(2) && text.contains(&third.name), "it names those that there are: {text}");
+    let (code, text, _) = redis(&["--level", "session", "GET", "nothing"]);
+    assert_eq!((code, text.as_str()), (Some(0), "(nothing)"));
+    eventually("all replicas in the status", || {
+        let output = steadfast(&["status", "--json", "--endpoints", endpoints]).output().expect("it runs");
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let is_whole = |node: &serde_json::Value| {
+            node["available"]["peers"].as_array().is_some_and(|peers| peers.len() == 2) && node["available"]["keys"].as_u64() >= Some(2)
+        };
+        nodes.iter().all(is_whole).then_some(())
+    });
+    let output = steadfast(&["status", "--endpoints", endpoints]).output().expect("it runs");
+    println!("{}", String::from_utf8(output.stdout).expect("text"));
 }

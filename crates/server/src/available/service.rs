@@ -52,6 +52,8 @@ pub(super) struct Service<D: Disk> {
     pub(super) durability: Durability,
     pub(super) process: Process,
     pub(super) handle: Handle,
+    /// Where clients connect.
+    pub(super) address: SocketAddr,
     /// When the first write came that no sync has begun for.
     pub(super) unsynced_since: Option<Instant>,
     /// Why the journal takes nothing any more. Then nothing is answered, and the loop stops.
@@ -162,6 +164,7 @@ impl<D: Disk> Service<D> {
         let peer = |id: &NodeId| self.replica.peer(*id).map(|status| PeerLag::of(*id, &status));
         let counters = self.replica.counters();
         let status = Status {
+            address: self.address.to_string(),
             actor: self.replica.actor().place(),
             keys: keys.len() as u64,
             bytes: self.process.keys_bytes as u64,
