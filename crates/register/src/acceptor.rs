@@ -163,6 +163,16 @@ impl Acceptor {
         self.registers.get(key)?.accepted.as_ref()
     }
 
+    /// How many registers there is anything of.
+    pub fn len(&self) -> usize {
+        self.registers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.registers.is_empty()
+    }
+
     /// All that is there of a key.
     pub fn register(&self, key: &Bytes) -> Option<&Held> {
         self.registers.get(key)

@@ -143,11 +143,10 @@ impl<A: Clone> Proposer<A> {
             return alloc::vec![Output::Busy(request)];
         }
         self.keys.insert(request, key.clone());
-        let is_new = !self.contests.contains_key(key);
         let contest = self.contests.entry(key.clone()).or_insert_with(|| Contest::new(key.clone(), replicas.clone()));
-        contest.join(request, reads, replicas);
+        let begins = contest.join(request, reads, replicas);
         let step = |contest: &mut Contest<A>, hand: &mut Hand<'_, F>| {
-            if is_new || contest.can_go_on() {
+            if begins {
                 contest.begin(hand)
             }
         };
@@ -235,6 +234,11 @@ impl<A: Clone> Proposer<A> {
         let (wakes, came_to) = (contest.wakes(), contest.give_up(request));
         self.stepped(&key, wakes);
         Some(came_to)
+    }
+
+    /// An earlier life gave versions up to this time, or set them aside: it gives later ones.
+    pub fn heard(&mut self, time: Time) {
+        self.clock.heard(time);
     }
 
     /// No version that it gave was later than this.

@@ -121,12 +121,17 @@ impl<A: Clone> Contest<A> {
         self.wakes
     }
 
-    /// One more wants something. If it knows of later replicas, it waits for a round with those.
-    pub(super) fn join(&mut self, request: RequestNumber, reads: bool, replicas: &Replicas) {
+    /// One more wants something; whether a round is to begin. If it knows of later replicas, it waits for a round with those. If it wants a quorum alone where
+    /// everybody was waited for, nobody waits for more than a quorum any longer.
+    pub(super) fn join(&mut self, request: RequestNumber, reads: bool, replicas: &Replicas) -> bool {
+        let is_new = self.waiting.is_empty();
         self.waiting.push(Waiting { request, reads, epoch: replicas.epoch, in_round: false });
         if replicas.epoch > self.replicas.epoch && self.later.as_ref().is_none_or(|later| later.epoch < replicas.epoch) {
-            self.later = Some(replicas.clone());
+            self.later = Some(Replicas { everyone: false, ..replicas.clone() });
         }
+        let is_relaxed = self.replicas.everyone && !replicas.everyone;
+        self.replicas.everyone &= replicas.everyone;
+        is_new || is_relaxed || matches!(self.phase, Phase::Idle) && self.later.is_some()
     }
 
     /// A round for all that wait.
@@ -366,11 +371,6 @@ impl<A: Clone> Contest<A> {
             self.later = self.later.take().filter(|later| later.epoch > replicas.epoch).or_else(|| Some(replicas.clone()));
             self.begin(hand);
         }
-    }
-
-    /// Whether it waits for replicas of a later epoch, and they are known.
-    pub(super) fn can_go_on(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.later.is_some()
     }
 
     pub(super) fn give_up(&mut self, request: RequestNumber) -> GivenUp {
