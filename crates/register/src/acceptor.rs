@@ -1,8 +1,8 @@
 //! What a replica holds of the registers, and what it promised.
 
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::cmp::Ordering;
+use core::ops::Bound;
 
 use bytes::Bytes;
 
@@ -19,32 +19,43 @@ pub struct Acceptor {
 
 /// A register at one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Held {
-    promised: Ballot,
-    accepted: Option<Accepted>,
+pub struct Held {
+    /// It takes part in nothing below this ballot.
+    pub promised: Ballot,
+    /// The ballot and the value that were accepted last.
+    pub accepted: Option<Accepted>,
+}
+
+impl Held {
+    /// The records that say this of a key.
+    pub fn records(&self, key: &Bytes) -> impl Iterator<Item = Record> {
+        let accepted = self.accepted.clone().map(|(ballot, value)| Record::Accepted { key: key.clone(), ballot, value });
+        let promises = self.accepted.as_ref().is_none_or(|(ballot, _)| *ballot < self.promised);
+        accepted.into_iter().chain(promises.then(|| Record::Promised { key: key.clone(), ballot: self.promised }))
+    }
 }
 
 impl Acceptor {
     /// The acceptor that wrote these records down, in their order.
     pub fn restore(records: impl IntoIterator<Item = Record>) -> Self {
         let mut acceptor = Self::default();
-        records.into_iter().for_each(|record| acceptor.take(record));
+        records.into_iter().for_each(|record| acceptor.replay(record));
         acceptor
     }
 
-    /// A record that stands in for all that is held: for a log that is cut.
+    /// Records that stand in for all that is held: for a log that is cut.
     pub fn records(&self) -> impl Iterator<Item = Record> {
-        let floor = self.floor.map(|ballot| Record::Floor { ballot });
-        let held = self.registers.iter().flat_map(|(key, held)| {
-            let accepted = held.accepted.clone().map(|(ballot, value)| Record::Accepted { key: key.clone(), ballot, value });
-            let promised = held.accepted.as_ref().is_none_or(|(ballot, _)| *ballot < held.promised);
-            accepted.into_iter().chain(promised.then(|| Record::Promised { key: key.clone(), ballot: held.promised }))
-        });
-        core::iter::once(Record::Entered { epoch: self.epoch }).chain(floor).chain(held)
+        self.common().chain(self.registers.iter().flat_map(|(key, held)| held.records(key)))
     }
 
-    /// What an earlier life wrote down.
-    fn take(&mut self, record: Record) {
+    /// Records of what does not concern a single key: the epoch and what is promised for all keys of which nothing is held.
+    pub fn common(&self) -> impl Iterator<Item = Record> {
+        let floor = self.floor.map(|ballot| Record::Floor { ballot });
+        core::iter::once(Record::Entered { epoch: self.epoch }).chain(floor)
+    }
+
+    /// What an earlier life wrote down. What is already known may come again, if all that came after it does too.
+    pub fn replay(&mut self, record: Record) {
         match record {
             Record::Promised { key, ballot } => {
                 let held = self.registers.entry(key).or_insert(Held { promised: ballot, accepted: None });
@@ -58,6 +69,10 @@ impl Acceptor {
             Record::Entered { epoch } => self.epoch = self.epoch.max(epoch),
             Record::Floor { ballot } => self.floor = self.floor.max(Some(ballot)),
             Record::Left { key } => drop(self.registers.remove(&key)),
+            Record::Cleared { epoch } => {
+                self.epoch = self.epoch.max(epoch);
+                self.registers.clear();
+            }
             Record::Removed { key, ballot } => {
                 self.floor = self.floor.max(Some(ballot));
                 self.registers.remove(&key);
@@ -79,6 +94,13 @@ impl Acceptor {
         self.registers.contains_key(key).then(|| self.write(Record::Left { key: key.clone() }))
     }
 
+    /// Enters an epoch and drops all it holds of any key, in one step. To be done instead of [`Acceptor::enter`] and [`Acceptor::leave`] where all keys have
+    /// the same replicas, and it was none of them in the new epoch or in one that it has not been in; and allowed, whatever it was, if it passes over an
+    /// epoch of two sets that was over: who carried the keys then did without it. `None` if it is in this epoch, or a later one, already.
+    pub fn clear(&mut self, epoch: Epoch) -> Option<Record> {
+        (epoch > self.epoch).then(|| self.write(Record::Cleared { epoch }))
+    }
+
     /// The epoch that it is in.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -86,7 +108,7 @@ impl Acceptor {
 
     /// Takes what a record says for true, and hands it out to be written down.
     fn write(&mut self, record: Record) -> Record {
-        self.take(record.clone());
+        self.replay(record.clone());
         record
     }
 
@@ -141,9 +163,25 @@ impl Acceptor {
         self.registers.get(key)?.accepted.as_ref()
     }
 
-    /// All registers from a key on, in order, with what was accepted last.
-    pub fn registers_from(&self, key: &Bytes) -> impl Iterator<Item = (&Bytes, Option<&Accepted>)> {
-        self.registers.range(key.clone()..).map(|(key, held)| (key, held.accepted.as_ref()))
+    /// How many registers there is anything of.
+    pub fn len(&self) -> usize {
+        self.registers.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.registers.is_empty()
+    }
+
+    /// All that is there of a key.
+    pub fn register(&self, key: &Bytes) -> Option<&Held> {
+        self.registers.get(key)
+    }
+
+    /// All registers after a key, or from the first on, in order.
+    pub fn registers_after(&self, key: Option<&Bytes>) -> impl Iterator<Item = (&Bytes, &Held)> {
+        let from = key.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        self.registers.range((from, Bound::Unbounded))
     }
 
     /// Forgets a register that holds nothing since this very ballot, if all its replicas hold that deletion. What it promised since stays promised: for all
@@ -155,12 +193,11 @@ impl Acceptor {
         is_deleted.then(|| self.write(Record::Removed { key: key.clone(), ballot: promised }))
     }
 
-    /// Forgets promises of a time before this ballot for keys that never held anything: promising more than was asked is always allowed, and the proposers
-    /// they were given to have ended long ago, or begin again. At most so many.
-    pub fn forget_promises(&mut self, before: Ballot, most: usize) -> Vec<Record> {
-        let is_idle = |held: &Held| held.accepted.is_none() && held.promised < before;
-        let idle = self.registers.iter().filter(|(_, held)| is_idle(held)).map(|(key, held)| (key.clone(), held.promised)).take(most);
-        let idle: Vec<(Bytes, Ballot)> = idle.collect();
-        idle.into_iter().map(|(key, ballot)| self.write(Record::Removed { key, ballot })).collect()
+    /// Forgets a promise of a time before this ballot for a key that never held anything: promising more than was asked is always allowed, and the proposer
+    /// it was given to has ended long ago, or begins again. `None` if there is no such promise.
+    pub fn forget_promise(&mut self, key: &Bytes, before: Ballot) -> Option<Record> {
+        let idle = self.registers.get(key).filter(|held| held.accepted.is_none() && held.promised < before)?;
+        let ballot = idle.promised;
+        Some(self.write(Record::Removed { key: key.clone(), ballot }))
     }
 }

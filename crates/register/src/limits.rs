@@ -16,3 +16,7 @@ pub const WAITING_FOR_A_KEY: usize = 1024;
 
 /// Tries that may still take effect are remembered as long as their requests are not given up; a contest that conflicts more often than this gives up its requests.
 pub const ATTEMPTS: usize = 64;
+
+/// Writers whose last changes a value names, at about ten bytes each. More than write one key between a try that conflicts and the next one. When there is
+/// one more, half of them are forgotten: the older ones.
+pub const WRITERS: usize = 32;

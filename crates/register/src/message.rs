@@ -1,8 +1,12 @@
 //! What proposers and acceptors say to each other about a key, and what an acceptor writes down.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 use steadfast_crdt::{Version, VersionVector};
 use steadfast_types::{wire_enum, wire_struct};
+
+use crate::limits::WRITERS;
 
 /// When who proposed: the order of proposals.
 pub type Ballot = Version;
@@ -17,11 +21,38 @@ pub struct Value {
     pub bytes: Option<Bytes>,
     /// The ballot of each proposer's last change: by it a proposer finds out whether what it tried took effect.
     pub writers: VersionVector,
-    /// `writers` says nothing of changes up to this ballot: the register may have been removed after it, and begun anew.
+    /// `writers` says nothing of changes up to this ballot: the register may have been removed after it, and begun anew, or there were too many.
     pub forgotten: Option<Ballot>,
+    /// Nor does it say anything of changes that were tried in epochs before this one: in it the register began, perhaps after it had been removed.
+    pub began: Epoch,
 }
 
-wire_struct!(Value { bytes, writers, forgotten });
+wire_struct!(Value { bytes, writers, forgotten, began });
+
+impl Value {
+    /// A value that goes on from nothing, in this epoch; `floor` is the greatest among the promises.
+    pub(crate) fn new(floor: Option<Ballot>, began: Epoch) -> Self {
+        Self { forgotten: floor, began, ..Self::default() }
+    }
+
+    /// Whether it says nothing of what was tried at this ballot in this epoch.
+    pub(crate) fn forgets(&self, epoch: Epoch, ballot: Ballot) -> bool {
+        epoch < self.began || Some(ballot) <= self.forgotten
+    }
+
+    /// It follows a change at this ballot. Of too many writers those whose changes are the oldest are forgotten.
+    pub(crate) fn follows(&mut self, ballot: Ballot) {
+        self.writers.saw(ballot);
+        if self.writers.iter().nth(WRITERS).is_some() {
+            let mut changes: Vec<Version> = self.writers.iter().collect();
+            changes.sort_unstable();
+            for oldest in &changes[..changes.len() - WRITERS / 2] {
+                self.writers.forget(oldest.actor());
+                self.forgotten = self.forgotten.max(Some(*oldest));
+            }
+        }
+    }
+}
 
 /// A value and the ballot at which it was accepted.
 pub type Accepted = (Ballot, Value);
@@ -154,6 +185,11 @@ pub enum Record {
         /// The key.
         key: Bytes,
     },
+    /// Nothing of any other epoch, and nothing is held any more of any key.
+    Cleared {
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// The key's register is gone, and with it what was promised up to this ballot, which is the floor from now on.
     Removed {
         /// The key.
@@ -170,4 +206,5 @@ wire_enum!(Record {
     4 => Floor { ballot },
     5 => Removed { key, ballot },
     6 => Left { key },
+    7 => Cleared { epoch },
 });

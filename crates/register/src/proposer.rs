@@ -9,7 +9,7 @@
 
 mod contest;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use steadfast_crdt::{Actor, Time};
 use steadfast_types::{Instant, NodeId, Rng};
 
 use crate::limits::WAITING_FOR_A_KEY;
-use crate::message::{Answered, Asked, Ballot};
+use crate::message::{Answered, Asked, Ballot, Epoch};
 use crate::quorum::Replicas;
 use contest::Contest;
 
@@ -50,14 +50,12 @@ pub enum Output<A> {
     Send(NodeId, Asked),
     /// The request took effect, once, between its beginning and now, with this answer.
     Done(RequestNumber, A),
-    /// The key has other replicas: ask again with those of this epoch, or a later one. Whether an earlier try took effect is not known if `tried`.
+    /// The key has other replicas. Those who wait for it go on when the replicas of this epoch, or a later one, are known ([`Proposer::renew`]).
     Moved {
-        /// The request.
-        request: RequestNumber,
+        /// The key.
+        key: Bytes,
         /// An epoch that somebody is in.
-        epoch: u64,
-        /// Whether a try of it may take effect yet. Such a request is no more to be asked again: its outcome is not known.
-        tried: bool,
+        epoch: Epoch,
     },
     /// Too many requests wait for this key here; this one did not begin.
     Busy(RequestNumber),
@@ -99,7 +97,10 @@ pub struct Proposer<A> {
     clock: HybridClock,
     rng: Rng,
     contests: BTreeMap<Bytes, Contest<A>>,
+    /// Which key a request is for.
     keys: BTreeMap<RequestNumber, Bytes>,
+    /// When each contest that waits for time to pass goes on.
+    wakes: BTreeSet<(Instant, Bytes)>,
     counts: Counts,
 }
 
@@ -125,7 +126,7 @@ impl<F: Functions> Hand<'_, F> {
 impl<A: Clone> Proposer<A> {
     /// A proposer whose ballots are an actor's versions, all later than what `clock` gave before.
     pub fn new(actor: Actor, clock: HybridClock, rng: Rng) -> Self {
-        Self { actor, clock, rng, contests: BTreeMap::new(), keys: BTreeMap::new(), counts: Counts::default() }
+        Self { actor, clock, rng, contests: BTreeMap::new(), keys: BTreeMap::new(), wakes: BTreeSet::new(), counts: Counts::default() }
     }
 
     /// A request begins. `reads` promises that its function changes nothing. `wall` is the wall clock.
@@ -142,11 +143,10 @@ impl<A: Clone> Proposer<A> {
             return alloc::vec![Output::Busy(request)];
         }
         self.keys.insert(request, key.clone());
-        let is_new = !self.contests.contains_key(key);
         let contest = self.contests.entry(key.clone()).or_insert_with(|| Contest::new(key.clone(), replicas.clone()));
-        contest.join(request, reads, replicas);
+        let begins = contest.join(request, reads, replicas);
         let step = |contest: &mut Contest<A>, hand: &mut Hand<'_, F>| {
-            if is_new {
+            if begins {
                 contest.begin(hand)
             }
         };
@@ -165,15 +165,31 @@ impl<A: Clone> Proposer<A> {
         self.step((now, wall), &key, functions, |contest, hand| contest.receive(from, round, reply, hand))
     }
 
+    /// A key has these replicas: whoever waits for it goes on with them, if they are of a later epoch than those that were asked.
+    pub fn renew<F: Functions<Answer = A>>(
+        &mut self,
+        (now, wall): (Instant, Time),
+        key: &Bytes,
+        replicas: &Replicas,
+        functions: &mut F,
+    ) -> Vec<Output<A>> {
+        self.step((now, wall), key, functions, |contest, hand| contest.renew(replicas, hand))
+    }
+
+    /// The keys that somebody waits for.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.contests.keys()
+    }
+
     /// Time passed.
     pub fn tick<F: Functions<Answer = A>>(&mut self, (now, wall): (Instant, Time), functions: &mut F) -> Vec<Output<A>> {
-        let due: Vec<Bytes> = self.contests.iter().filter(|(_, contest)| contest.wakes() <= now).map(|(key, _)| key.clone()).collect();
+        let due: Vec<Bytes> = self.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key.clone()).collect();
         due.iter().flat_map(|key| self.step((now, wall), key, functions, |contest, hand| contest.wake(hand))).collect()
     }
 
     /// When [`Proposer::tick`] has something to do, if nothing happens until then.
     pub fn wakes(&self) -> Instant {
-        self.contests.values().map(Contest::wakes).min().unwrap_or(Instant::NEVER)
+        self.wakes.first().map_or(Instant::NEVER, |(at, _)| *at)
     }
 
     /// A step of a key's contest, if there is one, and what follows from it.
@@ -187,27 +203,47 @@ impl<A: Clone> Proposer<A> {
         let mut out = Vec::new();
         let Some(contest) = self.contests.get_mut(key) else { return out };
         let Self { actor, clock, rng, counts, .. } = self;
+        let wakes = contest.wakes();
         step(contest, &mut Hand { now, wall, actor: *actor, clock, rng, counts, functions, out: &mut out });
-        if contest.is_over() {
-            self.contests.remove(key);
-        }
+        self.stepped(key, wakes);
         for output in &out {
-            if let Output::Done(request, _) | Output::Moved { request, .. } | Output::Beaten(request) = output {
+            if let Output::Done(request, _) | Output::Beaten(request) = output {
                 self.keys.remove(request);
             }
         }
         out
     }
 
+    /// A key's contest, which was to be woken at this time, took a step.
+    fn stepped(&mut self, key: &Bytes, before: Instant) {
+        let now = self.contests.get(key).filter(|contest| !contest.is_over()).map(Contest::wakes);
+        if now != Some(before) {
+            self.wakes.remove(&(before, key.clone()));
+        }
+        match now {
+            Some(at) if at < Instant::NEVER => drop(self.wakes.insert((at, key.clone()))),
+            Some(_) => {}
+            None => drop(self.contests.remove(key)),
+        }
+    }
+
     /// The client waits no longer for a request that is under way; `None` if it is not.
     pub fn give_up(&mut self, request: RequestNumber) -> Option<GivenUp> {
         let key = self.keys.remove(&request)?;
         let contest = self.contests.get_mut(&key)?;
-        let came_to = contest.give_up(request);
-        if contest.is_over() {
-            self.contests.remove(&key);
-        }
+        let (wakes, came_to) = (contest.wakes(), contest.give_up(request));
+        self.stepped(&key, wakes);
         Some(came_to)
+    }
+
+    /// An earlier life gave versions up to this time, or set them aside: it gives later ones.
+    pub fn heard(&mut self, time: Time) {
+        self.clock.heard(time);
+    }
+
+    /// No version that it gave was later than this.
+    pub fn last(&self) -> Time {
+        self.clock.last()
     }
 
     /// What it did so far.

@@ -16,7 +16,7 @@ pub struct Replicas {
     pub current: BTreeSet<NodeId>,
     /// Who will hold it, while it moves: then a quorum needs a majority of both (as Raft's joint consensus, Raft thesis, section 4.3).
     pub next: Option<BTreeSet<NodeId>>,
-    /// Whether nothing less than all of them will do.
+    /// Whether nothing less than all of them will do, unless somebody asks for the key who is content with a quorum.
     pub everyone: bool,
 }
 

@@ -16,6 +16,7 @@
 extern crate alloc;
 
 mod identity;
+pub mod registers;
 mod replica;
 mod waits;
 

@@ -10,7 +10,7 @@ use steadfast_types::{Instant, NodeId};
 
 use super::{Change, Functions, GivenUp, Hand, Output, RequestNumber};
 use crate::limits::{ASK_AGAIN, ATTEMPTS, BACK_OFF, BACK_OFF_DOUBLINGS};
-use crate::message::{Accepted, Asked, Ballot, Reply, Request, Value};
+use crate::message::{Accepted, Asked, Ballot, Epoch, Reply, Request, Value};
 use crate::quorum::Replicas;
 
 /// Those who want something of a key, and how far it is.
@@ -45,6 +45,7 @@ struct Waiting {
 /// A value that was sent to be accepted, with those whose functions made it.
 #[derive(Debug)]
 struct Attempt<A> {
+    epoch: Epoch,
     ballot: Ballot,
     /// Whether any of them changed something, so that the value tells that it was made.
     changes: bool,
@@ -120,12 +121,17 @@ impl<A: Clone> Contest<A> {
         self.wakes
     }
 
-    /// One more wants something. If it knows of later replicas, it waits for a round with those.
-    pub(super) fn join(&mut self, request: RequestNumber, reads: bool, replicas: &Replicas) {
+    /// One more wants something; whether a round is to begin. If it knows of later replicas, it waits for a round with those. If it wants a quorum alone where
+    /// everybody was waited for, nobody waits for more than a quorum any longer.
+    pub(super) fn join(&mut self, request: RequestNumber, reads: bool, replicas: &Replicas) -> bool {
+        let is_new = self.waiting.is_empty();
         self.waiting.push(Waiting { request, reads, epoch: replicas.epoch, in_round: false });
         if replicas.epoch > self.replicas.epoch && self.later.as_ref().is_none_or(|later| later.epoch < replicas.epoch) {
-            self.later = Some(replicas.clone());
+            self.later = Some(Replicas { everyone: false, ..replicas.clone() });
         }
+        let is_relaxed = self.replicas.everyone && !replicas.everyone;
+        self.replicas.everyone &= replicas.everyone;
+        is_new || is_relaxed || matches!(self.phase, Phase::Idle) && self.later.is_some()
     }
 
     /// A round for all that wait.
@@ -133,8 +139,7 @@ impl<A: Clone> Contest<A> {
         if self.waiting.is_empty() {
             return;
         }
-        // A try is of its epoch: another epoch's replicas may have forgotten what became of it.
-        if let Some(later) = self.later.take_if(|_| self.attempts.is_empty()) {
+        if let Some(later) = self.later.take() {
             self.replicas = later;
         }
         // What was tried may be chosen yet: then it must be found, and reading alone finds no end of it.
@@ -275,14 +280,14 @@ impl<A: Clone> Contest<A> {
             unreachable!("it prepares")
         };
         let (newest, is_chosen) = held(&promises);
-        let mut value = newest.map_or_else(|| Value { forgotten: floor, ..Value::default() }, |(_, value)| value.clone());
+        let mut value = newest.map_or_else(|| Value::new(floor, self.replicas.epoch), |(_, value)| value.clone());
         let made = value.writers.of(hand.actor);
         let made = self.attempts.iter().position(|attempt| attempt.changes && Some(attempt.ballot.time()) == made);
         // An earlier try is what the others hold: its answers are the right ones, once it is chosen.
         let mut outcomes = made.map(|at| self.attempts[at].outcomes.clone()).unwrap_or_default();
         let (was_made, mut changes) = (outcomes.len(), false);
         let lost = |waiting: &Waiting| {
-            let tried = |attempt: &Attempt<A>| Some(attempt.ballot) <= value.forgotten && attempt.changes_for(waiting.request);
+            let tried = |attempt: &Attempt<A>| value.forgets(attempt.epoch, attempt.ballot) && attempt.changes_for(waiting.request);
             !outcomes.iter().any(|made| made.request == waiting.request) && self.attempts.iter().any(tried)
         };
         let (lost, waiting): (Vec<Waiting>, _) = self.waiting.iter().partition(|waiting| lost(waiting));
@@ -302,7 +307,7 @@ impl<A: Clone> Contest<A> {
         // A try of ours that is later than what this quorum holds may be found by another; then what is answered now would be wrong.
         let none_lurks = self.attempts.iter().all(|attempt| !attempt.changes || Some(attempt.ballot) <= newest.map(|(ballot, _)| *ballot));
         if changes {
-            value.writers.saw(ballot);
+            value.follows(ballot);
         } else if is_chosen && none_lurks {
             hand.counts.rounds += 1;
             outcomes.retain(|outcome| self.waiting.iter().any(|waiting| waiting.request == outcome.request && waiting.in_round));
@@ -310,7 +315,7 @@ impl<A: Clone> Contest<A> {
         } else {
             hand.counts.finished_for_others += u64::from(!is_chosen && made.is_none());
         }
-        self.attempts.push(Attempt { ballot, changes, outcomes, held_by: BTreeSet::new() });
+        self.attempts.push(Attempt { epoch: self.replicas.epoch, ballot, changes, outcomes, held_by: BTreeSet::new() });
         self.phase = Phase::Accepting { value, refused_by: BTreeSet::new() };
         self.send_to_all(hand);
     }
@@ -348,16 +353,24 @@ impl<A: Clone> Contest<A> {
         self.phase = Phase::BackingOff;
     }
 
-    /// Somebody is in a later epoch: whoever does not know of it has to ask again.
-    fn moved<F: Functions<Answer = A>>(&mut self, epoch: u64, hand: &mut Hand<'_, F>) {
-        let attempts = mem::take(&mut self.attempts);
-        let own = self.replicas.epoch;
-        for Waiting { request, .. } in self.waiting.extract_if(.., |waiting| waiting.epoch <= own) {
-            let tried = attempts.iter().any(|attempt| attempt.changes_for(request));
-            hand.out.push(Output::Moved { request, epoch, tried });
+    /// Somebody is in a later epoch: it goes on once its replicas are known.
+    fn moved<F: Functions<Answer = A>>(&mut self, epoch: Epoch, hand: &mut Hand<'_, F>) {
+        if epoch <= self.replicas.epoch {
+            return;
         }
-        (self.phase, self.wakes) = (Phase::Idle, Instant::NEVER);
-        self.begin(hand);
+        (self.phase, self.round, self.wakes) = (Phase::Idle, None, Instant::NEVER);
+        match self.later {
+            Some(_) => self.begin(hand),
+            None => hand.out.push(Output::Moved { key: self.key.clone(), epoch }),
+        }
+    }
+
+    /// The key has these replicas. A round under way with earlier ones is left: what was tried in it may be found by the next one.
+    pub(super) fn renew<F: Functions<Answer = A>>(&mut self, replicas: &Replicas, hand: &mut Hand<'_, F>) {
+        if replicas.epoch > self.replicas.epoch {
+            self.later = self.later.take().filter(|later| later.epoch > replicas.epoch).or_else(|| Some(replicas.clone()));
+            self.begin(hand);
+        }
     }
 
     pub(super) fn give_up(&mut self, request: RequestNumber) -> GivenUp {

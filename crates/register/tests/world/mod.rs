@@ -249,16 +249,19 @@ impl World {
                     let carried = self.carrying.iter_mut().find(|carrying| carrying.request.is_some_and(|(own, _)| own == request));
                     carried.into_iter().for_each(|carrying| carrying.is_done = true);
                 }
-                Output::Moved { request, tried, .. } => {
-                    let now = replicas(&self.sets, self.epoch);
-                    self.node(id).replicas = now.clone();
-                    if let Some(at) = self.calls.get(request as usize).filter(|_| !tried).map(|call| call.key) {
-                        self.ask(id, request, at, &now);
-                    }
-                }
+                Output::Moved { key, .. } => self.renew(id, &key),
                 Output::Busy(_) | Output::Beaten(_) => {}
             }
         }
+    }
+
+    /// A node goes on with the replicas that a key has now.
+    fn renew(&mut self, id: NodeId, key: &Bytes) {
+        let (now, times) = (replicas(&self.sets, self.epoch), self.times(id));
+        self.node(id).replicas = now.clone();
+        let proposer = &mut self.nodes.get_mut(&id).unwrap().proposer;
+        let outputs = proposer.renew(times, key, &now, &mut self.operations);
+        self.take(id, outputs);
     }
 
     /// One thing happens.
@@ -418,6 +421,9 @@ impl World {
             if self.rng.bool() {
                 self.enter(id, epoch);
             }
+            if self.rng.bool() {
+                (0..KEYS.len()).for_each(|at| self.renew(id, &key(at)));
+            }
             return;
         }
         let is_joint = epoch.is_multiple_of(2);
@@ -450,8 +456,10 @@ impl World {
         let id = self.some_node();
         let before = Version::new(self.times(id).1, Actor::default());
         let node = self.node(id);
-        let records = node.acceptor.forget_promises(before, 10);
-        node.write(records);
+        for at in 0..KEYS.len() {
+            let record = node.acceptor.forget_promise(&key(at), before);
+            node.write(record);
+        }
     }
 
     /// Nothing goes wrong any more; whoever waits is answered. Gives what is there of a key in the end.
@@ -482,7 +490,7 @@ impl World {
     /// How many replicas hold anything of a key.
     pub fn holders(&self, at: usize) -> usize {
         let key = key(at);
-        self.nodes.values().filter(|node| node.acceptor.registers_from(&key).any(|(held, _)| *held == key)).count()
+        self.nodes.values().filter(|node| node.acceptor.register(&key).is_some()).count()
     }
 
     /// Whole removals, with nothing in their way.
