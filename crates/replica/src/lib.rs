@@ -18,6 +18,7 @@ extern crate alloc;
 mod identity;
 pub mod registers;
 mod replica;
+pub mod strong_keys;
 mod waits;
 
 pub use identity::Identity;

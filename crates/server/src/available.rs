@@ -7,15 +7,18 @@
 //! Left out so far: keys that don't fit into memory; keys that not every replica holds.
 
 mod durability;
+mod durable_file;
 mod life;
 mod offering;
 mod peers;
 mod pending;
 mod process;
+mod records;
 mod registry;
 mod service;
 mod start;
 mod status;
+mod strong;
 mod sync;
 mod tables;
 
@@ -26,3 +29,4 @@ pub use peers::Peers;
 pub(crate) use registry::Registry;
 pub use start::{End, Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status};
+pub use strong::{Source, StrongRecord};

@@ -257,6 +257,7 @@ impl Running {
                 durability: options.redis_durability,
                 registry: available::Registry::new(coordination.clone(), (membership.cluster, founders), random())
                     .expect("its names are short"),
+                strong: available::StrongRecord::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
                 transport: transport.clone(),
                 published: published.clone(),
                 stopping: stopping.clone(),

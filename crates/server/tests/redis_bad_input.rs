@@ -22,9 +22,17 @@ impl Replica {
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let (actor, durability) = (Actor::new(1).unwrap(), Durability::Never);
-        let running =
-            start(Settings { directory: directory.path().join("keys"), listener, durability, actor, limits, tls: None, peers: None })
-                .unwrap();
+        let running = start(Settings {
+            directory: directory.path().join("keys"),
+            listener,
+            durability,
+            actor,
+            limits,
+            tls: None,
+            peers: None,
+            strong: None,
+        })
+        .unwrap();
         Replica { running: Some(running), _directory: directory }
     }
 

@@ -54,9 +54,10 @@ pub(crate) fn admit(
 /// Whether the one key of a request is a register.
 ///
 /// # Errors
-/// If some key is and there are others, or none is although the level is strong.
+/// If some key is and there are others, none is although the level is strong, or some key is about to become one.
 fn names_register(arguments: Arguments<'_>, level: Level, host: &dyn Host) -> Result<bool, Failure> {
     let keys = keys_of(arguments).unwrap_or_default();
+    check_open(&keys, host)?;
     match (keys.iter().find(|(key, _)| host.is_register(key)), keys.as_slice()) {
         (Some(_), [_]) => Ok(true),
         (Some((register, _)), _) => Err(errors::register_with_others(register)),
@@ -67,14 +68,19 @@ fn names_register(arguments: Arguments<'_>, level: Level, host: &dyn Host) -> Re
     }
 }
 
+fn check_open<T>(keys: &[(&[u8], T)], host: &dyn Host) -> Result<(), Failure> {
+    keys.iter().find(|(key, _)| host.is_closed(key)).map_or(Ok(()), |(key, _)| Err(errors::becoming_strong(key)))
+}
+
 /// Registers are no part of transactions.
 ///
 /// # Errors
-/// If a request names one.
+/// If a request names one, or what is about to become one.
 pub(crate) fn check_queued(arguments: Arguments<'_>, host: &dyn Host) -> Result<(), Failure> {
     if !host.has_registers() {
         return Ok(());
     }
     let keys = keys_of(arguments).unwrap_or_default();
+    check_open(&keys, host)?;
     keys.iter().find(|(key, _)| host.is_register(key)).map_or(Ok(()), |(key, _)| Err(errors::register_in_transaction(key)))
 }

@@ -138,12 +138,16 @@ pub trait Host {
     fn acknowledged(&self, write: Version) -> usize;
     /// How many replicas besides this one live.
     fn replicas(&self) -> usize;
-    /// Whether any key is a register.
+    /// Whether any key is a register, or about to become one.
     fn has_registers(&self) -> bool {
         false
     }
     /// Whether a key is a register: if it is under a prefix that is fixed so in strong state.
     fn is_register(&self, _key: &[u8]) -> bool {
+        false
+    }
+    /// Whether a key is under a prefix that is about to become strong: until all replicas know, nobody reads or writes it.
+    fn is_closed(&self, _key: &[u8]) -> bool {
         false
     }
 }

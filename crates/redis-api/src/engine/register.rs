@@ -33,9 +33,19 @@ pub struct Effect {
     pub change: Option<Option<Bytes>>,
 }
 
+/// What is to run on the register: of `CONSISTENCY WITH strong …`, which only says how, the rest.
+fn bare(arguments: Arguments<'_>) -> Arguments<'_> {
+    let is = |index: usize, word: &str| arguments.get(index).is_some_and(|argument| argument.eq_ignore_ascii_case(word.as_bytes()));
+    match () {
+        () if !(is(0, "consistency") && is(1, "with")) => arguments,
+        () if is(3, "token") => arguments.from(5),
+        () => arguments.from(3),
+    }
+}
+
 /// Whether a request, whose one key is a register, promises to change nothing.
 pub fn reads(arguments: Arguments<'_>) -> bool {
-    command_of(arguments).is_ok_and(|command| !command.flags.has(Flags::WRITE))
+    command_of(bare(arguments)).is_ok_and(|command| !command.flags.has(Flags::WRITE))
 }
 
 /// What a request makes of a register's value; `now_ms` is the time in milliseconds since 1970, `version` the protocol that the client speaks. The same is made of
@@ -52,7 +62,7 @@ pub fn apply(
 ) -> Result<Effect, WireError> {
     let state = value.map(|value| State::from_wire(value.clone())).transpose()?;
     let mut answer = Vec::new();
-    let change = match run(arguments, state, now_ms, version, host, &mut answer) {
+    let change = match run(bare(arguments), state, now_ms, version, host, &mut answer) {
         Ok(change) => change.map(|state| state.map(|state| Bytes::from(state.to_wire()))).filter(|new| new.as_ref() != value),
         Err(failure) => {
             answer.clear();
@@ -94,6 +104,14 @@ fn command_of(arguments: Arguments<'_>) -> Result<&'static Command, Failure> {
         _ => command,
     };
     command.takes(arguments.len()).then_some(command).ok_or(INVALID_COMMAND)
+}
+
+/// The register that a request is about.
+///
+/// # Errors
+/// If it names no key, or several.
+pub fn key(arguments: Arguments<'_>) -> Result<&[u8], Failure> {
+    key_of(bare(arguments))
 }
 
 /// The one key that a request names, however often.

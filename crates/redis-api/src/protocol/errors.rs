@@ -251,6 +251,43 @@ pub fn not_strong(key: &[u8]) -> Failure {
     Failure::of([b"NOTSTRONG '", key, remedy].concat())
 }
 
+/// A key that is about to become a register.
+pub fn becoming_strong(key: &[u8]) -> Failure {
+    Failure::of([b"TRYAGAIN '", key, b"' is under a prefix that is being made strong: until all replicas know, nobody uses it"].concat())
+}
+
+/// A strong request that changed nothing, since no majority answered in time.
+pub fn no_quorum(timeout_ms: u64) -> Failure {
+    let remedy = "nothing was changed: try again, or at another node";
+    Failure::of(format!("NOQUORUM no majority of the key's replicas took part in {timeout_ms} ms, and {remedy}"))
+}
+
+/// A strong request whose outcome is not known.
+pub fn unknown_outcome(held_by: usize, of: usize, timeout_ms: u64) -> Failure {
+    let remedy = "it may have taken effect, or may yet, once: read the key";
+    Failure::of(format!(
+        "UNKNOWN {held_by} of {of} replicas are known to hold this write after {timeout_ms} ms, and its outcome is unknown: {remedy}"
+    ))
+}
+
+/// More strong requests wait than may.
+pub const STRONG_BUSY: Failure =
+    Failure::new("TRYAGAIN too many requests of strong keys wait at this node, or for this key; nothing was changed");
+
+/// The name of a strong key is too long.
+pub fn strong_key_too_long(most: usize) -> Failure {
+    Failure::of(format!("ERR the name of a strong key has {most} bytes at most"))
+}
+
+/// The value of a strong key would be too large.
+pub fn strong_value_too_large(most: usize) -> Failure {
+    Failure::of(format!("ERR the value of a strong key, with all its elements, has {most} bytes at most; nothing was changed"))
+}
+
+/// A strong key's value was written by another version of this program.
+pub const STRONG_VALUE_UNKNOWN: Failure =
+    Failure::new("ERR the value of this strong key is none that this version knows: run the version that wrote it");
+
 /// A register together with other keys.
 pub fn register_with_others(key: &[u8]) -> Failure {
     Failure::of(

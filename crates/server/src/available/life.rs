@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use steadfast_crdt::Actor;
 use steadfast_replica::Identity;
 
+use super::durable_file::replace;
 use crate::identity::random;
 
 /// The file in the replica's directory.
@@ -138,17 +139,8 @@ impl Life {
     }
 
     fn write(&mut self, kept: Kept) -> Result<(), LifeError> {
-        let failed = |error: io::Error| LifeError { path: self.path.display().to_string(), reason: error.to_string() };
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        let text = serde_json::to_vec_pretty(&kept).map_err(|error| failed(error.into()))?;
-        let new = self.path.with_extension("new");
-        let replace = || {
-            fs::write(&new, &text)?;
-            fs::File::open(&new)?.sync_all()?;
-            fs::rename(&new, &self.path)?;
-            fs::File::open(directory)?.sync_all()
-        };
-        replace().map_err(failed)?;
+        let replaced = serde_json::to_vec_pretty(&kept).map_err(io::Error::from).and_then(|text| replace(&self.path, &text));
+        replaced.map_err(|error| LifeError { path: self.path.display().to_string(), reason: error.to_string() })?;
         self.kept = Some(kept);
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use steadfast_coordination::Coordination;
 use steadfast_crdt::Actor;
+use steadfast_replica::strong_keys::StrongKeys;
 use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
@@ -18,6 +19,7 @@ use super::peers::Peers;
 use super::registry::{Registry, Replicas};
 use super::start::{End, Ended, Running, Settings, start};
 use super::status::Status;
+use super::strong::{Known, Source, StrongRecord, keep};
 use crate::peers::{LaneEvents, PeerTransport};
 use crate::published::Published;
 use crate::redis::Limits;
@@ -26,6 +28,9 @@ use crate::tls::Tls;
 
 /// Events of peers that wait for the loop.
 const EVENTS: usize = 256;
+
+/// What the loop has found about strong keys and is not in strong state yet.
+const FOUND: usize = 64;
 
 /// Between two attempts.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -45,6 +50,7 @@ pub(crate) struct Part<C> {
     pub(crate) tls: Option<Tls>,
     pub(crate) durability: Durability,
     pub(crate) registry: Registry<C>,
+    pub(crate) strong: StrongRecord<C>,
     pub(crate) transport: PeerTransport,
     pub(crate) published: Arc<Published>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -75,7 +81,17 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         // Who they are may be known already.
         known.mark_changed();
         let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: known };
+        let known = tokio::select! {
+            known = know(&part) => known?,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        };
+        let (publish, keys) = watch::channel(Arc::new(known.keys.clone().unwrap_or_default()));
+        let mut keys = keys;
+        keys.mark_changed();
+        let (find, found) = mpsc::channel(FOUND);
+        let source = Source { node: part.node, holder: known.holder, keys, found: find };
         let settings = Settings {
+            strong: Some(source),
             directory: part.directory.clone(),
             listener: part.listener.try_clone().map_err(|error| error.to_string())?,
             tls: part.tls.clone(),
@@ -90,9 +106,21 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         tracing::info!(redis = %running.address(), actor = actor.place(), "available state is served");
         wake.send_replace(Some(running.handle()));
         running.handle().wake();
+        let waker = wake.clone();
+        let record = (part.strong.clone(), known);
+        let keeper = keep(record, part.node, part.published.clone(), publish, found, move || {
+            if let Some(handle) = &*waker.borrow() {
+                handle.wake();
+            }
+        });
+        let keeper = tokio::spawn(async {
+            let why = keeper.await;
+            tracing::error!(why, "this node learns of changes of strong keys no more");
+        });
         let announced = tokio::spawn(announce(part.registry.clone(), part.node, actor, spare.is_none()));
         let (ended, left) = attend(running, &status, announced, &mut life, part.stopping.clone()).await;
         wake.send_replace(None);
+        keeper.abort();
         life.end(ended.is_ok()).map_err(|error| error.to_string())?;
         match ended {
             Ok(()) => return Ok(()),
@@ -101,6 +129,28 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         }
         lanes = left;
     }
+}
+
+/// What this node knows of strong keys: what its directory says; if that is new, what strong state says. A cluster that begins has none: none can be while not
+/// all of its members know.
+async fn know<C: Coordination>(part: &Part<C>) -> Result<Known, String> {
+    let mut known = Known::open(&part.directory).map_err(|error| error.to_string())?;
+    if known.keys.is_some() {
+        return Ok(known);
+    }
+    let is_founder = part.is_first_life && part.registry.of_founder(part.node).is_some();
+    let keys = loop {
+        if is_founder {
+            break StrongKeys::default();
+        }
+        match part.strong.read().await {
+            Ok(keys) => break keys,
+            Err(error) => tracing::info!(%error, "which keys are strong can't be read yet; trying again"),
+        }
+        sleep(RETRY_WAIT).await;
+    };
+    known.learn(keys).map_err(|error| error.to_string())?;
+    Ok(known)
 }
 
 /// Tells how the replica is until it ends, and keeps the spare that was claimed meanwhile.

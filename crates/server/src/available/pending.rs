@@ -18,6 +18,11 @@ pub(super) enum Pending {
         /// For how long, as it was asked for.
         timeout_ms: u64,
     },
+    /// A register is to be read or written.
+    Register {
+        /// For how long, as it was asked for.
+        timeout_ms: u64,
+    },
     /// This replica is to see what the connection has seen elsewhere, before its command runs.
     Sight {
         /// For how long, as it was asked for.
@@ -43,6 +48,7 @@ impl Pending {
                 None
             }
             Pending::Sight { timeout_ms } => (!came.is_met).then_some(timeout_ms),
+            Pending::Register { .. } => unreachable!("it is answered by what came of the request"),
         }
     }
 }

@@ -12,6 +12,7 @@ use steadfast_types::{Instant, Rng};
 
 use crate::admin::resident_bytes;
 use crate::available::Durability;
+use crate::available::strong::Prefixes;
 use crate::clock::Clock;
 use crate::identity::random;
 
@@ -41,6 +42,8 @@ pub(super) struct Process {
     pub(super) acknowledged: Vec<Time>,
     /// They last as long as the process.
     users: Users,
+    /// Which keys are strong.
+    pub(super) prefixes: Prefixes,
 }
 
 /// A connection.
@@ -86,6 +89,7 @@ impl Process {
             replicas: 0,
             acknowledged: Vec::new(),
             users,
+            prefixes: Prefixes::default(),
         }
     }
 
@@ -202,5 +206,17 @@ impl Host for Process {
 
     fn replicas(&self) -> usize {
         self.replicas
+    }
+
+    fn has_registers(&self) -> bool {
+        !self.prefixes.is_empty()
+    }
+
+    fn is_register(&self, key: &[u8]) -> bool {
+        self.prefixes.is_strong(key)
+    }
+
+    fn is_closed(&self, key: &[u8]) -> bool {
+        self.prefixes.is_closed(key)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use steadfast_available::exchange::Event;
 use steadfast_redis_api::engine::host::{ClientInfo, Host};
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
-use steadfast_redis_api::engine::{execute, give_up, refuse};
+use steadfast_redis_api::engine::{answer, execute, give_up, refuse};
 use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_replica::{Answer, Replica, Until, WaitId};
@@ -24,7 +24,9 @@ use super::Durability;
 use super::peers::Peers;
 use super::pending::Pending;
 use super::process::{Client, Process};
+use super::records::{Frame, JournalRecord};
 use super::status::{PeerLag, Status};
+use super::strong::{self, Strong};
 use super::sync::Syncer;
 use super::tables::Tables;
 use crate::clock::Clock;
@@ -46,6 +48,7 @@ const TELLING: [&str; 4] = ["client", "hello", "auth", "reset"];
 /// A replica and its journal.
 pub(super) struct Service<D: Disk> {
     pub(super) replica: Replica,
+    pub(super) strong: Strong,
     pub(super) journal: Journal<D>,
     pub(super) syncer: Syncer<D>,
     pub(super) tables: Tables<D>,
@@ -100,6 +103,7 @@ impl<D: Disk> Service<D> {
         if !std::mem::replace(&mut self.is_timed, true) {
             (self.now, self.process.now_us) = (self.process.clock.now(), Clock::wall_micros());
             self.replica.set_now(self.now, self.process.now_us / 1000);
+            self.strong.registers.set_now(self.now, self.process.now_us / 1000);
         }
     }
 
@@ -109,19 +113,26 @@ impl<D: Disk> Service<D> {
         if let Some(replicas) = self.peers.as_mut().and_then(Peers::changed) {
             self.replica.set_replicas(replicas);
         }
+        self.strong.learn(&mut self.process);
         for _ in 0..PEER_FRAMES_IN_A_TURN {
             match self.peers.as_mut().and_then(Peers::next) {
                 None => return self.heard(),
                 Some(LaneEvent::Opened(peer, lane)) => {
                     self.lanes.insert(peer, lane);
                     self.replica.connected(peer);
+                    self.strong.connected(peer);
                 }
                 Some(LaneEvent::Closed(peer)) => {
                     self.lanes.remove(&peer);
                     self.replica.disconnected(peer);
+                    self.strong.disconnected(peer);
                 }
                 Some(LaneEvent::Frame(peer, frame)) => {
-                    if let Err(error) = self.replica.receive(peer, frame) {
+                    let received = match Frame::of(frame) {
+                        Frame::Replica(message) => self.replica.receive(peer, message),
+                        Frame::Registers(message) => self.strong.receive(peer, message, &mut self.process),
+                    };
+                    if let Err(error) = received {
                         tracing::warn!(%peer, %error, "a replica says what can't be; its connection begins anew");
                         self.hang_up(peer);
                     }
@@ -140,6 +151,11 @@ impl<D: Disk> Service<D> {
         self.process.acknowledged.extend(exchange.acknowledgements().flatten());
     }
 
+    /// When a wait of so many milliseconds is over; 0 is never.
+    fn deadline(&self, timeout_ms: u64) -> Option<Instant> {
+        (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms))
+    }
+
     fn hang_up(&mut self, peer: NodeId) {
         if let Some(lane) = self.lanes.get(&peer) {
             lane.close();
@@ -148,6 +164,7 @@ impl<D: Disk> Service<D> {
 
     fn tick(&mut self) {
         self.begin_turn();
+        self.strong.tick(self.now, self.replica.look(), &mut self.process);
         if self.next_tick <= self.now {
             self.next_tick = self.now + TICK;
             self.replica.tick();
@@ -186,16 +203,29 @@ impl<D: Disk> Service<D> {
         let outputs = self.replica.outputs();
         let before = self.journal.appended();
         for record in outputs.records {
-            self.journal.append_with(|out| record.encode(out));
+            self.journal.append_with(|out| JournalRecord::Replica(record).encode(out));
+        }
+        let strong = self.strong.outputs();
+        let writes_registers = !strong.records.is_empty();
+        for record in strong.records {
+            self.journal.append_with(|out| JournalRecord::Registers(record).encode(out));
         }
         self.journal.write()?;
+        if writes_registers {
+            self.strong.written(self.journal.appended(), strong.written);
+        }
         for event in outputs.events {
             self.heed(event)?;
         }
-        for (to, message) in outputs.messages {
+        let messages = outputs.messages.into_iter().map(|(to, message)| (to, Frame::Replica(message)));
+        for (to, frame) in messages.chain(strong.messages.into_iter().map(|(to, message)| (to, Frame::Registers(message)))) {
             if let Some(lane) = self.lanes.get(&to) {
-                lane.send(message);
+                lane.send(frame.into_bytes());
             }
+        }
+        for answer in strong.answers {
+            self.strong.answers.insert(answer.id.0, answer.outcome);
+            others.resume(ConnectionId(answer.id.0));
         }
         for answer in outputs.answers {
             self.answers.insert(answer.id.0, answer);
@@ -227,7 +257,7 @@ impl<D: Disk> Service<D> {
             Durability::EverySecond => self.process.clock.now().since(since) >= SYNC_INTERVAL,
             Durability::Never => false,
         };
-        let is_due = is_due || self.tables.wants_sync();
+        let is_due = is_due || self.tables.wants_sync() || self.strong.wants_sync();
         if is_due && let Some(job) = self.journal.begin_sync()? {
             self.unsynced_since = None;
             self.syncer.begin(job);
@@ -273,6 +303,11 @@ impl<D: Disk> Commands for Service<D> {
     fn run(&mut self, connection: &mut Connection, input: &[u8], out: &mut Vec<u8>) -> Ran {
         self.begin_turn();
         let mut too_late = None;
+        if let Some(Pending::Register { timeout_ms }) = connection.pending {
+            let Some(outcome) = self.strong.answers.remove(&connection.session.id) else { return Ran::command(0).then(Then::Wait) };
+            connection.pending = None;
+            answer(&mut connection.session, out, |reply| strong::answer(&outcome, timeout_ms, reply));
+        }
         if let Some(pending) = connection.pending.take() {
             match self.answers.remove(&connection.session.id) {
                 Some(answer) => too_late = pending.answer(&answer, &mut connection.session, out),
@@ -322,10 +357,15 @@ impl<D: Disk> Commands for Service<D> {
                         (held_back, Until::Held { write: Some(write), replicas }, timeout_ms)
                     }
                     Next::Behind { timeout_ms } => (Pending::Sight { timeout_ms }, Until::Seen(session.awaited().clone()), timeout_ms),
-                    // No prefix is strong.
-                    Next::Register => unreachable!("the host says of no key that it is a register"),
+                    Next::Register => {
+                        let timeout_ms = session.level.timeout_ms;
+                        let deadline = self.deadline(timeout_ms);
+                        self.strong.ask(session.id, parser.arguments(input), session.version, deadline, &mut self.process);
+                        *pending = Some(Pending::Register { timeout_ms });
+                        return ran.then(Then::Wait);
+                    }
                 };
-                let deadline = (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms));
+                let deadline = self.deadline(timeout_ms);
                 // Without others nothing will ever come: then there is nothing to wait for.
                 let deadline = if self.peers.is_none() { Some(self.now) } else { deadline };
                 let is_run = !matches!(waits_for, Pending::Sight { .. });
@@ -362,6 +402,8 @@ impl<D: Disk> Commands for Service<D> {
             let result = self.journal.finish_sync(synced).map(drop).map_err(Failure::from);
             self.stop_if_failed(result);
         }
+        self.begin_turn();
+        self.strong.synced(self.journal.durable(), &mut self.process);
         let result = self.tables.woken(&mut self.journal).map_err(Failure::from).and_then(|()| self.sync());
         self.stop_if_failed(result);
         self.hear();
@@ -373,13 +415,14 @@ impl<D: Disk> Commands for Service<D> {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        if self.tables.wants_turn() {
+        if self.tables.wants_turn() || self.strong.is_looking() {
             return Some(Duration::ZERO);
         }
         let sync = self.unsynced_since.filter(|_| self.durability == Durability::EverySecond);
         let sync = sync.map(|since| SYNC_INTERVAL.saturating_sub(self.process.clock.now().since(since)));
         let now = self.process.clock.now();
-        let tick = self.replica.next_deadline().into_iter().fold(self.next_tick, Instant::min).since(now);
+        let next = self.replica.next_deadline().into_iter().fold(self.next_tick, Instant::min);
+        let tick = next.min(self.strong.registers.next_deadline()).since(now);
         Some(sync.map_or(tick, |sync| sync.min(tick)))
     }
 
@@ -388,5 +431,6 @@ impl<D: Disk> Commands for Service<D> {
         self.process.clients.remove(&id);
         self.answers.remove(&id);
         self.replica.forget_wait(WaitId(id));
+        self.strong.forget(id);
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use steadfast_available::exchange::{Limits as ExchangeLimits, Record};
+use steadfast_available::exchange::Limits as ExchangeLimits;
 use steadfast_checkpoints::{LoadError, RowTables};
 use steadfast_crdt::Actor;
 use steadfast_replica::Replica;
@@ -21,8 +21,10 @@ use tokio::sync::{mpsc, watch};
 use super::Durability;
 use super::peers::Peers;
 use super::process::Process;
+use super::records::JournalRecord;
 use super::service::{Failure, Service};
 use super::status::Status;
+use super::strong::{Source, Strong};
 use super::sync::Syncer;
 use super::tables::{self, Tables};
 use crate::clock::Clock;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Other replicas; `None`: there are none, and will be none while this one runs.
     pub peers: Option<Peers>,
+    /// Strong keys; `None`: there are none.
+    pub strong: Option<Source>,
 }
 
 /// Why a replica does not start. Its directory is as it was.
@@ -141,7 +145,7 @@ fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, tls, durability, actor, limits, peers } = settings;
+    let Settings { directory, listener, tls, durability, actor, limits, peers, strong } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
     // Alone, it has nobody to keep deltas for.
@@ -152,12 +156,21 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let rows = open_tables(directory.join(tables::DIRECTORY))?;
     let loaded = rows.load(actor).map_err(|error| StartError::Rows(directory.clone(), error))?;
     let mut replica = Replica::with_keys(loaded.keys, exchange_limits);
-    replica.set_now(clock.now(), Clock::wall_micros() / 1000);
+    let mut strong = Strong::new(strong, actor);
+    let (now, now_ms) = (clock.now(), Clock::wall_micros() / 1000);
+    replica.set_now(now, now_ms);
+    strong.registers.set_now(now, now_ms);
     let (mut unknown, mut replayed_bytes) = (None, 0);
     let replay = |sequence, record: &[u8]| {
         replayed_bytes += record.len() as u64;
         if unknown.is_none()
-            && let Err(error) = Record::from_wire(Bytes::copy_from_slice(record)).and_then(|record| replica.replay(record))
+            && let Err(error) = JournalRecord::from_wire(Bytes::copy_from_slice(record)).and_then(|record| match record {
+                JournalRecord::Replica(record) => replica.replay(record),
+                JournalRecord::Registers(record) => {
+                    strong.replay(record);
+                    Ok(())
+                }
+            })
         {
             unknown = Some((sequence, error));
         }
@@ -172,6 +185,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (publish, status) = watch::channel(Status::default());
     let service = Service {
         replica,
+        strong,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
         tables: Tables::start(rows, replayed_bytes, handle.clone())?,

@@ -30,6 +30,7 @@ impl Replica {
             limits: Limits::default(),
             tls: None,
             peers: None,
+            strong: None,
         });
         Replica { running: Some(running.unwrap()), _directory: directory }
     }
