@@ -29,4 +29,5 @@ pub use peers::Peers;
 pub(crate) use registry::Registry;
 pub use start::{End, Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status};
+pub use steadfast_replica::strong_keys;
 pub use strong::{Source, StrongRecord};

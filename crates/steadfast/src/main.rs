@@ -25,6 +25,7 @@ mod service;
 mod show;
 mod snapshot;
 mod status;
+mod strong;
 mod usage;
 mod user;
 
@@ -77,6 +78,8 @@ enum Command {
     Kv(kv::KvArgs),
     /// Run a command of Redis on available state
     Redis(redis::RedisArgs),
+    /// Declare which keys of available state are strong: agreed on by a majority at each read and write
+    Strong(strong::StrongArgs),
     /// Show and change who belongs to a cluster
     Member(member::MemberArgs),
     /// Hand leadership to another node
@@ -109,6 +112,7 @@ fn main() -> ExitCode {
         Command::Check(args) => client_command(check::run(&args)),
         Command::Kv(args) => client_command(kv::run(&args)),
         Command::Redis(args) => client_command(redis::run(&args)),
+        Command::Strong(args) => client_command(strong::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
         Command::Recovery(args) => recovery::run(&args),

@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &ServiceArgs) -> Result<()> {
 }
 
 /// The records of the cluster that a command names.
-fn store(cluster: &Cluster) -> Result<Etcd> {
+pub(crate) fn store(cluster: &Cluster) -> Result<Etcd> {
     Ok(Etcd::new(EtcdOptions { user: cluster.user.clone(), ..EtcdOptions::new(cluster.endpoints()?) }))
 }
 
@@ -73,7 +73,7 @@ async fn read_all<C: Coordination>(store: &C, prefix: Prefix) -> Result<Vec<Reco
 }
 
 /// An error of the store, with what can be done about it.
-fn in_words(error: Error) -> anyhow::Error {
+pub(crate) fn in_words(error: Error) -> anyhow::Error {
     match error {
         Error::Unavailable(_) => anyhow!("{error}: give the addresses of running nodes with --endpoints"),
         other => other.into(),

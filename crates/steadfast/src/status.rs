@@ -5,14 +5,15 @@
 
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use steadfast_etcd_api::proto::steadfast::v1::cluster_client::ClusterClient;
-use steadfast_etcd_api::proto::steadfast::v1::{Role, StatusRequest, StatusResponse};
+use steadfast_etcd_api::proto::steadfast::v1::{Member, Role, StatusRequest, StatusResponse};
+use steadfast_types::{ClusterId, NodeId};
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -91,6 +92,16 @@ pub(crate) async fn voters(endpoints: &[Endpoint]) -> Result<Vec<(Endpoint, Resu
     let counts = |answer: &Answer| answer.status.as_ref().map_or(true, |status| !status.learner && known.insert(status.node_id));
     answers.retain(counts);
     Ok(answers.into_iter().map(|answer| (answer.endpoint, answer.status)).collect())
+}
+
+/// The cluster, and its members by id with their names. Fails if nobody answers.
+pub(crate) async fn cluster(endpoints: &[Endpoint]) -> Result<(ClusterId, BTreeMap<NodeId, String>)> {
+    let answers = ask_members(endpoints).await?;
+    let status = answers.iter().filter_map(|answer| answer.status.as_ref().ok()).max_by_key(|status| status.applied_index);
+    let status = status.expect("somebody answers");
+    let name = |member: &Member| if member.name.is_empty() { format!("{:x}", member.id) } else { member.name.clone() };
+    let members = status.members.iter().map(|member| (NodeId(member.id), name(member))).collect();
+    Ok((ClusterId(status.cluster_id), members))
 }
 
 /// All nodes that answer, by name, and where each one's replica of available state is reached, if it has one. Fails if nobody answers.

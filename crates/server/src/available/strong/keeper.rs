@@ -1,6 +1,7 @@
 //! The record of strong keys in strong state, `steadfast/@CLUSTER/available/strong`: follows it, writes down what it says, and changes it as the loop finds.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,16 +68,20 @@ impl<C: Coordination> StrongRecord<C> {
         self.records.update(NAME, change).await.map(drop)
     }
 
-    /// Tells what it says, and each change, until strong state has no answer.
-    async fn follow(&self, tell: &watch::Sender<Option<StrongKeys>>) -> Result<(), String> {
+    /// Tells what it says, and each change, until it is told that this is enough.
+    ///
+    /// # Errors
+    /// Strong state has no answer.
+    pub async fn follow(&self, mut tell: impl FnMut(StrongKeys) -> ControlFlow<()> + Send) -> Result<(), String> {
         let in_words = |error: Error| error.to_string();
         let (keys, fence) = self.records.read(NAME).await.map_err(in_words)?;
-        tell.send_replace(Some(keys.unwrap_or_default()));
+        let mut told = tell(keys.unwrap_or_default());
         let mut watch = self.store.watch(Keys::One(fence.key), Revision(fence.read_at.0 + 1));
-        loop {
+        while told.is_continue() {
             watch.next().await.map_err(|error| error.to_string())?;
-            tell.send_replace(Some(self.read().await.map_err(in_words)?));
+            told = tell(self.read().await.map_err(in_words)?);
         }
+        Ok(())
     }
 }
 
@@ -92,7 +97,11 @@ pub(crate) async fn keep<C: Coordination>(
     let (tell, mut told) = watch::channel(None::<StrongKeys>);
     let follow = async {
         loop {
-            if let Err(error) = record.follow(&tell).await {
+            let publish = |keys| {
+                tell.send_replace(Some(keys));
+                ControlFlow::Continue(())
+            };
+            if let Err(error) = record.follow(publish).await {
                 tracing::debug!(error, "the record of strong keys is read again");
             }
             sleep(INTERVAL).await;
