@@ -61,7 +61,7 @@ pub(crate) struct RedisArgs {
 pub(crate) async fn run(args: &RedisArgs) -> Result<()> {
     let replica = find(args).await?;
     let mut connection = connect(&replica, args.redis_user.as_ref()).await?;
-    match connection.send_packed_command(&command(args)).await {
+    match connection.send_packed_command(&command(args)).await.and_then(redis::Value::extract_error) {
         Ok(answer) if args.json => show::print(answer::json(&answer))?,
         Ok(answer) => show::print(answer::text(&answer))?,
         Err(error) => bail!("{replica}: {}", in_words(&error)),

@@ -270,3 +270,63 @@ fn the_command_line_reaches_every_replica_and_shows_how_they_are() {
     let output = steadfast(&["status", "--endpoints", endpoints]).output().expect("it runs");
     println!("{}", String::from_utf8(output.stdout).expect("text"));
 }
+
+#[test]
+#[ignore = "starts a cluster of processes, cuts it in two and kills it; takes half a minute"]
+fn strong_keys_are_agreed_on_by_a_majority() {
+    let mut cluster = Cluster::start_with(3, WITH_FAULTS);
+    await_replicas(&cluster);
+    let strong = |words: &[&str]| {
+        let output = steadfast(&["strong"]).args(words).args(["--endpoints", &cluster.nodes[0].etcd]).output().expect("it runs");
+        (output.status.code(), String::from_utf8(if output.status.success() { output.stdout } else { output.stderr }).expect("text"))
+    };
+    assert_eq!(ask(&cluster.nodes[1].redis, "SET mine:1 x"), Answer::Text("OK".to_owned()));
+    let (code, text) = strong(&["add", "mine:"]);
+    assert!(code == Some(1) && text.contains("has 1 keys under \"mine:\""), "{text}");
+    assert_eq!(ask(&cluster.nodes[1].redis, "SET mine:1 y"), Answer::Text("OK".to_owned()), "the prefix is open again");
+    assert_eq!(strong(&["add", "s:"]).0, Some(0));
+    let (_, text) = strong(&["list"]);
+    assert!(text.contains("s:      strong") && text.contains("held by n1, n2, n3 (epoch 1)"), "{text}");
+
+    // One lock, three who want it; and one counter of all.
+    let (each, nodes) = (100, cluster.nodes.iter().map(|node| node.redis.clone()).collect::<Vec<_>>());
+    let clients = nodes.iter().cloned().map(|address| {
+        std::thread::spawn(move || {
+            let mut redis = Redis::connect(&address).unwrap();
+            let is_mine = redis.ask(&format!("SET s:lock {address} NX")).unwrap() == Answer::Text("OK".to_owned());
+            for _ in 0..each {
+                let counted = redis.ask("INCR s:counter").unwrap();
+                assert!(matches!(counted, Answer::Integer(_)), "{counted:?}");
+            }
+            is_mine
+        })
+    });
+    let winners = clients.collect::<Vec<_>>().into_iter().map(|client| client.join().unwrap()).filter(|is_mine| *is_mine).count();
+    assert_eq!(winners, 1, "the condition is exact");
+    for address in &nodes {
+        assert_eq!(ask(address, "GET s:counter"), Answer::Text((3 * each).to_string()), "what is read is never old");
+    }
+
+    cut_off_the_third(&cluster);
+    let mut third = Redis::connect(&nodes[2]).unwrap();
+    third.ask("CONSISTENCY SET strong TIMEOUT 300").unwrap();
+    // Until the connections are found dead it may be that something is held by nobody knows whom.
+    eventually("no quorum at the third", || {
+        let answer = third.ask("GET s:counter").unwrap();
+        matches!(&answer, Answer::Error(text) if text.starts_with("NOQUORUM")).then_some(())
+    });
+    assert_eq!(ask(&nodes[0], "INCR s:counter"), Answer::Integer(3 * each + 1), "the majority goes on");
+    heal(&cluster);
+    eventually("a quorum at the third", || (third.ask("GET s:counter").unwrap() == Answer::Text((3 * each + 1).to_string())).then_some(()));
+
+    cluster.nodes.iter_mut().for_each(support::Node::kill);
+    cluster.nodes.iter_mut().for_each(support::Node::start_again);
+    for address in &nodes {
+        eventually("the counter after a restart", || {
+            let answer = Redis::connect(address).ok()?.ask("GET s:counter").ok()?;
+            (answer == Answer::Text((3 * each + 1).to_string())).then_some(())
+        });
+    }
+    assert_eq!(ask(&nodes[2], "DEL s:counter"), Answer::Integer(1));
+    assert_eq!(ask(&nodes[0], "GET s:counter"), Answer::Nothing);
+}
