@@ -116,7 +116,8 @@ fn tables_options() -> TablesOptions {
     }
 }
 
-const OPTIONS: CheckpointOptions = CheckpointOptions { journal_bytes: 1500, turn_bytes: 150, waiting_bytes: 1000 };
+const OPTIONS: CheckpointOptions =
+    CheckpointOptions { journal_bytes: 1500, turn_bytes: 150, waiting_bytes: 1000, memory_bytes: usize::MAX, turn_looks: 8 };
 
 /// What is on the disks.
 fn recover(
