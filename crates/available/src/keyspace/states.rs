@@ -111,6 +111,8 @@ impl Keyspace {
 
     /// Brings back the keys of a range that are not in memory, but for those of which the other's state is the same: that one is left out.
     fn bring_back_differing(&mut self, from: Hash, to: Hash, states: &mut BTreeMap<Bytes, State>) {
+        // What is found to be cold now is not to come back by itself.
+        self.table.take_fetched();
         let mut same = BTreeSet::new();
         states.retain(|key, state| {
             let State::Plain(version, _) = state else { return true };
