@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::hint::black_box;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use mimalloc::MiMalloc;
-use steadfast_available::{Keyspace, Lifetime, Until};
+use steadfast_available::{Eviction, Keyspace, Lifetime, Until};
 use steadfast_checkpoints::{CheckpointOptions, Checkpointer, RowTables};
 use steadfast_crdt::Actor;
 use steadfast_storage::disk::FileDisk;
@@ -23,7 +25,7 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const TURN: usize = 64;
 
 /// How long each kind of commands is measured.
-const MEASURED: Duration = Duration::from_secs(8);
+const MEASURED: Duration = Duration::from_secs(5);
 
 /// Bytes of memory that are resident, without the pages of files.
 fn resident() -> u64 {
@@ -174,11 +176,16 @@ impl Store {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<usize>().expect("a number"));
-    let (count, part) = (arguments.next().unwrap_or(4_000_000), arguments.next().unwrap_or(4));
-    let directory = std::env::temp_dir().join(format!("steadfast-larger-{}", std::process::id()));
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default| arguments.next().map_or(default, |number| number.parse::<usize>().expect("a number"));
+    let (count, part, limit) = (number(4_000_000), number(4), number(0));
+    let directory =
+        arguments.next().map_or_else(|| std::env::temp_dir().join(format!("steadfast-larger-{}", std::process::id())), PathBuf::from);
     let disk = FileDisk::open(&directory).expect("a directory");
     let before = resident();
+    if limit > 0 {
+        return with_limit(&disk, count, limit, before);
+    }
     let mut store = Store::open(&disk, usize::MAX);
     let start = Instant::now();
     for key in 0..count {
@@ -194,16 +201,21 @@ fn main() {
     store.settle();
     let limit = store.keys.used_bytes() / part;
     let start = Instant::now();
-    let Store { mut keys, tables, .. } = store;
-    while keys.evict(limit, usize::MAX) == steadfast_available::Eviction::More {}
-    println!("{} keys went out of memory in {:?}", keys.cold(), start.elapsed());
-    drop((keys, tables));
+    while store.keys.evict(limit, usize::MAX) == Eviction::More {}
+    println!("{} keys went out of memory in {:?}", store.keys.cold(), start.elapsed());
+    drop(store);
+    // Another process, so that nothing of this one is in its memory.
+    let arguments = [count.to_string(), part.to_string(), limit.to_string()];
+    let mut other = Command::new(std::env::current_exe().expect("this program"));
+    other.args(arguments).arg(&directory).status().expect("this program runs");
+    fs::remove_dir_all(&directory).expect("the directory");
+}
+
+fn with_limit(disk: &FileDisk, count: usize, limit: usize, before: u64) {
     let start = Instant::now();
-    let mut store = Store::open(&disk, limit);
+    let mut store = Store::open(disk, limit);
     println!("\nopened in {:?}, with a limit of {} MiB", start.elapsed(), limit >> 20);
     store.report("a part in memory", before);
     store.measure_all(count);
     store.report("afterwards", before);
-    drop(store);
-    fs::remove_dir_all(&directory).expect("the directory");
 }
