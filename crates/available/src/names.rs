@@ -35,12 +35,12 @@ pub(crate) fn read_names(
     (from, to): (Hash, Hash),
     now: u64,
     wanted: impl Fn(Hash) -> bool,
-) -> Result<Vec<(Hash, Box<[u8]>)>, Unreadable> {
+) -> Result<Vec<Box<[u8]>>, Unreadable> {
     let (mut names, mut doubtful) = (Vec::new(), Vec::new());
     let mut end = |current: Current| match current.is_shown {
         Some(_) if current.has_more => doubtful.push((current.hash, current.key)),
         Some(false) => {}
-        Some(true) | None => names.push((current.hash, current.key)),
+        Some(true) | None => names.push(current.key),
     };
     let mut from = Some(Vec::from(from.to_be_bytes()));
     while let Some(start) = from.take() {
@@ -86,7 +86,7 @@ pub(crate) fn read_names(
             |_| true,
             |_, entry| {
                 if *entry.key() == *key && entry.is_shown(now) {
-                    names.push((hash, entry.key().into()));
+                    names.push(entry.key().into());
                 }
                 true
             },

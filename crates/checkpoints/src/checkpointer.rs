@@ -116,10 +116,11 @@ impl Checkpointer {
 
     fn evict(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
         let over = keys.used_bytes().saturating_sub(self.options.memory_bytes);
-        let looks = self.options.turn_looks;
+        let (looks, cold) = (self.options.turn_looks, keys.cold());
         let eviction =
             if over == 0 { Eviction::Enough } else { keys.evict(self.options.memory_bytes, looks.max((over / OVER).min(looks * 8))) };
-        self.evicts = eviction == Eviction::More;
+        // If nothing went, another turn that does nothing else would not bring it on.
+        self.evicts = eviction == Eviction::More && keys.cold() > cold;
         // Only what was written to since the last checkpoint began, or is being made durable, waits for another.
         if eviction == Eviction::NeedsCheckpoint && keys.has_touched() {
             self.begin(keys, appended, appended_bytes);

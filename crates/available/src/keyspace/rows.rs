@@ -97,7 +97,7 @@ impl Keyspace {
         if reader.remaining() > 0 {
             return Err(WireError::Invalid("rows: what was seen"));
         }
-        Ok(Loading { keys, assembly: Assembly::default(), limit: None, last: None })
+        Ok(Loading { keys, assembly: Assembly::default(), limit: None, next: usize::MAX, last: None })
     }
 
     /// A command wrote this to a key.
@@ -158,12 +158,14 @@ pub struct Loading {
     assembly: Assembly,
     /// Bytes of memory that may be used.
     limit: Option<usize>,
+    /// When more is used, keys go out of memory.
+    next: usize,
     /// The hash of the last key.
     last: Option<Hash>,
 }
 
-/// So many keys are looked at for each that is loaded, at most, if some are to go out of memory.
-const LOOKS: usize = 1024;
+/// So many keys are looked at at a time, about, if some are to go out of memory.
+const LOOKS: usize = 1 << 16;
 
 impl Loading {
     /// No more memory is used than that, about: keys beyond it are cold. The rows are the ones that are given.
@@ -171,7 +173,7 @@ impl Loading {
     pub fn within(mut self, limit: usize, rows: Arc<dyn ColdRows>) -> Self {
         self.keys.set_cold_rows(rows);
         self.keys.note_rows();
-        Loading { limit: Some(limit), ..self }
+        Loading { limit: Some(limit), next: limit, ..self }
     }
 
     /// Takes a row.
@@ -198,8 +200,9 @@ impl Loading {
 
     fn put(&mut self, hash: Hash, entry: Entry) -> Result<(), WireError> {
         // All keys of a hash go out of memory together.
-        if let Some(limit) = self.limit.filter(|_| self.last != Some(hash)) {
+        if let Some(limit) = self.limit.filter(|_| self.last != Some(hash) && self.keys.used_bytes() > self.next) {
             self.keys.evict(limit, LOOKS);
+            self.next = limit.max(self.keys.used_bytes()) + limit / 64;
         }
         self.last = Some(hash);
         let Err(at) = self.keys.table.find(hash, entry.key()) else { return Err(WireError::Invalid("rows: a key comes twice")) };

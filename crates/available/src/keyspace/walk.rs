@@ -39,7 +39,7 @@ impl Keyspace {
             last = hash;
         }
         if cold > 0 {
-            keys.extend(self.table.cold_names(from, last, self.now).into_iter().map(|(_, name)| Cow::Owned(name.into_vec())));
+            keys.extend(self.table.cold_names(from, last, self.now).into_iter().map(|name| Cow::Owned(name.into_vec())));
         }
         (next.map_or(0, u64::from), keys)
     }

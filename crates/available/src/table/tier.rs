@@ -217,7 +217,7 @@ impl Table {
     }
 
     /// The names of the cold keys of a range of hashes that a reader sees at this time.
-    pub(crate) fn cold_names(&self, from: Hash, to: Hash, now: u64) -> Vec<(Hash, Box<[u8]>)> {
+    pub(crate) fn cold_names(&self, from: Hash, to: Hash, now: u64) -> Vec<Box<[u8]>> {
         let Some(rows) = &self.tier.rows else { return Vec::new() };
         read_names(&**rows, (from, to), now, |hash| self.is_cold(hash)).unwrap_or_else(|error| {
             self.tier.failed(error);
