@@ -18,11 +18,12 @@ use crate::entry::Entry;
 use crate::exchange::Delta;
 use crate::gone::Gone;
 use crate::rows::Touched;
-use crate::table::{Hash, Table, hash_of};
+use crate::table::{Hash, Rounds, Table, hash_of};
 
 mod containers;
 mod expiry;
 mod keys;
+mod memory;
 mod peers;
 mod read;
 mod rows;
@@ -62,8 +63,6 @@ pub struct Keyspace {
     table: Table,
     /// How many keys have a kind, hidden ones too.
     shown: usize,
-    /// Bytes of the keys' own allocations, approximately.
-    bytes: usize,
     /// The keys that expire: by when, and the hash. Also keys without a kind of which only deadlines are left.
     expiring: BTreeSet<(u64, Hash)>,
     context: Context,
@@ -78,6 +77,8 @@ pub struct Keyspace {
     gone: Gone,
     /// The rows that were written to, if that is to be noted.
     touched: Option<Touched>,
+    /// What is met as keys go out of memory.
+    rounds: Rounds,
 }
 
 impl Keyspace {
@@ -89,7 +90,6 @@ impl Keyspace {
             now: 0,
             table: Table::default(),
             shown: 0,
-            bytes: 0,
             expiring: BTreeSet::new(),
             context: Context::default(),
             body: Body::default(),
@@ -98,6 +98,7 @@ impl Keyspace {
             collected: 0,
             gone: Gone::default(),
             touched: None,
+            rounds: Rounds::default(),
         }
     }
 
@@ -115,6 +116,7 @@ impl Keyspace {
     /// It is so late, in milliseconds of Unix time.
     pub fn set_now(&mut self, unix_ms: u64) {
         self.now = unix_ms;
+        self.table.take_fetched();
     }
 
     /// How late it is, in milliseconds of Unix time.
@@ -132,11 +134,6 @@ impl Keyspace {
         self.shown == 0
     }
 
-    /// Bytes of memory that the keys take, approximately.
-    pub fn used_bytes(&self) -> usize {
-        self.bytes + self.table.bytes() + self.expiring.len() * 2 * size_of::<(u64, Hash)>() + self.touched_bytes()
-    }
-
     /// The version of the next write.
     fn draw(&mut self) -> Result<Version, Refused> {
         if self.body.is_empty() {
@@ -146,7 +143,7 @@ impl Keyspace {
         Ok(Version::new(time, self.actor))
     }
 
-    /// The entry of a key that a reader sees.
+    /// The entry of a key that a reader sees. One that is not in memory is read.
     fn visible(&self, key: &[u8]) -> Option<&Entry> {
         self.table.get(hash_of(key), key).filter(|entry| entry.is_shown(self.now))
     }

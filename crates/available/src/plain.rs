@@ -67,9 +67,9 @@ impl Plain {
         }
     }
 
-    /// Bytes of its allocation.
+    /// Bytes of its allocation, as allocators round them.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.len()
+        self.0.len().next_multiple_of(16)
     }
 }
 

@@ -22,6 +22,12 @@ use crate::table::{Hash, hash_of};
 /// The part that the string and the deadline are.
 pub(crate) const TEXT: u8 = 0;
 
+/// The value of that part is a string and nothing else.
+pub(crate) const PLAIN: u8 = 0;
+
+/// The value of that part is the state of a string, and the deadline.
+pub(crate) const RICH: u8 = 1;
+
 /// The part that a container is: the number of its wire form too.
 pub(crate) fn part_of(kind: Kind) -> u8 {
     match kind {
@@ -69,6 +75,26 @@ impl<'a> RowName<'a> {
         }
         Ok(RowName { hash, key, part: *part, element })
     }
+}
+
+/// The hash that a row's name begins with.
+pub(crate) fn hash_in(name: &[u8]) -> Option<Hash> {
+    name.first_chunk().copied().map(Hash::from_be_bytes)
+}
+
+/// The name of the row that a key's string is.
+pub(crate) fn text_row(hash: Hash, key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(size_of::<Hash>() + key.len() + 6);
+    RowName { hash, key, part: TEXT, element: &[] }.put(&mut name);
+    name
+}
+
+/// What comes after the names of all rows of a key, and before those of the next.
+pub(crate) fn after_key(hash: Hash, key: &[u8]) -> Vec<u8> {
+    let mut name = text_row(hash, key);
+    name.pop();
+    name.push(u8::MAX);
+    name
 }
 
 /// A length at the front of bytes, and what follows it.

@@ -6,6 +6,9 @@
 //! 2. `directory` has an entry for each prefix of `depth` bits: the part that holds it. A part of fewer bits has several entries, side by side.
 //! 3. Hashes spread evenly, so a key's place in its part is guessed from its hash and found a few steps away. Keys chosen to share a hash make a part
 //!    that is larger than others and is searched by halves; they can't make the directory grow beyond a multiple of the parts.
+//! 4. A key is in memory, or it is *cold*: a stub of it is here, and all of it in rows. To find a key brings it back, or reads it to look at; only what is
+//!    asked of all keys (how many there are, their digests, their names) is answered from stubs and rows. So nobody takes a cold key for one that
+//!    is not there. Keys go out of memory by the clock (second chance): the hand passes over one part after the other ([`Part::sweep`]).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,9 +17,17 @@ use steadfast_types::Rng;
 
 use crate::entry::Entry;
 
+mod eviction;
+mod fetched;
+mod marks;
 mod part;
+mod stubs;
+mod tier;
 
+pub use eviction::Eviction;
+pub(crate) use eviction::Rounds;
 pub(crate) use part::Part;
+use tier::Tier;
 
 /// Keys in a part at which it is split.
 const FULL: usize = 128;
@@ -48,12 +59,18 @@ pub(crate) struct Table {
     directory: Vec<u32>,
     depth: u32,
     parts: Vec<Part>,
+    /// How many keys there are, cold ones among them.
     len: usize,
+    /// Bytes that the parts hold, beside the keys' own allocations.
+    held: usize,
+    /// Bytes of the own allocations of keys in memory, approximately.
+    own: usize,
+    tier: Tier,
 }
 
 impl Default for Table {
     fn default() -> Self {
-        Table { directory: vec![0], depth: 0, parts: vec![Part::default()], len: 0 }
+        Table { directory: vec![0], depth: 0, parts: vec![Part::default()], len: 0, held: 0, own: 0, tier: Tier::default() }
     }
 }
 
@@ -64,27 +81,62 @@ impl Table {
         self.len
     }
 
-    /// What the table holds beside the keys' own allocations.
+    /// What the table holds, and the keys' own allocations.
     pub(crate) fn bytes(&self) -> usize {
-        self.directory.capacity() * size_of::<u32>()
-            + self.parts.capacity() * size_of::<Part>()
-            + self.parts.iter().map(Part::bytes).sum::<usize>()
+        self.directory.capacity() * size_of::<u32>() + self.parts.capacity() * size_of::<Part>() + self.held + self.own
+    }
+
+    /// A key's own allocations took so much, and take so much now.
+    pub(crate) fn account(&mut self, before: usize, after: usize) {
+        self.own = self.own + after - before;
     }
 
     fn slot(&self, hash: Hash) -> usize {
         (u64::from(hash) >> (Hash::BITS - self.depth)) as usize
     }
 
-    /// The place of a key, or the place where it would be.
-    pub(crate) fn find(&self, hash: Hash, key: &[u8]) -> Result<At, At> {
-        let part = self.directory[self.slot(hash)] as usize;
-        let at = |index| At { part, index };
-        self.parts[part].find(hash, key).map(at).map_err(at)
+    fn part_of(&self, hash: Hash) -> usize {
+        self.directory[self.slot(hash)] as usize
+    }
+
+    /// Does something to a part that may change what it holds.
+    fn in_part<R>(&mut self, number: usize, change: impl FnOnce(&mut Part) -> R) -> R {
+        let part = &mut self.parts[number];
+        let before = part.bytes();
+        let result = change(part);
+        self.held = self.held + part.bytes() - before;
+        result
+    }
+
+    /// The place of a key, or the place where it would be. It is in memory from then on, and so are all keys of the hash.
+    pub(crate) fn find(&mut self, hash: Hash, key: &[u8]) -> Result<At, At> {
+        let number = self.part_of(hash);
+        let part = &self.parts[number];
+        match part.find(hash, key) {
+            Ok(index) => {
+                part.use_now(hash);
+                return Ok(At { part: number, index });
+            }
+            Err(index) if !part.is_cold(hash) => return Err(At { part: number, index }),
+            Err(_) => {}
+        }
+        self.warm(hash, Some(key));
+        let at = |index| At { part: number, index };
+        self.parts[number].find(hash, key).map(at).map_err(at)
     }
 
     /// The key that is there, if it is.
     pub(crate) fn get(&self, hash: Hash, key: &[u8]) -> Option<&Entry> {
-        self.find(hash, key).ok().map(|at| self.entry(at))
+        let part = &self.parts[self.part_of(hash)];
+        if let Ok(index) = part.find(hash, key) {
+            part.use_now(hash);
+            return Some(part.entry(index));
+        }
+        if !part.is_cold(hash) {
+            return None;
+        }
+        let entries = self.fetched(hash, Some(key));
+        entries.binary_search_by(|entry| entry.key().cmp(key)).ok().map(|index| &entries[index])
     }
 
     /// The entry at a place.
@@ -92,17 +144,34 @@ impl Table {
         self.parts[at.part].entry(at.index)
     }
 
-    /// The part of a place, and the index in it.
-    pub(crate) fn part_mut(&mut self, at: At) -> (&mut Part, usize) {
-        (&mut self.parts[at.part], at.index)
+    /// The part of a place, and the index in it: for a change.
+    pub(crate) fn change(&mut self, at: At) -> (&mut Part, usize) {
+        let part = &mut self.parts[at.part];
+        part.change(part.hash(at.index), self.tier.checkpoints);
+        (part, at.index)
+    }
+
+    /// The digest of a key.
+    pub(crate) fn digest_at(&mut self, at: At, hash: Hash) -> u64 {
+        self.parts[at.part].entry_mut(at.index).digest_mut(hash)
+    }
+
+    /// A key of the part of this place changed, and nobody says what that does to the part's digest.
+    pub(crate) fn lose_digest(&mut self, at: At) {
+        self.parts[at.part].lose_digest();
     }
 
     /// Puts a key at the place where it was not found.
     pub(crate) fn insert(&mut self, at: At, hash: Hash, entry: Entry) {
-        let part = &mut self.parts[at.part];
-        part.insert(at.index, hash, entry);
+        self.parts[at.part].change(hash, self.tier.checkpoints);
+        self.insert_as_in_rows(at, hash, entry);
+    }
+
+    /// The same, if the key's rows are durable and say so.
+    pub(crate) fn insert_as_in_rows(&mut self, at: At, hash: Hash, entry: Entry) {
+        self.in_part(at.part, |part| part.insert(at.index, hash, entry));
         self.len += 1;
-        if part.len() >= FULL {
+        if self.parts[at.part].len() >= FULL {
             self.split(at.part, hash);
         }
     }
@@ -110,7 +179,14 @@ impl Table {
     /// Takes a key out.
     pub(crate) fn remove(&mut self, at: At) -> Entry {
         self.len -= 1;
-        self.parts[at.part].remove(at.index)
+        self.change(at);
+        self.in_part(at.part, |part| part.remove(at.index))
+    }
+
+    /// Takes all keys out: what is returned is the table as it was.
+    pub(crate) fn take_all(&mut self) -> Self {
+        let tier = self.tier.emptied();
+        core::mem::replace(self, Table { tier, ..Table::default() })
     }
 
     /// Splits a part, in which `hash` is, into two of one bit more.
@@ -126,7 +202,9 @@ impl Table {
         let slots = 1 << (self.depth - depth);
         let first = self.slot(hash) / slots * slots;
         let upper = u32::try_from(self.parts.len()).expect("fewer than four billion parts");
-        let part = self.parts[number].split(first_hash(first + slots / 2, self.depth));
+        let middle = first_hash(first + slots / 2, self.depth);
+        let part = self.in_part(number, |part| part.split(middle));
+        self.held += part.bytes();
         self.parts.push(part);
         self.directory[first + slots / 2..first + slots].fill(upper);
     }
@@ -159,24 +237,31 @@ impl Table {
         &mut self.parts[number]
     }
 
-    /// The keys of a range of hashes, in order, with their hashes.
-    pub(crate) fn range(&self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &Entry)> {
-        self.parts_of(from, to).flat_map(move |(part, _)| self.parts[part].range(from, to))
+    /// The keys of a range of hashes that are in memory, in order, with their hashes.
+    pub(crate) fn hot(&self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, &Entry)> {
+        self.parts_of(from, to).flat_map(move |(part, _)| self.parts[part].hot(from, to))
+    }
+
+    /// All keys of a range of hashes, in the order of hashes; of those that are cold the hash alone.
+    pub(crate) fn places(&self, from: Hash, to: Hash) -> impl Iterator<Item = (Hash, Option<&Entry>)> {
+        self.parts_of(from, to).flat_map(move |(part, _)| self.parts[part].places(from, to))
     }
 
     /// An entry at a random place, if one is there: each entry with the same chance (unless very many have nearly the same hash), which is not small.
     pub(crate) fn choose(&self, rng: &mut Rng) -> Option<&Entry> {
         let slot = rng.usize(..self.directory.len());
+        let first = first_hash(slot, self.depth);
         let last = if slot + 1 == self.directory.len() { Hash::MAX } else { first_hash(slot + 1, self.depth) - 1 };
-        let entries = self.parts[self.directory[slot] as usize].entries_of(first_hash(slot, self.depth), last);
-        let places = if self.directory.len() == 1 { entries.len() } else { FULL.max(entries.len()) };
-        entries.get(rng.usize(..places.max(1)))
-    }
-
-    /// All entries, in order.
-    pub(crate) fn into_entries(mut self) -> impl Iterator<Item = (Hash, Entry)> {
-        let parts = self.parts_of(0, Hash::MAX).map(|(part, _)| part).collect::<Vec<_>>();
-        parts.into_iter().flat_map(move |part| core::mem::take(&mut self.parts[part]).into_entries())
+        let part = &self.parts[self.directory[slot] as usize];
+        let (hot, cold) = (part.entries_of(first, last), part.stubs(first, last));
+        let count = hot.len() + cold.len();
+        let places = if self.directory.len() == 1 { count } else { FULL.max(count) };
+        let place = rng.usize(..places.max(1));
+        hot.get(place).or_else(|| {
+            let place = place - hot.len();
+            let hash = cold.get(place)?.hash;
+            self.fetched(hash, None).get(cold[..place].iter().rev().take_while(|stub| stub.hash == hash).count())
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{Answer, Command, START, actor, commands, name, run, value};
@@ -264,7 +265,7 @@ proptest! {
             copy.join_states(0, Hash::MAX, states, keys.context().vector()).unwrap();
             prop_assert_eq!(copy.digest(0, Hash::MAX), keys.digest(0, Hash::MAX));
             prop_assert_eq!((copy.canonical(), copy.len(), copy.expiring()), (keys.canonical(), keys.len(), keys.expiring()));
-            let mut names = keys.keys().map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let mut names = keys.keys().map(Cow::into_owned).collect::<Vec<_>>();
             names.sort();
             let mut expected = model.keys.keys().map(|key| name(*key)).collect::<Vec<_>>();
             expected.sort();

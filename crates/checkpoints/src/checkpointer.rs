@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use steadfast_available::{Keyspace, Touched};
+use steadfast_available::{Eviction, Keyspace, Touched};
 use steadfast_storage::journal::Sequence;
 use steadfast_types::wire::Wire;
 
@@ -19,13 +19,26 @@ pub struct CheckpointOptions {
     pub turn_bytes: usize,
     /// Bytes of rows that were taken and that the tables do not have yet, about. Then no more are taken.
     pub waiting_bytes: usize,
+    /// Bytes of memory that keys may use, about: beyond it keys go out of memory that were not used for a while, when their rows are durable.
+    pub memory_bytes: usize,
+    /// Keys looked at in a turn, about, if some are to go out of memory; more, the more there are too many: what a turn takes longer.
+    pub turn_looks: usize,
 }
 
 impl Default for CheckpointOptions {
     fn default() -> Self {
-        CheckpointOptions { journal_bytes: 32 << 20, turn_bytes: 16 << 10, waiting_bytes: 8 << 20 }
+        CheckpointOptions {
+            journal_bytes: 32 << 20,
+            turn_bytes: 16 << 10,
+            waiting_bytes: 8 << 20,
+            memory_bytes: usize::MAX,
+            turn_looks: 1024,
+        }
     }
 }
+
+/// One key more is looked at in a turn for so many bytes too many.
+const OVER: usize = 64;
 
 /// Rows on their way to the tables, which take all of them at once.
 #[derive(Clone, Debug)]
@@ -53,6 +66,10 @@ pub struct Checkpointer {
     /// The numbers and bytes of the batches that were given out.
     given: VecDeque<(u64, usize)>,
     given_bytes: usize,
+    /// A checkpoint became durable, and the keys do not know it yet.
+    is_news: bool,
+    /// Whether keys are to go out of memory that did not yet.
+    evicts: bool,
 }
 
 #[derive(Debug)]
@@ -78,17 +95,36 @@ impl Checkpointer {
             waiting_bytes: 0,
             given: VecDeque::new(),
             given_bytes: 0,
+            is_news: false,
+            evicts: false,
         }
     }
 
     /// A turn has ended: its delta was taken, and is in the journal, whose last record is `appended` now, after `appended_bytes` since the start.
-    /// Takes some rows, if a checkpoint is being made, or is due.
+    /// Takes some rows, if a checkpoint is being made, or is due; then some keys go out of memory, if too much of it is used.
     pub fn turn_ended(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+        if std::mem::take(&mut self.is_news) {
+            keys.rows_are_durable();
+        }
         let is_due = appended_bytes.wrapping_sub(self.begun_at_bytes) >= self.options.journal_bytes;
         if matches!(self.stage, Stage::Idle) && is_due {
             self.begin(keys, appended, appended_bytes);
         }
         self.take_rows(keys, appended);
+        self.evict(keys, appended, appended_bytes);
+    }
+
+    fn evict(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+        let over = keys.used_bytes().saturating_sub(self.options.memory_bytes);
+        let (looks, cold) = (self.options.turn_looks, keys.cold());
+        let eviction =
+            if over == 0 { Eviction::Enough } else { keys.evict(self.options.memory_bytes, looks.max((over / OVER).min(looks * 8))) };
+        // If nothing went, another turn that does nothing else would not bring it on.
+        self.evicts = eviction == Eviction::More && keys.cold() > cold;
+        // Only what was written to since the last checkpoint began, or is being made durable, waits for another.
+        if eviction == Eviction::NeedsCheckpoint && keys.has_touched() {
+            self.begin(keys, appended, appended_bytes);
+        }
     }
 
     /// Begins a checkpoint, unless one is being made.
@@ -124,6 +160,11 @@ impl Checkpointer {
         matches!(self.stage, Stage::Taking { .. }) && self.waiting_bytes + self.given_bytes < self.options.waiting_bytes
     }
 
+    /// Whether a turn that does nothing else would bring something on: a checkpoint, or keys that are to go out of memory.
+    pub fn wants_turn(&self) -> bool {
+        self.takes_rows() || self.evicts
+    }
+
     /// Whether nothing goes on before the journal is durable further than it is, or than a sync under way makes it.
     pub fn wants_sync(&self) -> bool {
         !self.waiting.is_empty() && !self.takes_rows()
@@ -147,6 +188,7 @@ impl Checkpointer {
         match self.stage {
             Stage::Saving { from, number } if progress.durable >= number => {
                 self.stage = Stage::Idle;
+                self.is_news = true;
                 Some(from)
             }
             _ => None,

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use steadfast_available::Keyspace;
+use steadfast_available::{ColdRows, Hash, Keyspace, Unreadable};
 use steadfast_crdt::Actor;
 use steadfast_storage::journal::Sequence;
-use steadfast_storage::tables::{Job, JobDone, JobError, LsmTables, OpenError, TablesOptions};
+use steadfast_storage::tables::{Job, JobDone, JobError, LsmReader, LsmTables, OpenError, TablesOptions};
 use steadfast_types::disk::Disk;
 use steadfast_types::tables::{TableId, Tables, TablesError, TablesReader};
 use steadfast_types::wire::{Reader, Wire, WireError};
@@ -75,10 +76,19 @@ impl<D: Disk> RowTables<D> {
     /// # Errors
     /// See [`LoadError`].
     pub fn load(&self, actor: Actor) -> Result<Loaded, LoadError> {
+        self.load_within(actor, usize::MAX)
+    }
+
+    /// The same, and no more than about so many bytes of memory are used: keys beyond it stay in their rows until they are used. The keyspace goes
+    /// on to read from these tables.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn load_within(&self, actor: Actor, memory_bytes: usize) -> Result<Loaded, LoadError> {
         let reader = self.tables.reader();
         let Some(row) = reader.get(CHECKPOINT, &[], u64::MAX)? else {
             // Rows of a checkpoint that was never finished are all written by the replay of the whole journal, or gone by it.
-            return self.load_rows(Keyspace::new(actor).seen_row().into(), Sequence(0), actor);
+            return self.load_rows(Keyspace::new(actor).seen_row().into(), Sequence(0), actor, memory_bytes);
         };
         let mut meta = Reader::new(row.value);
         match u8::decode(&mut meta)? {
@@ -87,18 +97,17 @@ impl<D: Disk> RowTables<D> {
         }
         let from = Sequence(u64::decode(&mut meta)?);
         let seen = meta.take(meta.remaining())?;
-        self.load_rows(seen, from, actor)
+        self.load_rows(seen, from, actor, memory_bytes)
     }
 
-    fn load_rows(&self, seen: Bytes, from: Sequence, actor: Actor) -> Result<Loaded, LoadError> {
-        let mut loading = Keyspace::load(actor, seen)?;
+    fn load_rows(&self, seen: Bytes, from: Sequence, actor: Actor, memory_bytes: usize) -> Result<Loaded, LoadError> {
+        let rows = Arc::new(Rows(self.tables.reader()));
+        let mut loading = Keyspace::load(actor, seen)?.within(memory_bytes, rows);
         for row in self.tables.reader().scan(ROWS, (Bound::Unbounded, Bound::Unbounded), u64::MAX) {
             let row = row?;
             loading.row(&row.key, row.value)?;
         }
-        let mut keys = loading.finish()?;
-        keys.note_rows();
-        Ok(Loaded { keys, from })
+        Ok(Loaded { keys: loading.finish()?, from })
     }
 
     /// Takes a batch into memory, as one. The last one of a checkpoint makes all of it durable with the next job.
@@ -132,6 +141,36 @@ impl<D: Disk> RowTables<D> {
     /// How far they have come.
     pub fn progress(&self) -> Progress {
         Progress { inserted: self.tables.applied().index.0, durable: self.tables.durable().index.0 }
+    }
+}
+
+/// The rows, from which cold keys are read.
+struct Rows<D: Disk>(LsmReader<D>);
+
+impl<D: Disk> fmt::Debug for Rows<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rows")
+    }
+}
+
+fn unreadable(error: TablesError) -> Unreadable {
+    Unreadable(error.to_string())
+}
+
+impl<D: Disk> ColdRows for Rows<D> {
+    fn row(&self, name: &[u8]) -> Result<Option<Bytes>, Unreadable> {
+        Ok(self.0.get(ROWS, name, u64::MAX).map_err(unreadable)?.map(|row| row.value))
+    }
+
+    fn rows(&self, from: &[u8], to: Hash, each: &mut dyn FnMut(&[u8], Bytes) -> bool) -> Result<(), Unreadable> {
+        let end = to.checked_add(1).map_or(Bound::Unbounded, |after| Bound::Excluded(Bytes::copy_from_slice(&after.to_be_bytes())));
+        for row in self.0.scan(ROWS, (Bound::Included(Bytes::copy_from_slice(from)), end), u64::MAX) {
+            let row = row.map_err(unreadable)?;
+            if !each(&row.key, row.value) {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

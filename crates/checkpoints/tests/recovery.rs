@@ -6,7 +6,7 @@ mod common;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use common::{Command, START, actor, commands, run};
+use common::{Command, START, actor, commands, run, scanned, shown};
 use proptest::prelude::*;
 use steadfast_available::exchange::{HashRange, Limits, Record};
 use steadfast_available::{Context, Delta, Exchange, Keyspace};
@@ -40,6 +40,10 @@ enum Step {
     Put,
     /// A job of the tables runs, or its outcome is lost in a crash.
     Job(bool),
+    /// Keys go out of memory, so many being looked at.
+    Evict(usize),
+    /// Everything is looked at, or what one reader sees.
+    Look(Option<u8>),
     Crash,
     /// The process ends, and nothing that was written is lost.
     Restart,
@@ -60,6 +64,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Sync),
         8 => Just(Step::Put),
         6 => prop::bool::weighted(0.9).prop_map(Step::Job),
+        4 => (1..40_usize).prop_map(Step::Evict),
+        3 => prop::option::weighted(0.7, 0..6_u8).prop_map(Step::Look),
         2 => Just(Step::Crash),
         1 => Just(Step::Restart),
     ]
@@ -100,7 +106,12 @@ struct World {
     states: Vec<State>,
     /// How often something was recovered from a checkpoint, and files were cut.
     counts: (usize, usize),
+    /// How many keys were out of memory, at most.
+    cold: usize,
     rng: Rng,
+    memory_bytes: usize,
+    /// A keyspace that has all keys in memory and does the same.
+    twin: Keyspace,
 }
 
 fn tables_options() -> TablesOptions {
@@ -116,7 +127,9 @@ fn tables_options() -> TablesOptions {
     }
 }
 
-const OPTIONS: CheckpointOptions = CheckpointOptions { journal_bytes: 1500, turn_bytes: 150, waiting_bytes: 1000 };
+fn options(memory_bytes: usize) -> CheckpointOptions {
+    CheckpointOptions { journal_bytes: 1500, turn_bytes: 150, waiting_bytes: 1000, memory_bytes, turn_looks: 8 }
+}
 
 /// What is on the disks.
 fn recover(
@@ -124,9 +137,10 @@ fn recover(
     tables_disk: &MemoryDisk,
     now: u64,
     salt: u64,
+    memory_bytes: usize,
 ) -> (Keyspace, OpenedJournal<MemoryDisk>, RowTables<MemoryDisk>, u64, Sequence) {
     let tables = RowTables::open(tables_disk, tables_options()).unwrap();
-    let Loaded { mut keys, from } = tables.load(actor(1)).unwrap();
+    let Loaded { mut keys, from } = tables.load_within(actor(1), memory_bytes).unwrap();
     keys.set_now(now);
     let mut exchange = Exchange::new(actor(1), Limits { kept_bytes: 0, ..Limits::default() }, &keys);
     let mut bytes = 0;
@@ -139,11 +153,12 @@ fn recover(
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, memory_bytes: usize) -> Self {
         let (journal_disk, tables_disk) = (MemoryDisk::new(), MemoryDisk::new());
-        let (keys, opened, tables, _, _) = recover(&journal_disk, &tables_disk, START, seed);
+        let (keys, opened, tables, _, _) = recover(&journal_disk, &tables_disk, START, seed, memory_bytes);
         let states = vec![state(&keys)];
-        let checkpointer = Checkpointer::new(OPTIONS, tables.progress(), 0);
+        let (twin, ..) = recover(&journal_disk.fork(), &tables_disk.fork(), START, seed, usize::MAX);
+        let checkpointer = Checkpointer::new(options(memory_bytes), tables.progress(), 0);
         let mut other = Keyspace::new(actor(2));
         other.set_now(START);
         let (journal, rng) = (opened.journal, Rng::with_seed(seed));
@@ -160,7 +175,10 @@ impl World {
             ours: VecDeque::new(),
             states,
             counts: (0, 0),
+            cold: 0,
             rng,
+            memory_bytes,
+            twin,
         }
     }
 
@@ -170,7 +188,23 @@ impl World {
         self.states.push(state(&self.keys));
     }
 
+    fn run(&mut self, command: &Command) {
+        assert_eq!(run(&mut self.keys, command), run(&mut self.twin, command), "{command:?}");
+    }
+
+    /// Whatever is in memory, both are the same.
+    fn compare(&mut self) {
+        assert_eq!(self.keys.failure(), None);
+        self.cold = self.cold.max(self.keys.cold());
+        let (from, to) = (self.rng.u32(..), self.rng.u32(..));
+        for (from, to) in [(from.min(to), from.max(to)), (0, u32::MAX)] {
+            assert_eq!(self.keys.digest(from, to).sum, self.twin.digest(from, to).sum);
+        }
+        assert_eq!((self.keys.len(), self.keys.last_write()), (self.twin.len(), self.twin.last_write()));
+    }
+
     fn end_turn(&mut self) {
+        while self.twin.take_delta().is_some() {}
         while let Some(delta) = self.keys.take_delta() {
             self.record(&Record::Delta(delta.clone()));
             self.ours.push_back((self.journal.appended(), delta));
@@ -180,7 +214,7 @@ impl World {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Turn(commands) => commands.iter().for_each(|command| _ = run(&mut self.keys, command)),
+            Step::Turn(commands) => commands.iter().for_each(|command| self.run(command)),
             Step::Elsewhere(commands) => {
                 commands.iter().for_each(|command| _ = run(&mut self.other, command));
                 self.end_others_turn();
@@ -195,6 +229,7 @@ impl World {
             Step::Tick(ms) => {
                 self.now += ms;
                 self.keys.set_now(self.now);
+                self.twin.set_now(self.now);
                 self.other.set_now(self.now + 3);
             }
             Step::Collect => {
@@ -203,6 +238,7 @@ impl World {
                 let stable = durable.vector().meet(self.other.context().vector());
                 if self.keys.context().vector().includes(self.other.context().vector()) {
                     self.keys.collect(&stable);
+                    self.twin.collect(&stable);
                 }
                 if self.other.context().vector().includes(self.keys.context().vector()) {
                     self.other.collect(&stable);
@@ -217,6 +253,12 @@ impl World {
                 self.saved();
             }
             Step::Job(is_heard_of) => self.job(*is_heard_of),
+            Step::Evict(looks) => _ = self.keys.evict(0, *looks),
+            Step::Look(Some(key)) => assert_eq!(shown(&self.keys, *key), shown(&self.twin, *key)),
+            Step::Look(None) => {
+                assert_eq!(scanned(&self.keys, 3), scanned(&self.twin, 3));
+                assert!(state(&self.keys) == state(&self.twin));
+            }
             Step::Crash => self.crash(),
             Step::Restart => {
                 self.journal.write().unwrap();
@@ -224,6 +266,7 @@ impl World {
             }
         }
         self.end_turn();
+        self.compare();
     }
 
     fn end_others_turn(&mut self) {
@@ -239,6 +282,7 @@ impl World {
         let delta = delta.clone();
         // What it depends on was durable here before the other heard of it.
         assert_eq!(self.keys.apply(&delta), Ok(true));
+        assert_eq!(self.twin.apply(&delta), Ok(true));
         self.record(&Record::Delta(delta));
     }
 
@@ -247,10 +291,12 @@ impl World {
         let range = HashRange::new(from, to).unwrap();
         if self.keys.digest(from, to) == self.other.digest(from, to) {
             self.keys.saw_range(from, to, &theirs);
+            self.twin.saw_range(from, to, &theirs);
             self.record(&Record::Saw { range, theirs });
         } else {
             let states = self.other.states(from, to, usize::MAX).unwrap();
             self.keys.join_states(from, to, states.clone(), &theirs).unwrap();
+            self.twin.join_states(from, to, states.clone(), &theirs).unwrap();
             self.record(&Record::Joined { range, theirs, states });
         }
     }
@@ -287,14 +333,16 @@ impl World {
     fn reopen(&mut self, journal_disk: MemoryDisk, tables_disk: MemoryDisk) {
         let durable = self.journal.durable();
         (self.journal_disk, self.tables_disk) = (journal_disk, tables_disk);
-        let (keys, opened, tables, bytes, from) = recover(&self.journal_disk, &self.tables_disk, self.now, self.rng.u64(..));
+        (self.twin, ..) = recover(&self.journal_disk.fork(), &self.tables_disk.fork(), self.now, 0, usize::MAX);
+        let (keys, opened, tables, bytes, from) =
+            recover(&self.journal_disk, &self.tables_disk, self.now, self.rng.u64(..), self.memory_bytes);
         assert!(opened.last >= durable, "{} is durable, and {} is there", durable, opened.last);
         self.states.truncate(opened.last.0 as usize + 1);
         let (found, expected) = (state(&keys), self.states.last().unwrap());
         assert!(found == *expected, "{found:?} came back, and {expected:?} was there");
         self.counts.0 += usize::from(from > Sequence(0));
         self.ours.retain(|(at, _)| *at <= opened.last);
-        self.checkpointer = Checkpointer::new(OPTIONS, tables.progress(), bytes);
+        self.checkpointer = Checkpointer::new(options(self.memory_bytes), tables.progress(), bytes);
         (self.keys, self.journal, self.tables) = (keys, opened.journal, tables);
     }
 }
@@ -304,8 +352,12 @@ proptest! {
 
     /// Whenever the process ends, and whatever it had not made durable by then: the rows and the journal make the state at the journal's end.
     #[test]
-    fn what_comes_back_is_what_was_there(seed: u64, steps in prop::collection::vec(step(), 1..120)) {
-        let mut world = World::new(seed);
+    fn what_comes_back_is_what_was_there(
+        seed: u64,
+        memory_bytes in prop::sample::select(vec![0, 3000, usize::MAX]),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(seed, memory_bytes);
         for step in &steps {
             world.step(step);
         }
@@ -317,7 +369,7 @@ proptest! {
 /// The journal does not grow, however much is written, and a restart replays little.
 #[test]
 fn the_journal_stays_short() {
-    let mut world = World::new(7);
+    let mut world = World::new(7, 6000);
     for round in 0..400_u16 {
         let members = vec![(round % 5) as u8, (round % 7) as u8];
         let turn = vec![Command::Add((round % 6) as u8, members.clone()), Command::SetFields((round % 5) as u8 + 6, members, round as u8)];
@@ -330,6 +382,7 @@ fn the_journal_stays_short() {
     }
     let (recovered, cut) = world.counts;
     assert!(recovered == 4 && cut >= 5, "{recovered} recoveries with a checkpoint, {cut} files cut");
+    assert!(world.cold > 3, "{} keys were out of memory at most", world.cold);
     assert!(world.journal.file_count() <= 4, "{} files", world.journal.file_count());
     assert!(world.journal_disk.list().unwrap().len() <= 8);
 }

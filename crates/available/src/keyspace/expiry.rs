@@ -17,7 +17,8 @@ impl Keyspace {
         while count < limit
             && let Some((ms, hash)) = self.expiring.first().copied().filter(|(ms, _)| *ms <= self.now)
         {
-            let due = self.table.range(hash, hash).filter(|(_, entry)| Account::of(entry).expires == Some(ms));
+            self.table.warm(hash, None);
+            let due = self.table.hot(hash, hash).filter(|(_, entry)| Account::of(entry).expires == Some(ms));
             let due = due.map(|(_, entry)| entry.key().into()).collect::<Vec<Box<[u8]>>>();
             if due.is_empty() {
                 self.expiring.remove(&(ms, hash));

@@ -1,7 +1,6 @@
 //! Whole keys: removal, deadlines, copies.
 
 use alloc::vec::Vec;
-use core::mem;
 
 use crate::deadline::Until;
 use crate::delta::Change;
@@ -25,7 +24,7 @@ impl Keyspace {
             self.table.remove(at);
             self.gone.add(hash);
             self.shown -= 1;
-            self.bytes -= bytes;
+            self.table.account(bytes, 0);
             self.wrote(key, version, [Change::Gone(observed)]);
             return Ok(true);
         }
@@ -44,28 +43,27 @@ impl Keyspace {
     /// If there are no more times.
     pub fn clear(&mut self) -> Result<(), Refused> {
         let version = self.draw()?;
-        let table = mem::take(&mut self.table);
-        (self.shown, self.bytes) = (0, 0);
+        let table = self.table.take_all();
+        self.shown = 0;
         self.gone.add_all();
         self.expiring.clear();
         let mut changes = Vec::new();
-        for (hash, entry) in table.into_entries() {
-            match entry {
-                Entry::Plain(plain) => self.wrote(plain.key(), version, [Change::Gone(plain.version())]),
-                Entry::Rich(mut rich) => {
-                    rich.remove(version, &mut changes);
-                    self.wrote(rich.key(), version, changes.drain(..));
-                    rich.changed();
-                    // What cuts a counter that may go on elsewhere stays.
-                    if let (false, Err(at)) = (rich.is_empty(), self.table.find(hash, rich.key())) {
-                        let entry = Entry::from(rich);
-                        let after = Account::of(&entry);
-                        self.table.insert(at, hash, entry);
-                        self.account(hash, Account::default(), after);
-                    }
+        let read = table.into_each(|hash, entry| match entry {
+            Entry::Plain(plain) => self.wrote(plain.key(), version, [Change::Gone(plain.version())]),
+            Entry::Rich(mut rich) => {
+                rich.remove(version, &mut changes);
+                self.wrote(rich.key(), version, changes.drain(..));
+                rich.changed();
+                // What cuts a counter that may go on elsewhere stays.
+                if let (false, Err(at)) = (rich.is_empty(), self.table.find(hash, rich.key())) {
+                    let entry = Entry::from(rich);
+                    let after = Account::of(&entry);
+                    self.table.insert(at, hash, entry);
+                    self.account(hash, Account::default(), after);
                 }
             }
-        }
+        });
+        read.unwrap_or_else(|error| self.table.fail(error));
         Ok(())
     }
 

@@ -129,7 +129,8 @@ impl Keyspace {
         let from = self.collected;
         let (mut looked, mut last) = (0, Hash::MAX);
         let mut keys = alloc::vec::Vec::new();
-        for (hash, entry) in self.table.range(from, Hash::MAX) {
+        // Of what is not in memory nothing waits to be forgotten.
+        for (hash, entry) in self.table.hot(from, Hash::MAX) {
             if looked >= COLLECTED && hash > last {
                 break;
             }

@@ -34,9 +34,8 @@ impl Keyspace {
         let (hash, is_there) = (hash_of(key), self.contains(key));
         match self.table.find(hash, key) {
             Ok(at) => {
-                let (part, index) = self.table.part_mut(at);
                 // A key that is past its deadline is not what it was before.
-                part.entry_mut(index).digest_mut(hash) ^ u64::from(!is_there)
+                self.table.digest_at(at, hash) ^ u64::from(!is_there)
             }
             Err(_) => u64::from(self.gone.count(hash)),
         }

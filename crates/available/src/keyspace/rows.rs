@@ -5,30 +5,25 @@
 //! as it is now. For what a write or a join does to one dot does not depend on what else is there, and the last that concerns a dot decides.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
 
 use bytes::Bytes;
 use steadfast_crdt::clock::HybridClock;
 use steadfast_crdt::{Actor, Lattice, Time, Version};
-use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
+use steadfast_types::wire::{Reader, Wire, WireError};
 
-use crate::container::{Container, Kind};
+use crate::assembly::Assembly;
+use crate::cold::ColdRows;
 use crate::context::Context;
 use crate::delta::Change;
 use crate::entry::Entry;
 use crate::keyspace::Keyspace;
 use crate::keyspace::write::Account;
-use crate::plain::Plain;
 use crate::rich::Rich;
-use crate::rows::{RowName, TEXT, Touched, kind_of, part_of};
+use crate::rows::{PLAIN, RICH, RowName, TEXT, Touched, kind_of, part_of};
 use crate::table::{Hash, hash_of};
-
-/// A string and nothing else.
-const PLAIN: u8 = 0;
-
-/// The state of a string, and the deadline.
-const RICH: u8 = 1;
 
 impl Keyspace {
     /// From now on it is noted which rows are written to.
@@ -41,8 +36,15 @@ impl Keyspace {
         self.touched.as_ref().map_or(0, Touched::bytes)
     }
 
-    /// The rows that were written to since this was asked last, or since [`Keyspace::note_rows`].
+    /// Whether a row was written to since they were taken.
+    pub fn has_touched(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| !touched.is_empty())
+    }
+
+    /// The rows that were written to since this was asked last, or since [`Keyspace::note_rows`]. When they are durable, that is to be said
+    /// ([`Keyspace::rows_are_durable`]).
     pub fn take_touched(&mut self) -> Touched {
+        self.table.checkpoint_begins();
         let mut touched = self.touched.as_mut().map(mem::take).unwrap_or_default();
         touched.close();
         touched
@@ -95,7 +97,7 @@ impl Keyspace {
         if reader.remaining() > 0 {
             return Err(WireError::Invalid("rows: what was seen"));
         }
-        Ok(Loading { keys, key: None })
+        Ok(Loading { keys, assembly: Assembly::default(), limit: None, next: usize::MAX, last: None })
     }
 
     /// A command wrote this to a key.
@@ -153,52 +155,36 @@ impl Keyspace {
 #[derive(Debug)]
 pub struct Loading {
     keys: Keyspace,
-    key: Option<Key>,
+    assembly: Assembly,
+    /// Bytes of memory that may be used.
+    limit: Option<usize>,
+    /// When more is used, keys go out of memory.
+    next: usize,
+    /// The hash of the last key.
+    last: Option<Hash>,
 }
 
-/// The key whose rows come.
-#[derive(Debug)]
-struct Key {
-    hash: Hash,
-    rich: Rich,
-    /// If it is the only row so far.
-    plain: Option<Plain>,
-    /// The elements of the container whose rows come: its part, how many there are, their wire forms.
-    part: u8,
-    count: u64,
-    elements: Vec<u8>,
-}
+/// So many keys are looked at at a time, about, if some are to go out of memory.
+const LOOKS: usize = 1 << 16;
 
 impl Loading {
+    /// No more memory is used than that, about: keys beyond it are cold. The rows are the ones that are given.
+    #[must_use]
+    pub fn within(mut self, limit: usize, rows: Arc<dyn ColdRows>) -> Self {
+        self.keys.set_cold_rows(rows);
+        self.keys.note_rows();
+        Loading { limit: Some(limit), next: limit, ..self }
+    }
+
     /// Takes a row.
     ///
     /// # Errors
     /// If it is none, or not the next one.
     pub fn row(&mut self, name: &[u8], value: Bytes) -> Result<(), WireError> {
-        let RowName { hash, key, part, element } = RowName::parse(name)?;
-        if self.key.as_ref().is_none_or(|current| current.rich.key() != key) {
-            self.end_key()?;
-            let rich = Rich::new(key);
-            self.key = Some(Key { hash, rich, plain: None, part: TEXT, count: 0, elements: Vec::new() });
+        match self.assembly.row(name, value)? {
+            Some((hash, entry)) => self.put(hash, entry),
+            None => Ok(()),
         }
-        let current = self.key.as_mut().ok_or(WireError::Invalid("rows"))?;
-        if part != TEXT {
-            return current.element(part, element, &value);
-        }
-        let mut reader = Reader::new(value);
-        match u8::decode(&mut reader)? {
-            PLAIN => {
-                let version = Version::decode(&mut reader)?;
-                let value = reader.take(reader.remaining())?;
-                current.plain = Some(Plain::new(version, key, &value));
-            }
-            RICH => {
-                current.rich.text = Wire::decode(&mut reader)?;
-                current.rich.deadline = Wire::decode(&mut reader)?;
-            }
-            _ => return Err(WireError::Invalid("row: a string")),
-        }
-        if reader.remaining() > 0 || !element.is_empty() { Err(WireError::Invalid("row: a string")) } else { Ok(()) }
     }
 
     /// All rows were given.
@@ -206,63 +192,23 @@ impl Loading {
     /// # Errors
     /// If one of the last was none.
     pub fn finish(mut self) -> Result<Keyspace, WireError> {
-        self.end_key()?;
+        if let Some((hash, entry)) = self.assembly.end()? {
+            self.put(hash, entry)?;
+        }
         Ok(self.keys)
     }
 
-    fn end_key(&mut self) -> Result<(), WireError> {
-        let Some(mut key) = self.key.take() else { return Ok(()) };
-        key.end_part()?;
-        let entry = match key.plain.take() {
-            Some(plain) => Entry::Plain(plain),
-            None => Entry::from(Box::new(key.rich)),
-        };
-        if matches!(&entry, Entry::Rich(rich) if rich.is_empty()) {
-            return Ok(());
+    fn put(&mut self, hash: Hash, entry: Entry) -> Result<(), WireError> {
+        // All keys of a hash go out of memory together.
+        if let Some(limit) = self.limit.filter(|_| self.last != Some(hash) && self.keys.used_bytes() > self.next) {
+            self.keys.evict(limit, LOOKS);
+            self.next = limit.max(self.keys.used_bytes()) + limit / 64;
         }
-        let Err(at) = self.keys.table.find(key.hash, entry.key()) else { return Err(WireError::Invalid("rows: a key comes twice")) };
+        self.last = Some(hash);
+        let Err(at) = self.keys.table.find(hash, entry.key()) else { return Err(WireError::Invalid("rows: a key comes twice")) };
         let account = Account::of(&entry);
-        self.keys.table.insert(at, key.hash, entry);
-        self.keys.account(key.hash, Account::default(), account);
-        Ok(())
-    }
-}
-
-impl Key {
-    fn element(&mut self, part: u8, element: &[u8], state: &[u8]) -> Result<(), WireError> {
-        if let Some(plain) = self.plain.take() {
-            self.rich = Rich::of_plain(&plain);
-        }
-        if part != self.part {
-            self.end_part()?;
-            self.part = part;
-        }
-        if kind_of(part) != Some(Kind::Sketch) {
-            put_varint(&mut self.elements, element.len() as u64);
-            self.elements.extend_from_slice(element);
-        }
-        self.elements.extend_from_slice(state);
-        self.count += 1;
-        Ok(())
-    }
-
-    /// All rows of a container came.
-    fn end_part(&mut self) -> Result<(), WireError> {
-        let (count, elements) = (mem::take(&mut self.count), mem::take(&mut self.elements));
-        let Some(kind) = kind_of(self.part).filter(|_| count > 0) else { return Ok(()) };
-        let mut bytes = Vec::from([self.part]);
-        if kind != Kind::Sketch {
-            put_varint(&mut bytes, count);
-        }
-        bytes.extend_from_slice(&elements);
-        let mut reader = Reader::new(bytes.into());
-        let container = Container::decode(&mut reader)?;
-        if reader.remaining() > 0 || self.rich.container(kind).is_some() {
-            return Err(WireError::Invalid("rows: a container"));
-        }
-        if let (false, Some(empty)) = (container.is_empty(), self.rich.container_mut(kind)) {
-            *empty = container;
-        }
+        self.keys.table.insert_as_in_rows(at, hash, entry);
+        self.keys.account(hash, Account::default(), account);
         Ok(())
     }
 }

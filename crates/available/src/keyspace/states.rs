@@ -1,7 +1,7 @@
 //! Whole states of ranges of keys: how replicas that have been apart too long for deltas agree.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use steadfast_crdt::{Covers, Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
 
 use crate::canonical;
-use crate::entry::Entry;
+use crate::entry::{Entry, plain_digest};
 use crate::exchange::Digest;
 use crate::keyspace::Keyspace;
 use crate::plain::Plain;
@@ -34,6 +34,10 @@ impl Keyspace {
                 (digest.sum, digest.remains) = (digest.sum.wrapping_add(sum), digest.remains.wrapping_add(remains));
                 digest.keys += part.len() as u64;
             } else {
+                for stub in part.stubs(from, to) {
+                    digest.sum = digest.sum.wrapping_add(stub.digest());
+                    digest.keys += 1;
+                }
                 for (hash, entry) in part.range_mut(from, to) {
                     let (sum, remains) = entry.digests_mut(hash);
                     (digest.sum, digest.remains) = (digest.sum.wrapping_add(sum), digest.remains.wrapping_add(remains));
@@ -47,7 +51,7 @@ impl Keyspace {
     /// The states of all keys whose hashes are in a range, both ends included; `None` if they take more bytes than `limit`.
     pub fn states(&self, from: Hash, to: Hash, limit: usize) -> Option<Bytes> {
         let mut out = Vec::new();
-        for (_, entry) in self.table.range(from, to) {
+        self.table.for_each(from, to, |_, entry| {
             put_varint(&mut out, entry.key().len() as u64);
             out.extend_from_slice(entry.key());
             match entry {
@@ -62,17 +66,18 @@ impl Keyspace {
                     rich.encode_state(&mut out);
                 }
             }
-            if out.len() > limit {
-                return None;
-            }
-        }
-        Some(out.into())
+            out.len() <= limit
+        });
+        (out.len() <= limit).then(|| out.into())
     }
 
     /// All keys in a form in which those of replicas that have seen the same are equal.
     pub fn canonical(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.table.range(0, Hash::MAX).for_each(|(_, entry)| canonical::put_entry(&mut out, entry));
+        self.table.for_each(0, Hash::MAX, |_, entry| {
+            canonical::put_entry(&mut out, entry);
+            true
+        });
         out
     }
 
@@ -84,8 +89,9 @@ impl Keyspace {
     pub fn join_states(&mut self, from: Hash, to: Hash, states: Bytes, theirs: &VersionVector) -> Result<(), WireError> {
         let mut states = read_states(from, to, states)?;
         self.seal();
+        self.bring_back_differing(from, to, &mut states);
         let context = self.context.clone();
-        let held = self.table.range(from, to).map(|(_, entry)| entry.key().into()).collect::<Vec<Box<[u8]>>>();
+        let held = self.table.hot(from, to).map(|(_, entry)| entry.key().into()).collect::<Vec<Box<[u8]>>>();
         for key in held {
             let mine = context.at(hash_of(&key));
             let other = match (states.remove(&key[..]), self.table.get(hash_of(&key), &key)) {
@@ -101,6 +107,25 @@ impl Keyspace {
         }
         self.saw_range(from, to, theirs);
         Ok(())
+    }
+
+    /// Brings back the keys of a range that are not in memory, but for those of which the other's state is the same: that one is left out.
+    fn bring_back_differing(&mut self, from: Hash, to: Hash, states: &mut BTreeMap<Bytes, State>) {
+        // What is found to be cold now is not to come back by itself.
+        self.table.take_fetched();
+        let mut same = BTreeSet::new();
+        states.retain(|key, state| {
+            let State::Plain(version, _) = state else { return true };
+            let hash = hash_of(key);
+            let is_same = self.table.is_cold_as(hash, plain_digest(hash, *version));
+            same.extend(is_same.then_some(hash));
+            !is_same
+        });
+        for hash in self.table.cold_hashes(from, to) {
+            if !same.contains(&hash) {
+                self.table.warm(hash, None);
+            }
+        }
     }
 
     fn join_key(&mut self, key: &[u8], other: &Rich, mine: &impl Covers, theirs: &VersionVector) {

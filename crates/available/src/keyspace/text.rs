@@ -59,18 +59,19 @@ impl Keyspace {
             Ok(at) => at,
             Err(at) => {
                 let plain = Plain::new(version, key, value);
-                self.bytes += plain.bytes();
+                self.table.account(0, plain.bytes());
                 self.shown += 1;
                 self.table.insert(at, hash, Entry::Plain(plain));
                 return None;
             }
         };
-        let (part, index) = self.table.part_mut(at);
+        let (part, index) = self.table.change(at);
         let Entry::Plain(plain) = part.entry_mut(index) else { return None };
         let (before, bytes) = (plain.version(), plain.bytes());
         plain.replace(version, value);
-        self.bytes = self.bytes + plain.bytes() - bytes;
+        let bytes_now = plain.bytes();
         part.adjust(plain_digest(hash, before), plain_digest(hash, version));
+        self.table.account(bytes, bytes_now);
         Some(before)
     }
 
@@ -95,15 +96,16 @@ impl Keyspace {
     /// Adds to a string that is shown, and without a deadline: nothing but its total changes.
     fn add_in_place(&mut self, at: At, key: &[u8], by: i64) -> Result<i64, Refused> {
         let version = self.draw()?;
-        let (part, index) = self.table.part_mut(at);
+        let (part, index) = self.table.change(at);
         let Entry::Rich(rich) = part.entry_mut(index) else { return Err(Refused::WrongKind) };
         let before = rich.text.int().ok_or(Refused::NotANumber)?;
         let after = before.checked_add(by).ok_or(Refused::OutOfRange)?;
         let bytes = rich.bytes();
         let delta = rich.text.add_int(version, by);
         rich.changed();
-        self.bytes = self.bytes + rich.bytes() - bytes;
+        let bytes_now = rich.bytes();
         part.lose_digest();
+        self.table.account(bytes, bytes_now);
         self.wrote(key, version, [Change::Text(delta)]);
         Ok(after)
     }

@@ -57,7 +57,7 @@ impl Keyspace {
         match at {
             Err(_) => Open { rich: Box::new(Rich::new(key)), hash, at, before: Account::default() },
             Ok(place) => {
-                let (part, index) = self.table.part_mut(place);
+                let (part, index) = self.table.change(place);
                 let before = Account::of(part.entry(index));
                 Open { rich: part.entry_mut(index).take(), hash, at, before }
             }
@@ -72,13 +72,13 @@ impl Keyspace {
         let after = if is_empty { Account::default() } else { Account::of(&entry) };
         match open.at {
             Ok(at) => {
-                let (part, index) = self.table.part_mut(at);
+                let (part, index) = self.table.change(at);
                 *part.entry_mut(index) = entry;
                 if is_empty {
                     self.table.remove(at);
                 }
                 // The digest of what was there before is not known any more.
-                self.table.part_mut(at).0.lose_digest();
+                self.table.lose_digest(at);
             }
             Err(at) if !is_empty => self.table.insert(at, open.hash, entry),
             Err(_) => {}
@@ -92,12 +92,13 @@ impl Keyspace {
             self.gone.add(hash);
         }
         self.shown = self.shown + usize::from(after.is_key) - usize::from(before.is_key);
-        self.bytes = self.bytes + after.bytes - before.bytes;
+        self.table.account(before.bytes, after.bytes);
         if before.expires == after.expires {
             return;
         }
         if let Some(ms) = before.expires
-            && !self.table.range(hash, hash).any(|(_, entry)| Account::of(entry).expires == Some(ms))
+            // All keys of the hash are in memory: one of them was just changed.
+            && !self.table.hot(hash, hash).any(|(_, entry)| Account::of(entry).expires == Some(ms))
         {
             self.expiring.remove(&(ms, hash));
         }

@@ -29,7 +29,7 @@ fn filled(keys: impl IntoIterator<Item = (Hash, String)>) -> (Table, BTreeSet<(H
 fn check(table: &mut Table, model: &BTreeSet<(Hash, String)>, ranges: &[(Hash, Hash)]) {
     assert_eq!(table.len(), model.len());
     for (from, to) in ranges.iter().copied().chain([(0, Hash::MAX)]) {
-        let held = table.range(from, to).map(|(hash, entry)| (hash, entry.key()));
+        let held = table.hot(from, to).map(|(hash, entry)| (hash, entry.key()));
         assert!(held.eq(model.iter().filter(|(hash, _)| from <= *hash && *hash <= to).map(|(hash, key)| (*hash, key.as_bytes()))));
     }
     for (number, whole) in table.parts_of(0, Hash::MAX).collect::<Vec<_>>() {
@@ -77,7 +77,7 @@ proptest! {
             match table.find(hash, &[key]) {
                 Err(at) => table.insert(at, hash, entry(&[key], version)),
                 Ok(at) => {
-                    let (part, index) = table.part_mut(at);
+                    let (part, index) = table.change(at);
                     part.sum_up();
                     let old = part.entry_mut(index).digest_mut(hash);
                     *part.entry_mut(index) = entry(&[key], version);

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::prelude::*;
-use steadfast_available::{Keyspace, Lifetime, Refused, Until};
+use steadfast_available::{Keyspace, Kind, Lifetime, Refused, Until};
 use steadfast_crdt::{Actor, LongDouble, Score, Text};
 
 /// When it begins to be, in milliseconds of Unix time.
@@ -182,4 +184,43 @@ pub(crate) fn run(keys: &mut Keyspace, command: &Command) -> Answer {
         }),
     };
     answer.unwrap_or_else(Answer::Refused)
+}
+
+/// What readers see of a key, in one order.
+pub(crate) fn shown(keys: &Keyspace, key: u8) -> Option<String> {
+    let name = name(key);
+    let text = |cell: &steadfast_crdt::Cell<Text>| cell.shown().unwrap().text().into_owned();
+    let kind = keys.kind(&name)?;
+    let shown = match kind {
+        Kind::Text => format!("{:?}", keys.text(&name).unwrap().unwrap().text()),
+        Kind::Set => format!("{:?}", keys.members(&name).unwrap().unwrap().iter().collect::<BTreeSet<_>>()),
+        Kind::Hash => {
+            let fields = keys.fields(&name).unwrap().unwrap();
+            format!("{:?}", fields.iter().map(|(field, cell)| (field, text(cell))).collect::<BTreeMap<_, _>>())
+        }
+        Kind::Sorted => {
+            let sorted = keys.scores(&name).unwrap().unwrap();
+            format!("{:?}", sorted.range(0..sorted.len()).map(|(member, cell)| (member, cell.shown().unwrap().get())).collect::<Vec<_>>())
+        }
+        Kind::List => {
+            let list = keys.items(&name).unwrap().unwrap();
+            format!("{:?}", list.range(0..list.len()).map(text).collect::<Vec<_>>())
+        }
+        Kind::Sketch => format!("{:?}", keys.sketch(&name).unwrap().unwrap().sketch().unwrap().count()),
+    };
+    Some(format!("{kind:?} {:?} {shown}", keys.until(&name)))
+}
+
+/// The names that scans give, each as often as they do.
+pub(crate) fn scanned(keys: &Keyspace, count: usize) -> Vec<Vec<u8>> {
+    let (mut names, mut cursor) = (Vec::new(), 0);
+    loop {
+        let (next, step) = keys.scan(cursor, count);
+        names.extend(step.iter().map(|name| name.to_vec()));
+        cursor = next;
+        if cursor == 0 {
+            names.sort();
+            return names;
+        }
+    }
 }

@@ -73,11 +73,11 @@ impl Store for Keyspace {
     }
     fn scan(&self, cursor: u64, count: usize, each: Each<'_>) -> u64 {
         let (next, keys) = self.scan(cursor, count);
-        keys.into_iter().for_each(each);
+        keys.iter().for_each(|key| each(key));
         next
     }
     fn random_key(&self, random: u64) -> Option<Vec<u8>> {
-        self.random_key(&mut Rng::with_seed(random)).map(<[u8]>::to_vec)
+        self.random_key(&mut Rng::with_seed(random)).map(Cow::into_owned)
     }
     fn fingerprint(&mut self, key: &[u8]) -> u64 {
         self.fingerprint(key)
