@@ -3,6 +3,8 @@
 //! Keys with values of 100 bytes are written and checkpointed, and then read: all in memory, and again with a limit of a part of what that took. The rows are
 //! in files of a directory for temporary files, and what the system has of these in memory is not counted.
 
+#![expect(clippy::disallowed_methods, reason = "it measures")]
+
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -106,7 +108,7 @@ impl Store {
             self.bytes += delta.body.len() as u64;
         }
         let start = Instant::now();
-        self.checkpointer.turn_ended(&mut self.keys, Sequence(self.appended), self.bytes);
+        self.checkpointer.turn_ended(&mut self.keys, &mut (), Sequence(self.appended), self.bytes);
         self.longest = self.longest.max(start.elapsed());
         while let Some(batch) = self.checkpointer.next_batch(Sequence(self.appended)) {
             self.tables.put(&batch);
@@ -121,7 +123,7 @@ impl Store {
     /// Everything is durable, and a limit is kept.
     fn settle(&mut self) {
         for _ in 0..2 {
-            self.checkpointer.begin(&mut self.keys, Sequence(self.appended), self.bytes);
+            self.checkpointer.begin(&mut self.keys, &mut (), Sequence(self.appended), self.bytes);
             self.end_turn();
             while self.checkpointer.wants_turn() {
                 self.end_turn();

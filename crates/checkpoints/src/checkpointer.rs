@@ -40,13 +40,32 @@ impl Default for CheckpointOptions {
 /// One key more is looked at in a turn for so many bytes too many.
 const OVER: usize = 64;
 
+/// Rows of something else that writes into the same journal, and is checkpointed with the keys.
+pub trait OtherRows {
+    /// A checkpoint begins: [`OtherRows::take`] gives all rows that were written to since the last one began.
+    fn begin(&mut self);
+
+    /// Some more of them, of about so many bytes, each with its name, and its value unless it is gone: as they are at this moment. None: those were all.
+    fn take(&mut self, bytes: usize) -> Vec<(Bytes, Option<Vec<u8>>)>;
+}
+
+impl OtherRows for () {
+    fn begin(&mut self) {}
+
+    fn take(&mut self, _bytes: usize) -> Vec<(Bytes, Option<Vec<u8>>)> {
+        Vec::new()
+    }
+}
+
 /// Rows on their way to the tables, which take all of them at once.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Counts batches, over restarts too.
     pub(crate) number: u64,
     /// Of each row the length of its name (four bytes), that of its value and one more, or zero if it is gone (four), the name, the value.
-    pub(crate) rows: Bytes,
+    rows: Bytes,
+    /// Rows of something else, likewise.
+    others: Bytes,
     /// If it is the last one of a checkpoint: the checkpoint's position, and what was seen there.
     pub(crate) end: Option<(Sequence, Vec<u8>)>,
 }
@@ -102,19 +121,19 @@ impl Checkpointer {
 
     /// A turn has ended: its delta was taken, and is in the journal, whose last record is `appended` now, after `appended_bytes` since the start.
     /// Takes some rows, if a checkpoint is being made, or is due; then some keys go out of memory, if too much of it is used.
-    pub fn turn_ended(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+    pub fn turn_ended(&mut self, keys: &mut Keyspace, others: &mut impl OtherRows, appended: Sequence, appended_bytes: u64) {
         if std::mem::take(&mut self.is_news) {
             keys.rows_are_durable();
         }
         let is_due = appended_bytes.wrapping_sub(self.begun_at_bytes) >= self.options.journal_bytes;
         if matches!(self.stage, Stage::Idle) && is_due {
-            self.begin(keys, appended, appended_bytes);
+            self.begin(keys, others, appended, appended_bytes);
         }
-        self.take_rows(keys, appended);
-        self.evict(keys, appended, appended_bytes);
+        self.take_rows(keys, others, appended);
+        self.evict(keys, others, appended, appended_bytes);
     }
 
-    fn evict(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+    fn evict(&mut self, keys: &mut Keyspace, others: &mut impl OtherRows, appended: Sequence, appended_bytes: u64) {
         let over = keys.used_bytes().saturating_sub(self.options.memory_bytes);
         let (looks, cold) = (self.options.turn_looks, keys.cold());
         let eviction =
@@ -123,19 +142,20 @@ impl Checkpointer {
         self.evicts = eviction == Eviction::More && keys.cold() > cold;
         // Only what was written to since the last checkpoint began, or is being made durable, waits for another.
         if eviction == Eviction::NeedsCheckpoint && keys.has_touched() {
-            self.begin(keys, appended, appended_bytes);
+            self.begin(keys, others, appended, appended_bytes);
         }
     }
 
     /// Begins a checkpoint, unless one is being made.
-    pub fn begin(&mut self, keys: &mut Keyspace, appended: Sequence, appended_bytes: u64) {
+    pub fn begin(&mut self, keys: &mut Keyspace, others: &mut impl OtherRows, appended: Sequence, appended_bytes: u64) {
         if matches!(self.stage, Stage::Idle) {
+            others.begin();
             self.stage = Stage::Taking { from: appended, touched: keys.take_touched(), seen: keys.seen_row() };
             self.begun_at_bytes = appended_bytes;
         }
     }
 
-    fn take_rows(&mut self, keys: &Keyspace, appended: Sequence) {
+    fn take_rows(&mut self, keys: &Keyspace, others: &mut impl OtherRows, appended: Sequence) {
         if !self.takes_rows() {
             return;
         }
@@ -144,15 +164,22 @@ impl Checkpointer {
         while rows.len() < self.options.turn_bytes
             && let Some(name) = touched.next_name()
         {
-            put_row(keys, name, &mut rows);
+            put_row(name, &mut rows, |out| keys.put_row(name, out));
         }
-        let end = touched.is_empty().then(|| (*from, core::mem::take(seen)));
+        let (mut more, room) = (Vec::new(), self.options.turn_bytes.saturating_sub(rows.len()));
+        let taken = if room > 0 { others.take(room) } else { Vec::new() };
+        for (name, value) in &taken {
+            put_row(name, &mut more, |out| value.as_ref().map(|value| out.extend_from_slice(value)).is_some());
+        }
+        let is_last = touched.is_empty() && room > 0 && taken.is_empty();
+        let end = is_last.then(|| (*from, core::mem::take(seen)));
         self.last += 1;
         if end.is_some() {
             self.stage = Stage::Saving { from: *from, number: self.last };
         }
-        self.waiting_bytes += rows.len();
-        self.waiting.push_back((appended, Batch { number: self.last, rows: rows.into(), end }));
+        let batch = Batch { number: self.last, rows: rows.into(), others: more.into(), end };
+        self.waiting_bytes += batch.bytes();
+        self.waiting.push_back((appended, batch));
     }
 
     /// Whether it would take rows in a turn that does nothing else.
@@ -173,7 +200,7 @@ impl Checkpointer {
     /// The next batch for the tables, if the journal is `durable` far enough.
     pub fn next_batch(&mut self, durable: Sequence) -> Option<Batch> {
         let (_, batch) = self.waiting.pop_front_if(|(reach, _)| *reach <= durable)?;
-        let bytes = batch.rows.len();
+        let bytes = batch.bytes();
         self.waiting_bytes -= bytes;
         self.given_bytes += bytes;
         self.given.push_back((batch.number, bytes));
@@ -196,28 +223,33 @@ impl Checkpointer {
     }
 }
 
-fn put_row(keys: &Keyspace, name: &[u8], out: &mut Vec<u8>) {
+/// Puts a row; `value` puts its value and says whether there is one.
+fn put_row(name: &[u8], out: &mut Vec<u8>, put_value: impl FnOnce(&mut Vec<u8>) -> bool) {
     let length = |bytes: usize| u32::try_from(bytes).expect("rows are shorter than four gigabytes").to_le_bytes();
     let start = out.len();
     out.extend_from_slice(&length(name.len()));
     out.extend_from_slice(&[0; 4]);
     out.extend_from_slice(name);
     let value = out.len();
-    if keys.put_row(name, out) {
+    if put_value(out) {
         let bytes = length(out.len() - value + 1);
         out[start + 4..start + 8].copy_from_slice(&bytes);
     }
 }
 
 impl Batch {
-    /// Its rows: names, and values unless they are gone.
+    /// Its rows of keys: names, and values unless they are gone.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
-        let mut rest = self.rows.clone();
-        std::iter::from_fn(move || {
-            let (name, value) = (take_length(&mut rest)?, take_length(&mut rest)?);
-            let name = rest.split_to(name);
-            Some((name, value.checked_sub(1).map(|length| rest.split_to(length))))
-        })
+        rows(self.rows.clone())
+    }
+
+    /// Its rows of something else.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+        rows(self.others.clone())
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.len() + self.others.len()
     }
 
     /// What the tables keep of a checkpoint that ends with this batch.
@@ -228,6 +260,14 @@ impl Batch {
         out.extend_from_slice(seen);
         Some(out)
     }
+}
+
+fn rows(mut rest: Bytes) -> impl Iterator<Item = (Bytes, Option<Bytes>)> {
+    std::iter::from_fn(move || {
+        let (name, value) = (take_length(&mut rest)?, take_length(&mut rest)?);
+        let name = rest.split_to(name);
+        Some((name, value.checked_sub(1).map(|length| rest.split_to(length))))
+    })
 }
 
 fn take_length(rest: &mut Bytes) -> Option<usize> {

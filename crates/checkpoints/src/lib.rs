@@ -22,5 +22,5 @@
 mod checkpointer;
 mod row_tables;
 
-pub use checkpointer::{Batch, CheckpointOptions, Checkpointer};
+pub use checkpointer::{Batch, CheckpointOptions, Checkpointer, OtherRows};
 pub use row_tables::{LoadError, Loaded, Progress, RowTables};

@@ -22,6 +22,9 @@ const ROWS: TableId = TableId(1);
 /// One row: the position of the last checkpoint, and what was seen there.
 const CHECKPOINT: TableId = TableId(2);
 
+/// The rows of something else ([`OtherRows`](crate::OtherRows)), by name.
+const OTHERS: TableId = TableId(3);
+
 /// The number of the form of rows and checkpoints.
 pub(crate) const FORMAT: u8 = 1;
 
@@ -110,10 +113,17 @@ impl<D: Disk> RowTables<D> {
         Ok(Loaded { keys: loading.finish()?, from })
     }
 
+    /// The rows of something else than keys: each with its name.
+    pub fn others(&self) -> impl Iterator<Item = Result<(Bytes, Bytes), LoadError>> {
+        let rows = self.tables.reader().scan(OTHERS, (Bound::Unbounded, Bound::Unbounded), u64::MAX);
+        rows.map(|row| row.map(|row| (row.key, row.value)).map_err(LoadError::from))
+    }
+
     /// Takes a batch into memory, as one. The last one of a checkpoint makes all of it durable with the next job.
     pub fn put(&mut self, batch: &Batch) {
         let number = batch.number;
         batch.rows().for_each(|(name, value)| self.tables.insert(ROWS, name, number, value));
+        batch.others().for_each(|(name, value)| self.tables.insert(OTHERS, name, number, value));
         let end = batch.end();
         let is_end = end.is_some();
         if let Some(end) = end {

@@ -209,7 +209,7 @@ impl World {
             self.record(&Record::Delta(delta.clone()));
             self.ours.push_back((self.journal.appended(), delta));
         }
-        self.checkpointer.turn_ended(&mut self.keys, self.journal.appended(), self.journal.appended_bytes());
+        self.checkpointer.turn_ended(&mut self.keys, &mut (), self.journal.appended(), self.journal.appended_bytes());
     }
 
     fn step(&mut self, step: &Step) {

@@ -11,8 +11,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(arguments.next().ok_or("an address is missing")?)?;
     let durability = arguments.next().map_or(Ok(Durability::default()), |mode| mode.parse())?;
     let actor = steadfast_crdt::Actor::new(1).ok_or("there is a first place")?;
-    let running =
-        start(Settings { directory, listener, tls: None, durability, actor, limits: Limits::default(), peers: None, strong: None })?;
+    let running = start(Settings {
+        directory,
+        listener,
+        tls: None,
+        durability,
+        actor,
+        limits: Limits::default(),
+        peers: None,
+        strong: None,
+        memory_bytes: usize::MAX,
+    })?;
     println!("serves at {}", running.address());
     Ok(running.wait().0?)
 }

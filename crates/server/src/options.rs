@@ -136,6 +136,9 @@ pub struct ServerOptions {
     /// When an acknowledged write of available state is on the disk.
     #[serde(default)]
     pub redis_durability: Durability,
+    /// What the keys of available state may use of memory, about, in bytes: beyond it those that were not used for a while are only on the disk. 0: no bound.
+    #[serde(default)]
+    pub redis_memory_bytes: u64,
     /// The URLs that clients are told to reach it at.
     pub advertise_client: Vec<String>,
     /// The `host:port` that its peers reach it at.
@@ -265,6 +268,7 @@ impl ServerOptions {
             listen_admin: at(7070),
             listen_redis: None,
             redis_durability: Durability::default(),
+            redis_memory_bytes: 0,
             advertise_client: vec!["http://127.0.0.1:2379".to_owned()],
             advertise_peer: "127.0.0.1:2380".to_owned(),
             start: Start::InitialCluster { token: "steadfast".to_owned(), members: vec![(name.to_owned(), "127.0.0.1:2380".to_owned())] },

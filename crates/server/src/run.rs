@@ -255,6 +255,10 @@ impl Running {
                 listener,
                 tls: ports.clients.clone(),
                 durability: options.redis_durability,
+                memory_bytes: match options.redis_memory_bytes {
+                    0 => usize::MAX,
+                    bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+                },
                 registry: available::Registry::new(coordination.clone(), (membership.cluster, founders), random())
                     .expect("its names are short"),
                 strong: available::StrongRecord::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),

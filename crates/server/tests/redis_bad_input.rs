@@ -31,6 +31,7 @@ impl Replica {
             tls: None,
             peers: None,
             strong: None,
+            memory_bytes: usize::MAX,
         })
         .unwrap();
         Replica { running: Some(running), _directory: directory }

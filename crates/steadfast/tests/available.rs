@@ -319,6 +319,17 @@ fn strong_keys_are_agreed_on_by_a_majority() {
     heal(&cluster);
     eventually("a quorum at the third", || (third.ask("GET s:counter").unwrap() == Answer::Text((3 * each + 1).to_string())).then_some(()));
 
+    // So much that the journal is cut: what is in front of the cut is in rows alone.
+    let large = |number: u64| format!("{number}-{}", "x".repeat(200_000));
+    let mut first = Redis::connect(&nodes[0]).unwrap();
+    for number in 0..400 {
+        assert_eq!(first.ask(&format!("SET s:large:{} {}", number % 40, large(number))).unwrap(), Answer::Text("OK".to_owned()));
+    }
+    let directories: Vec<_> = cluster.nodes.iter().map(|node| node.data_dir.join("available")).collect();
+    for directory in &directories {
+        eventually("a journal that is cut", || (journal_bytes(directory) < 400 * 200_000).then_some(()));
+    }
+
     cluster.nodes.iter_mut().for_each(support::Node::kill);
     cluster.nodes.iter_mut().for_each(support::Node::start_again);
     for address in &nodes {
@@ -327,6 +338,15 @@ fn strong_keys_are_agreed_on_by_a_majority() {
             (answer == Answer::Text((3 * each + 1).to_string())).then_some(())
         });
     }
+    for number in 360..400 {
+        assert_eq!(ask(&nodes[1], &format!("GET s:large:{}", number % 40)), Answer::Text(large(number)));
+    }
     assert_eq!(ask(&nodes[2], "DEL s:counter"), Answer::Integer(1));
     assert_eq!(ask(&nodes[0], "GET s:counter"), Answer::Nothing);
+}
+
+/// Bytes of the files of a replica's journal.
+fn journal_bytes(directory: &std::path::Path) -> u64 {
+    let files = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"));
+    files.filter(|file| file.file_type().is_ok_and(|kind| kind.is_file())).filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }

@@ -49,6 +49,8 @@ pub(crate) struct Part<C> {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Tls>,
     pub(crate) durability: Durability,
+    /// See [`Settings::memory_bytes`].
+    pub(crate) memory_bytes: usize,
     pub(crate) registry: Registry<C>,
     pub(crate) strong: StrongRecord<C>,
     pub(crate) transport: PeerTransport,
@@ -96,6 +98,7 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
             listener: part.listener.try_clone().map_err(|error| error.to_string())?,
             tls: part.tls.clone(),
             durability: part.durability,
+            memory_bytes: part.memory_bytes,
             actor,
             limits: Limits::default(),
             peers: Some(peers),

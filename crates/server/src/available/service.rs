@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use steadfast_available::Unreadable;
 use steadfast_available::exchange::Event;
 use steadfast_redis_api::engine::host::{ClientInfo, Host};
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
@@ -81,6 +82,8 @@ pub(super) enum Failure {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Tables(#[from] JobError),
+    #[error(transparent)]
+    Rows(#[from] Unreadable),
     #[error(
         "other replicas have writes of this one that are not in its directory: it is a copy of an earlier state, or the disk lost something. \
          It begins anew as another replica, and takes what the others have"
@@ -184,6 +187,7 @@ impl<D: Disk> Service<D> {
             address: self.address.to_string(),
             actor: self.replica.actor().place(),
             keys: keys.len() as u64,
+            cold_keys: keys.cold() as u64,
             bytes: self.process.keys_bytes as u64,
             connections: self.process.clients.len() as u64,
             commands: self.process.counts.commands,
@@ -200,6 +204,11 @@ impl<D: Disk> Service<D> {
     /// Puts what was changed into the journal, in one write, and does what else there is to do; whether anything was changed.
     fn keep(&mut self, others: &mut Others) -> Result<bool, Failure> {
         self.replica.end_turn();
+        if let Some(unreadable) = self.replica.look().failure() {
+            // What seemed not to be there may be: nobody is to hear of it.
+            self.process.clients.keys().for_each(|id| others.close(ConnectionId(*id)));
+            return Err(unreadable.clone().into());
+        }
         let outputs = self.replica.outputs();
         let before = self.journal.appended();
         for record in outputs.records {
@@ -386,7 +395,7 @@ impl<D: Disk> Commands for Service<D> {
         if matches!(kept, Ok(true)) && self.unsynced_since.is_none() {
             self.unsynced_since = Some(self.process.clock.now());
         }
-        self.tables.turn_ended(self.replica.keys(), &self.journal);
+        self.tables.turn_ended(self.replica.keys(), &mut self.strong, &self.journal);
         let result = kept.and_then(|_| self.sync());
         self.stop_if_failed(result);
         match (&self.failed, self.durability) {

@@ -53,6 +53,8 @@ pub struct Settings {
     pub peers: Option<Peers>,
     /// Strong keys; `None`: there are none.
     pub strong: Option<Source>,
+    /// What keys may use of memory, about, in bytes: beyond it those that were not used for a while are only on the disk.
+    pub memory_bytes: usize,
 }
 
 /// Why a replica does not start. Its directory is as it was.
@@ -135,9 +137,9 @@ impl Running {
     }
 }
 
-fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
+fn open_tables(directory: PathBuf, memory_bytes: usize) -> Result<RowTables<FileDisk>, StartError> {
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
-    RowTables::open(&disk, tables::options()).map_err(|error| StartError::Tables(directory, error))
+    RowTables::open(&disk, tables::options(memory_bytes)).map_err(|error| StartError::Tables(directory, error))
 }
 
 /// Brings back what the tables and the journal hold, and serves it.
@@ -145,7 +147,7 @@ fn open_tables(directory: PathBuf) -> Result<RowTables<FileDisk>, StartError> {
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, tls, durability, actor, limits, peers, strong } = settings;
+    let Settings { directory, listener, tls, durability, actor, limits, peers, strong, memory_bytes } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
     // Alone, it has nobody to keep deltas for.
@@ -153,10 +155,15 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         Some(_) => ExchangeLimits::default(),
         None => ExchangeLimits { kept_bytes: 0, ..ExchangeLimits::default() },
     };
-    let rows = open_tables(directory.join(tables::DIRECTORY))?;
-    let loaded = rows.load(actor).map_err(|error| StartError::Rows(directory.clone(), error))?;
+    let rows = open_tables(directory.join(tables::DIRECTORY), memory_bytes)?;
+    let unreadable = |error| StartError::Rows(directory.clone(), error);
+    let loaded = rows.load_within(actor, memory_bytes).map_err(unreadable)?;
     let mut replica = Replica::with_keys(loaded.keys, exchange_limits);
     let mut strong = Strong::new(strong, actor);
+    for row in rows.others() {
+        let (_, row) = row.map_err(unreadable)?;
+        strong.registers.load(row).map_err(|error| unreadable(error.into()))?;
+    }
     let (now, now_ms) = (clock.now(), Clock::wall_micros() / 1000);
     replica.set_now(now, now_ms);
     strong.registers.set_now(now, now_ms);
@@ -188,7 +195,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         strong,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
-        tables: Tables::start(rows, replayed_bytes, handle.clone())?,
+        tables: Tables::start(rows, memory_bytes, replayed_bytes, handle.clone())?,
         durability,
         process: Process::new(clock, address.port(), durability),
         handle: handle.clone(),
@@ -213,6 +220,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
             Some(Failure::Fenced) => return (Err(Ended::Fenced), lanes),
             Some(Failure::Journal(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
             Some(Failure::Tables(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
+            Some(Failure::Rows(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
             None => {}
         }
         let Service { syncer, tables, mut journal, .. } = service;

@@ -16,7 +16,9 @@ pub struct Status {
     pub actor: u16,
     /// How many keys it has.
     pub keys: u64,
-    /// What they take of memory, in bytes, about.
+    /// How many of them are on the disk only.
+    pub cold_keys: u64,
+    /// What the keys take of memory, in bytes, about.
     pub bytes: u64,
     /// Clients' connections.
     pub connections: u64,
@@ -59,6 +61,7 @@ impl Status {
             address: self.address.clone(),
             actor: self.actor.into(),
             keys: self.keys,
+            cold_keys: self.cold_keys,
             bytes: self.bytes,
             connections: self.connections,
             commands: self.commands,

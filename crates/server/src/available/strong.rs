@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use steadfast_available::Keyspace;
+use steadfast_checkpoints::OtherRows;
 use steadfast_crdt::Actor;
 use steadfast_redis_api::engine::register;
 use steadfast_redis_api::protocol::errors;
@@ -94,6 +95,8 @@ pub(super) struct Strong {
     /// Records on their way to the disk: when the journal is durable up to there, those up to this number are.
     syncing: VecDeque<(Sequence, u64)>,
     looks: Vec<Look>,
+    /// A checkpoint is being made, and the row of what concerns no single register is not in it yet.
+    lacks_common_row: bool,
     /// What is to be answered, by connection.
     pub(super) answers: BTreeMap<u64, Outcome<Bytes>>,
 }
@@ -110,6 +113,7 @@ impl Strong {
             connected: BTreeSet::new(),
             syncing: VecDeque::new(),
             looks: Vec::new(),
+            lacks_common_row: false,
             answers: BTreeMap::new(),
         }
     }
@@ -242,6 +246,22 @@ impl Strong {
     pub(super) fn forget(&mut self, connection: u64) {
         self.registers.forget(RequestId(connection));
         self.answers.remove(&connection);
+    }
+}
+
+impl OtherRows for Strong {
+    fn begin(&mut self) {
+        self.registers.begin_rows();
+        self.lacks_common_row = true;
+    }
+
+    fn take(&mut self, bytes: usize) -> Vec<(Bytes, Option<Vec<u8>>)> {
+        let rows = self.registers.rows(bytes);
+        if rows.is_empty() && std::mem::take(&mut self.lacks_common_row) {
+            // No register is called nothing: prefixes are words.
+            return vec![(Bytes::new(), Some(self.registers.common_row()))];
+        }
+        rows.into_iter().map(|row| (row.key, row.bytes)).collect()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use steadfast_available::Keyspace;
-use steadfast_checkpoints::{Batch, CheckpointOptions, Checkpointer, Progress, RowTables};
+use steadfast_checkpoints::{Batch, CheckpointOptions, Checkpointer, OtherRows, Progress, RowTables};
 use steadfast_storage::journal::{CutJob, Journal};
 use steadfast_storage::tables::{JobError, TablesOptions};
 use steadfast_types::disk::Disk;
@@ -21,9 +21,13 @@ pub(super) const DIRECTORY: &str = "tables";
 /// How long a full disk is left alone.
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
-/// Nobody reads the tables but a start, which reads each block once.
-pub(super) fn options() -> TablesOptions {
-    TablesOptions { cache_bytes: 1 << 20, ..TablesOptions::default() }
+/// Blocks of rows that stay in memory, for keys that are brought back. Without a limit of memory nobody reads rows but a start, each block once.
+const CACHE_BYTES: usize = 32 << 20;
+
+/// Of a replica whose keys may use so much memory.
+pub(super) fn options(memory_bytes: usize) -> TablesOptions {
+    let cache_bytes = if memory_bytes == usize::MAX { 1 << 20 } else { CACHE_BYTES };
+    TablesOptions { cache_bytes, ..TablesOptions::default() }
 }
 
 /// The loop's end. The thread ends with this.
@@ -45,9 +49,11 @@ enum Work<D: Disk> {
 }
 
 impl<D: Disk> Tables<D> {
-    /// Starts the thread; it wakes the loop when the tables have come on. `replayed_bytes` of the journal are not in them yet.
-    pub(super) fn start(tables: RowTables<D>, replayed_bytes: u64, handle: Handle) -> io::Result<Self> {
-        let checkpointer = Checkpointer::new(CheckpointOptions::default(), tables.progress(), replayed_bytes);
+    /// Starts the thread; it wakes the loop when the tables have come on. Keys may use `memory_bytes`, about; `replayed_bytes` of the journal are not in the
+    /// tables yet.
+    pub(super) fn start(tables: RowTables<D>, memory_bytes: usize, replayed_bytes: u64, handle: Handle) -> io::Result<Self> {
+        let options = CheckpointOptions { memory_bytes, ..CheckpointOptions::default() };
+        let checkpointer = Checkpointer::new(options, tables.progress(), replayed_bytes);
         let (work, to_do) = unbounded();
         let (tell, told) = unbounded();
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -58,8 +64,8 @@ impl<D: Disk> Tables<D> {
     }
 
     /// A turn ended, and what it changed is written to the journal.
-    pub(super) fn turn_ended(&mut self, keys: &mut Keyspace, journal: &Journal<D>) {
-        self.checkpointer.turn_ended(keys, journal.appended(), journal.appended_bytes());
+    pub(super) fn turn_ended(&mut self, keys: &mut Keyspace, others: &mut impl OtherRows, journal: &Journal<D>) {
+        self.checkpointer.turn_ended(keys, others, journal.appended(), journal.appended_bytes());
         while let Some(batch) = self.checkpointer.next_batch(journal.durable()) {
             self.begin(Work::Put(batch));
         }
@@ -84,7 +90,7 @@ impl<D: Disk> Tables<D> {
 
     /// Whether there is something to do in a turn that has nothing else to do.
     pub(super) fn wants_turn(&self) -> bool {
-        self.checkpointer.takes_rows()
+        self.checkpointer.wants_turn()
     }
 
     fn begin(&self, work: Work<D>) {

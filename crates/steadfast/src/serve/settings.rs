@@ -43,6 +43,9 @@ pub(super) struct Settings {
     /// When an acknowledged write of available state is on the disk: always, every-second or never [default: every-second]
     #[arg(long, env = "STEADFAST_REDIS_DURABILITY", hide_env = true, value_name = "WHEN")]
     redis_durability: Option<Durability>,
+    /// What the keys of available state may use of memory, about, bytes; those that were not used for a while are on the disk only. 0: no bound [default: 0]
+    #[arg(long, env = "STEADFAST_REDIS_MEMORY_BYTES", hide_env = true, value_name = "BYTES")]
+    redis_memory_bytes: Option<u64>,
     /// The URLs that clients are told to reach it at [default: http:// or https:// and --listen-client]
     #[arg(long, env = "STEADFAST_ADVERTISE_CLIENT", hide_env = true, value_name = "URL,…")]
     advertise_client: Option<List>,
@@ -231,6 +234,7 @@ impl Settings {
             listen_admin: self.listen_admin.or(file.listen_admin),
             listen_redis: self.listen_redis.or(file.listen_redis),
             redis_durability: self.redis_durability.or(file.redis_durability),
+            redis_memory_bytes: self.redis_memory_bytes.or(file.redis_memory_bytes),
             advertise_client: self.advertise_client.or(file.advertise_client),
             advertise_peer: self.advertise_peer.or(file.advertise_peer),
             initial_cluster: self.initial_cluster.or(file.initial_cluster),
@@ -338,6 +342,7 @@ impl Settings {
             listen_admin: self.listen_admin.unwrap_or(defaults.listen_admin),
             listen_redis: self.listen_redis.or(defaults.listen_redis),
             redis_durability: self.redis_durability.unwrap_or(defaults.redis_durability),
+            redis_memory_bytes: self.redis_memory_bytes.unwrap_or(defaults.redis_memory_bytes),
             advertise_client: self.advertise_client.map_or_else(|| vec![format!("{scheme}://{listen_client}")], |list| list.0),
             advertise_peer: advertise_peer.unwrap_or_else(|| listen_peer.to_string()),
             start,

@@ -252,6 +252,7 @@ fn replica_json(replica: &ReplicaStatus) -> Value {
         "address": replica.address,
         "actor": replica.actor,
         "keys": replica.keys,
+        "cold_keys": replica.cold_keys,
         "bytes": replica.bytes,
         "connections": replica.connections,
         "commands": replica.commands,
