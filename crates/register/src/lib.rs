@@ -15,8 +15,9 @@
 //! - **Epochs**: who the replicas of a key are is decided elsewhere (strong state), epoch by epoch: a set alone, then that with the next one
 //!   ([`quorum::Replicas::next`]), then the next one alone, and so on. An acceptor answers requests of the epoch that it is in, and of no other. The epoch
 //!   after that of two sets begins when every key has been *carried* in it: when a request of that epoch which is not said to read
-//!   ([`proposer::Proposer::ask`]) is done. Only keys that are held at one of a quorum of acceptors in that epoch need it. A replica that ceases to be one
-//!   [leaves](acceptor::Acceptor::leave) the key before it becomes one again.
+//!   ([`proposer::Proposer::ask`]) is done. Only keys that were held at one of a quorum of acceptors when it entered that epoch need it. A replica that ceases to
+//!   be one [leaves](acceptor::Acceptor::leave) the key before it becomes one again, or drops everything as it enters an epoch
+//!   ([clears](acceptor::Acceptor::clear)).
 //!
 //! # Why it is right
 //! A *quorum* is always one of the epoch in which its members answer. A value is *chosen* at a ballot when a quorum has accepted it at that ballot. The
@@ -39,8 +40,17 @@
 //! **Each change once.** A value names, for each proposer, the ballot of the last change of that proposer's which it follows. A proposer remembers what it
 //! tried for requests that wait, and so knows which of these the parent follows: a request that is part of it is answered from there, any other is applied.
 //! What was applied twice is in two tries, of which no ballot follows both. A request is answered when its ballot, or one that follows it, is chosen; tries
-//! that are not followed by then never will be, as all greater ballots follow the chosen one. Tries belong to one epoch: a request that moves is asked again
-//! only if it changed nothing in any try.
+//! that are not followed by then never will be, as all greater ballots follow the chosen one. All this holds across epochs too, so requests go on in the next
+//! one, with what they tried before.
+//!
+//! *Too many writers.* A value may leave out the oldest changes, however new they are, if it says up to which ballot it does ([`message::Value::forgotten`]). Who
+//! waits for a try up to that, and does not find it, does not know its outcome, and says so ([`proposer::Output::Beaten`]). That is sound whatever clocks show;
+//! it happens to those alone whose try lost against changes of half of [`limits::WRITERS`] others before the next one.
+//!
+//! **Who clears** as it enters an epoch in which it may be a replica has passed over an epoch *j* of two sets that is over. It takes part in nothing of the epochs
+//! before any more; so that it forgets what it promised and accepted in them can only keep something from being chosen there. And what was chosen there
+//! is followed by what was carried in *j*, by quorums that it was not in: these are what the quorums of later epochs meet. Clearing and entering are
+//! one record: if it forgot first, and crashed before it entered, it would take part in its old epoch as one that had promised nothing.
 //!
 //! **Removal** makes replicas forget, so a ballot may have no parent although something was chosen. Let all replicas of an epoch *e* have said in it that they
 //! hold the deletion *d* ([`removal`]); then nothing is left at any of them that *d* does not replace, for ever:
@@ -54,8 +64,9 @@
 //! - *A ballot without a parent is made of nothing, as d was*, and what was chosen after *d* is not forgotten by this removal: it takes exactly *d* away, from
 //!   those that hold it and nothing later.
 //! - *Which changes of a proposer d follows is forgotten* with it. A value without a parent says so: it names the greatest floor among its promises, which is
-//!   at least *d* ([`message::Value::forgotten`]). A try up to that may have taken effect, so its request's outcome is not known
-//!   ([`proposer::Output::Beaten`]).
+//!   at least *d* if *d* was removed in the same epoch ([`message::Value::forgotten`]), and that epoch ([`message::Value::began`]), as replicas that came since have
+//!   no floor. A try up to that ballot, or of an earlier epoch, may have taken effect, so its request's outcome is not known
+//!   ([`proposer::Output::Beaten`]). A try of an epoch from that one on cannot have been removed before the value began.
 //!
 //! So a read that finds nothing held at a quorum says rightly that there is nothing, and a single trip is enough for it.
 //!

@@ -208,3 +208,31 @@ wire_enum!(Record {
     6 => Left { key },
     7 => Cleared { epoch },
 });
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use steadfast_crdt::{Actor, Time};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_value_names_the_change_of_a_writer_or_says_that_it_forgot_it(writers in proptest::collection::vec(0..100_u16, 0..200)) {
+            let (mut value, mut last) = (Value::default(), BTreeMap::new());
+            for (number, place) in writers.into_iter().enumerate() {
+                let actor = Actor::new(place).unwrap();
+                let ballot = Version::new(Time::at_unix_ms(Time::EPOCH_MS + number as u64), actor);
+                value.follows(ballot);
+                last.insert(actor, ballot);
+                prop_assert_eq!(value.writers.of(actor), Some(ballot.time()));
+                prop_assert!(value.writers.iter().count() <= WRITERS);
+                for (actor, ballot) in &last {
+                    prop_assert!(value.writers.of(*actor) == Some(ballot.time()) || value.forgets(0, *ballot));
+                }
+            }
+        }
+    }
+}

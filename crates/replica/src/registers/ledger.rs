@@ -86,3 +86,74 @@ impl Ledger {
         Some((to, message))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write,
+        Answer,
+        /// The clock goes on by so many milliseconds before it is asked.
+        Question(u64),
+        Durable(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            Just(Step::Write),
+            Just(Step::Answer),
+            (0..RESERVED_MS).prop_map(Step::Question),
+            (0..10_u64).prop_map(Step::Durable),
+        ];
+        proptest::collection::vec(step, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_said_before_what_it_rests_on_is_durable(steps in steps()) {
+            let (mut ledger, mut records, mut durable) = (Ledger::default(), Vec::new(), 0);
+            let mut clock = Time::at_unix_ms(Time::EPOCH_MS + 1);
+            // What was written when each was to be said, and the clock then.
+            let (mut answers, mut questions) = (VecDeque::new(), VecDeque::new());
+            for step in steps {
+                match step {
+                    Step::Write => ledger.write(Record::Reserved { until: Time::default() }),
+                    Step::Answer => {
+                        ledger.answer(NodeId(1), Message::AllCarried { epoch: 0 });
+                        answers.push_back(ledger.written);
+                    }
+                    Step::Question(ms) => {
+                        clock = Time::at_unix_ms(clock.unix_ms() + ms);
+                        ledger.question(NodeId(2), Message::AllCarried { epoch: 0 }, clock);
+                        questions.push_back(clock);
+                    }
+                    Step::Durable(more) => {
+                        durable = ledger.written.min(durable + more);
+                        ledger.durable(durable);
+                    }
+                }
+                let (taken, written) = ledger.take();
+                records.extend(taken);
+                prop_assert_eq!(records.len() as u64, written);
+                let set_aside = records[..durable as usize].iter().map(|record| match record {
+                    Record::Reserved { until } => *until,
+                    Record::Held(_) => Time::default(),
+                });
+                let set_aside = set_aside.max().unwrap_or_default();
+                while let Some((to, _)) = ledger.release() {
+                    match to {
+                        NodeId(1) => prop_assert!(answers.pop_front().unwrap() <= durable),
+                        _ => prop_assert!(questions.pop_front().unwrap() <= set_aside),
+                    }
+                }
+                // And nothing waits longer.
+                prop_assert!(answers.front().is_none_or(|written| *written > durable));
+                prop_assert!(questions.front().is_none_or(|last| *last > set_aside));
+            }
+        }
+    }
+}

@@ -68,6 +68,8 @@ pub struct Node {
     before: u64,
     /// Its wall clock is so far ahead, milliseconds.
     pub ahead: u64,
+    /// And goes on in steps of so many.
+    pub grain: u64,
     /// The epoch that strong state here tells of.
     pub knows: u64,
 }
@@ -75,7 +77,12 @@ pub struct Node {
 impl Node {
     pub fn new(id: NodeId, rng: &mut Rng) -> Self {
         let disk = Disk::default();
-        Self { registers: Self::begin(id, &disk, rng), id, disk, checkpoint: None, before: 0, ahead: rng.u64(0..1_000), knows: 0 }
+        Self { registers: Self::begin(id, &disk, rng), id, disk, checkpoint: None, before: 0, ahead: Self::skew(rng), grain: 1, knows: 0 }
+    }
+
+    /// A few values, so that a clock often shows again what it showed before a crash.
+    fn skew(rng: &mut Rng) -> u64 {
+        [0, 5, 500, 30_000][rng.usize(0..4)]
     }
 
     fn begin(id: NodeId, disk: &Disk, rng: &mut Rng) -> Registers<Operations> {
@@ -90,7 +97,8 @@ impl Node {
     }
 
     pub fn set_now(&mut self, now: Instant, unix_ms: u64) {
-        self.registers.set_now(now, unix_ms + self.ahead);
+        let shown = unix_ms + self.ahead;
+        self.registers.set_now(now, shown - shown % self.grain);
     }
 
     /// Writes down what is to be, and gives the rest.
@@ -151,7 +159,7 @@ impl Node {
         disk.journal.truncate((left - disk.cut) as usize);
         (disk.durable, self.before, self.checkpoint) = (left, left, None);
         self.registers = Self::begin(self.id, &self.disk, rng);
-        (self.ahead, self.knows) = (rng.u64(0..1_000), 0);
+        (self.ahead, self.knows) = (Self::skew(rng), 0);
     }
 
     /// What it holds is what it would hold after a proper stop.

@@ -78,6 +78,8 @@ pub struct World {
     now: Instant,
     step: u64,
     faults: Faults,
+    /// A disk that does not get on holds nobody up but those who wait for it.
+    has_slow_disks: bool,
     /// How often what happens, in the order of [`World::happen`].
     weights: [u32; 9],
     /// How often which operation is called: reads, appends, conditional writes, deletions.
@@ -103,11 +105,14 @@ impl World {
     pub fn new(seed: u64, faults: Faults) -> Self {
         let mut rng = Rng::with_seed(seed);
         let count = rng.u64(3..=5);
-        let nodes: BTreeMap<NodeId, Node> = (1..=count).map(|id| (NodeId(id), Node::new(NodeId(id), &mut rng))).collect();
+        let mut nodes: BTreeMap<NodeId, Node> = (1..=count).map(|id| (NodeId(id), Node::new(NodeId(id), &mut rng))).collect();
+        let grain = [1, 100, 20_000][rng.usize(0..3)];
+        nodes.values_mut().for_each(|node| node.grain = grain);
         let mut often = |is_on: bool, most| if is_on { rng.u32(1..=most) } else { 0 };
         let weights =
             [70, 4, 12, 2, often(faults.crashes, 5), often(faults.moves, 14), often(true, 8), often(faults.partitions, 4), often(true, 6)];
         let operations = [3, 3, 2, rng.u32(1..8)];
+        let has_slow_disks = rng.bool();
         let mut world = Self {
             decided: Assignment::first(BTreeSet::from([NodeId(1)])),
             rng,
@@ -119,6 +124,7 @@ impl World {
             now: Instant(1_000_000),
             step: 0,
             faults,
+            has_slow_disks,
             weights,
             operations,
             sums: Sums::default(),
@@ -312,7 +318,11 @@ impl World {
 
     fn deliver(&mut self) {
         if self.flying.is_empty() {
-            let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+            let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+            if self.faults.slow_disks && self.has_slow_disks {
+                self.rng.shuffle(&mut ids);
+                ids.truncate(1);
+            }
             ids.into_iter().for_each(|id| self.turn(id, |node| node.sync(u64::MAX)));
             return self.pass(Duration::from_millis(5));
         }
