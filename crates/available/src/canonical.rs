@@ -76,8 +76,8 @@ fn put_container(out: &mut Vec<u8>, container: &Container) {
 fn put_rich(out: &mut Vec<u8>, rich: &Rich) {
     put(out, rich.key());
     put_text(out, &rich.text);
-    rich.deadline.mattering().for_each(|written| written.encode(out));
-    put_varint(out, rich.deadline.mattering().count() as u64);
+    rich.deadline.iter().for_each(|written| written.encode(out));
+    put_varint(out, rich.deadline.iter().count() as u64);
     let all = [Kind::Sorted, Kind::Set, Kind::Hash, Kind::List, Kind::Sketch].into_iter().filter_map(|kind| rich.container(kind));
     all.filter(|container| container.is_shown()).for_each(|container| put_container(out, container));
 }
@@ -86,7 +86,7 @@ fn put_rich(out: &mut Vec<u8>, rich: &Rich) {
 pub(crate) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     match entry {
         Entry::Plain(plain) => put_rich(out, &Rich::of_plain(plain)),
-        Entry::Rich(rich) if rich.kind().is_some() || rich.deadline.mattering().next().is_some() => put_rich(out, rich),
+        Entry::Rich(rich) if rich.kind().is_some() || !rich.deadline.is_empty() => put_rich(out, rich),
         Entry::Rich(_) => {}
     }
 }

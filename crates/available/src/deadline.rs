@@ -3,6 +3,9 @@
 //! A deadline is dotted like everything else: setting one removes those that were observed, so that concurrent ones stand side by side, and the longest
 //! is shown. [`Until::Ever`] is one too, and longer than all others: so PERSIST beats every concurrent EXPIRE. A SET removes the deadlines it observed;
 //! one that it did not observe names the string it was set `over`, and does not count for another.
+//!
+//! Nothing is forgotten but by a write that says so. An [`Until::Ever`] that everybody has seen says no more than nothing does, but a replica that had forgotten
+//! it could not name it when it sets a deadline later; and where it was not forgotten yet, it would go on to beat that one.
 
 use alloc::vec::Vec;
 
@@ -78,23 +81,9 @@ impl Deadline {
         Change { added: None, gone: self.0.drain(..).map(|written| written.version).collect() }
     }
 
-    /// Forgets what everybody has seen and what says no more than nothing does.
-    pub(crate) fn collect(&mut self, stable: &impl Covers) {
-        // A deadline that is not stable may be one that a stable `Ever` beats.
-        if self.0.iter().all(|written| stable.covers(written.version)) {
-            self.0 = self.mattering().copied().collect();
-        }
-    }
-
-    /// Those that say more than nothing does.
-    pub(crate) fn mattering(&self) -> impl Iterator<Item = &Written> {
-        let is_ever = |over| self.0.iter().any(|written| written.until == Until::Ever && written.over == over);
-        self.0.iter().filter(move |written| !is_ever(written.over))
-    }
-
-    /// Whether some of them are kept only until everybody has seen what says more.
-    pub(crate) fn may_collect(&self) -> bool {
-        self.mattering().count() < self.0.len()
+    /// All writes of it.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Written> {
+        self.0.iter()
     }
 
     /// Bytes of its allocation.
@@ -130,7 +119,7 @@ impl Lattice for Deadline {
     }
 
     fn versions(&self, out: &mut Vec<Version>) {
-        out.extend(self.mattering().map(|written| written.version));
+        out.extend(self.0.iter().map(|written| written.version));
     }
 }
 

@@ -110,6 +110,8 @@ pub struct Exchange {
     first_since: Option<Time>,
     /// Whose turn it is to compare roots.
     next_root: NodeId,
+    /// What seems to be lost, and is let go once all others agree.
+    giving_up: VersionVector,
     is_fenced: bool,
     out: Outbox,
 }
@@ -130,6 +132,7 @@ impl Exchange {
             resumed: released,
             first_since: None,
             next_root: NodeId(0),
+            giving_up: VersionVector::default(),
             is_fenced: false,
             out: Outbox::default(),
         }
@@ -197,6 +200,8 @@ impl Exchange {
     /// The replicas that there are, by the actors they write as, this one among them. Until it is set, everybody is taken for one, and nothing is stable.
     pub fn set_replicas(&mut self, replica: &impl Replica, replicas: BTreeSet<Actor>) {
         self.stability.set_replicas(replicas);
+        // What was said under another set says nothing of what is lost.
+        self.ask_anew(VersionVector::default());
         // From now on, what of a replica that was removed is not here comes from those that have applied it.
         if self.waiting.drop_others(|writer| self.stability.is_replica(writer)) {
             self.peers.values_mut().for_each(|peer| peer.dropped = true);

@@ -174,14 +174,13 @@ impl Rich {
 
     /// Whether something may be forgotten, now or later.
     pub(crate) fn may_collect(&self) -> bool {
-        self.text.has_cuts() || !self.deadline.is_empty() || !self.containers.is_empty()
+        self.text.has_cuts() || !self.containers.is_empty()
     }
 
     /// Forgets what is stable and needed no more.
     pub(crate) fn collect(&mut self, stable: &impl Covers) {
         self.text.collect(stable);
         self.containers.iter_mut().for_each(|container| container.collect(stable));
-        self.deadline.collect(stable);
     }
 
     /// After a change: forgets kinds that are empty, and the digest.
@@ -220,9 +219,6 @@ impl Rich {
         let mut remain = |of: u64, digest: u64| remains = remains.wrapping_add(mix(mix(of ^ u64::from(hash)).wrapping_add(digest)));
         if self.text.has_cuts() {
             remain(0, hash_bytes(&self.text.to_wire()));
-        }
-        if self.deadline.may_collect() {
-            remain(1 << 32, hash_bytes(&self.deadline.to_wire()));
         }
         for container in &self.containers {
             container.for_each_remains(|element, digest| remain(((container.kind() as u64 + 2) << 32) ^ element, digest));

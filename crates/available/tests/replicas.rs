@@ -309,6 +309,23 @@ fn replicas_that_removed_different_members_have_different_digests() {
 }
 
 #[test]
+fn a_deadline_counts_after_a_persist_that_only_some_know_to_be_seen_by_all() {
+    let mut pair = pair(|keys| keys.set(b"k", b"one", Lifetime::Until(Until::At(START + 10))).unwrap());
+    pair[0].persist(b"k").unwrap();
+    exchange(&mut pair);
+    let seen_by_all = pair[0].context().vector().clone();
+    while !pair[0].collect(&seen_by_all) {}
+    pair[0].set_until(b"k", Until::At(START + 20)).unwrap();
+    exchange(&mut pair);
+    for keys in &mut pair {
+        assert_eq!(keys.until(b"k"), Some(Until::At(START + 20)));
+        while !keys.collect(&seen_by_all) {}
+        assert_eq!(keys.until(b"k"), Some(Until::At(START + 20)));
+    }
+    assert_eq!(pair[0].digest(0, Hash::MAX), pair[1].digest(0, Hash::MAX));
+}
+
+#[test]
 fn of_concurrent_deadlines_the_longest_wins_and_none_goes_over_to_another_string() {
     let ever = Lifetime::Until(Until::Ever);
     let mut pair = pair(|keys| keys.set(b"k", b"one", ever).unwrap());

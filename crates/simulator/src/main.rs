@@ -183,7 +183,7 @@ fn main() -> ExitCode {
 
 /// Bugs of available state.
 #[cfg(planted)]
-const AVAILABLE: [std::ops::RangeInclusive<u32>; 2] = [26..=32, 125..=126];
+const AVAILABLE: [std::ops::RangeInclusive<u32>; 2] = [26..=32, 125..=127];
 
 #[cfg(planted)]
 fn catch(bug: Bug, seeds: u64) -> ExitCode {

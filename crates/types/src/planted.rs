@@ -121,6 +121,8 @@ pub enum Bug {
     ToldCountsEarly = 125,
     /// What was told under another set of replicas counts for what is stable.
     ToldUnderAnySet = 126,
+    /// A part of what a replica wrote that is not known yet is taken for the rest of one that is gone.
+    LetGoOfTheNew = 127,
     /// An old incarnation brings a dead member back.
     StaleRevives = 201,
     /// Members are removed however many fail at once.
@@ -215,6 +217,7 @@ mod chosen {
         (Bug::SessionReadEarly, "a session reads before what it was told of is there"),
         (Bug::ToldCountsEarly, "removals are forgotten on a word that overtook writes"),
         (Bug::ToldUnderAnySet, "removals are forgotten over a change of replicas"),
+        (Bug::LetGoOfTheNew, "what a new replica wrote is taken for a dead one's"),
         (Bug::StaleRevives, "an old incarnation brings a dead member back"),
         (Bug::RemovalWithoutBrakes, "members are removed however many fail"),
         (Bug::VerdictOnOneWord, "a member is failed on one accuser's word"),

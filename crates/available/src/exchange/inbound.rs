@@ -186,7 +186,10 @@ impl Exchange {
             return Err(WireError::Invalid("acknowledgement"));
         }
         peer.acknowledged_bytes = ack.received;
-        peer.awaiting &= !ack.heard;
+        if ack.heard {
+            peer.awaiting = false;
+            peer.agrees |= core::mem::take(&mut peer.asked) && ack.set == self.stability.set();
+        }
         if ack.again {
             peer.sent = peer.known.clone();
             self.push_again(from);

@@ -59,6 +59,10 @@ pub(crate) struct Peer {
     pub(crate) wish_ticks: u32,
     /// It has a gossip, a root or a wish to answer.
     pub(crate) awaiting: bool,
+    /// What it is to answer asks whether something is lost (`let_go`).
+    pub(crate) asked: bool,
+    /// It answered that under the set of replicas that is known here.
+    pub(crate) agrees: bool,
     /// The last that it was told.
     pub(crate) told_vector: VersionVector,
     pub(crate) told_set: SetId,

@@ -126,6 +126,11 @@ impl Stability {
         self.replicas.first().copied()
     }
 
+    /// All replicas but one.
+    pub(crate) fn others(&self, own: Actor) -> impl Iterator<Item = Actor> {
+        self.replicas.iter().copied().filter(move |actor| *actor != own)
+    }
+
     /// Whether a writer is none of the replicas, and all others of those have told, under the present set, that they have seen this much of it and no more.
     pub(crate) fn is_gone(&self, own: Actor, writer: Actor, seen: Option<Time>) -> bool {
         let agrees = |actor: &Actor| self.told.get(actor).is_some_and(|told| told.generation > 0 && told.under.of(writer) == seen);

@@ -1,8 +1,10 @@
 //! What is done from time to time: waiting is noticed, what was seen is told, roots are compared, sessions begin.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use steadfast_crdt::{Covers, Version, VersionVector};
+use steadfast_types::planted::{Bug, is_planted};
 use steadfast_types::{Instant, NodeId};
 
 use super::limits::WISH_TICKS;
@@ -98,27 +100,59 @@ impl Exchange {
 
     /// Who ends in the middle of a session, and loses its memory, may leave writes of which others hold a part: ranges are ahead by what nobody can give for the
     /// other ranges any more. Once it is none of the replicas, and all of those say that they have seen no more of it than this one has of all ranges, nothing
-    /// of it is there that is not here: so it was seen of all ranges.
+    /// of it is there that is not here: so it was seen of all ranges. What it had seen may come later than that: of what was let go nothing is shown before it.
+    ///
+    /// A writer that is not known *yet* looks the same, to one who has not heard of the last set of replicas. But whoever has taken something of such a writer knows of
+    /// it, and never speaks under a set without it again. So all others must say so themselves, under the set that is known here, asked after the part was here.
     fn let_go(&mut self, replica: &mut impl Replica) {
-        if replica.is_even() {
-            return;
+        let theirs = self.lost(replica);
+        if theirs != self.giving_up {
+            self.ask_anew(theirs.clone());
         }
-        let ahead = replica.contexts(HashRange::ALL).into_iter().flat_map(|(_, seen)| seen.iter().collect::<Vec<_>>());
-        let lost = |version: &Version| {
-            let (writer, vector) = (version.actor(), replica.vector());
-            !vector.covers(*version) && self.stability.is_gone(self.own, writer, vector.of(writer))
-        };
-        let theirs = ahead.filter(lost).collect::<VersionVector>();
         if theirs == VersionVector::default() {
             return;
         }
         // One does so, lest two who hold different parts have seen the same then. Others give it their part first.
         let first = self.stability.first();
         if first == Some(self.own) {
-            replica.saw_range(HashRange::ALL, &theirs);
-            self.out.record(Record::Saw { range: HashRange::ALL, theirs });
+            let agree = self.peers.values().filter(|peer| peer.agrees).filter_map(|peer| peer.actor).collect::<BTreeSet<_>>();
+            if self.stability.others(self.own).all(|actor| agree.contains(&actor)) || is_planted(Bug::LetGoOfTheNew) {
+                replica.saw_range(HashRange::ALL, &theirs);
+                self.out.record(Record::Saw { range: HashRange::ALL, theirs });
+                self.ask_anew(VersionVector::default());
+            } else {
+                self.ask_whether_lost(replica);
+            }
         } else if let Some(id) = self.peers.iter().find(|(_, peer)| first.is_some() && peer.actor == first).map(|(id, _)| *id) {
             self.reconcile(id);
+        }
+    }
+
+    /// What seems to be lost but for the part that is here.
+    fn lost(&self, replica: &impl Replica) -> VersionVector {
+        if replica.is_even() {
+            return VersionVector::default();
+        }
+        let ahead = replica.contexts(HashRange::ALL).into_iter().flat_map(|(_, seen)| seen.iter().collect::<Vec<_>>());
+        let is_lost = |version: &Version| {
+            let (writer, vector) = (version.actor(), replica.vector());
+            !vector.covers(*version) && self.stability.is_gone(self.own, writer, vector.of(writer))
+        };
+        ahead.filter(is_lost).collect()
+    }
+
+    /// What is to be given up is this from now on: nobody has said anything of it.
+    pub(super) fn ask_anew(&mut self, giving_up: VersionVector) {
+        self.giving_up = giving_up;
+        self.peers.values_mut().for_each(|peer| (peer.asked, peer.agrees) = (false, false));
+    }
+
+    /// Has all others say what they have seen, and under which set of replicas.
+    fn ask_whether_lost(&mut self, replica: &impl Replica) {
+        let to_ask = self.peers.iter().filter(|(_, peer)| peer.actor.is_some() && !peer.asked && !peer.agrees && !peer.awaiting);
+        for id in to_ask.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.gossip(replica, id);
+            self.peers.entry(id).and_modify(|peer| peer.asked = true);
         }
     }
 

@@ -400,3 +400,50 @@ fn what_a_dead_replica_left_in_part_holds_nobody_up() {
     });
     assert!(found, "no session was cut in the middle");
 }
+
+/// One who has not heard yet of a new replica does not take a part of what that one wrote, come by another, for what is left of a dead one.
+#[test]
+fn what_a_new_replica_wrote_is_not_given_up_by_who_does_not_know_it_yet() {
+    let limits = Limits { kept_bytes: 0, leaf_keys: 2, ..tiny() };
+    let found = (1..40).any(|messages| {
+        let mut net = quiet(3, &Net::full(3), limits.clone());
+        net.cut(0, 2);
+        net.cut(1, 2);
+        net.restart(2, 1000);
+        // The first of them, who would let go, hears of it late.
+        let old = (0..3).map(actor).collect::<BTreeSet<_>>();
+        let node = &mut net.nodes[0];
+        node.exchange.set_replicas(&node.model, old);
+        net.drain(0);
+        net.link(0, 1);
+        for _ in 0..4 {
+            net.deliver_all();
+            net.tick(0);
+            net.tick(1);
+        }
+        net.link(1, 2);
+        net.deliver_all();
+        offline(&mut net, 2, 0..40);
+        for _ in 0..messages {
+            net.tick_all();
+            for (from, to) in [(1, 2), (2, 1), (0, 1), (1, 0)] {
+                net.deliver(from, to);
+            }
+        }
+        let holds_a_part = net.nodes[0].model.contexts.len() > 1 && net.nodes[0].model.everything().of(actor(3)).is_some();
+        for _ in 0..8 {
+            while net.deliver(0, 1) || net.deliver(1, 0) {}
+            net.tick(0);
+            net.tick(1);
+        }
+        assert!(!net.let_go);
+        let writes = net.writes.iter().filter(|write| write.version.actor() == actor(3)).cloned().collect::<Vec<_>>();
+        for write in writes.iter().filter(|write| net.nodes[0].model.vector.covers(write.version)) {
+            assert!(net.nodes[0].model.shown().contains_key(&write.key), "{write:?} was seen and is not there");
+        }
+        net.tell_replicas();
+        net.heal();
+        holds_a_part
+    });
+    assert!(found, "nobody held a part of it");
+}

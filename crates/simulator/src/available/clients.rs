@@ -254,6 +254,18 @@ impl World {
             .map_err(|violation| Violation::new(violation.checker, format!("{node}: {}", violation.message)))
     }
 
+    /// All keys of a replica are as they must be, also those that nobody reads.
+    pub(super) fn check_keys(&mut self, node: NodeId) -> Result<(), Violation> {
+        let keys = if self.quiet { Vec::new() } else { self.model.keys().cloned().collect() };
+        for key in keys {
+            let Some(process) = self.process(node) else { return Ok(()) };
+            let (seen, open) = (process.seen_of(&key), process.open_operations());
+            self.model.check_causes(&key, Eyes { seen: &seen, open: &open })?;
+            self.check_key(0, node, &key, None)?;
+        }
+        Ok(())
+    }
+
     /// A session sees its own writes, and no less than it saw before, with all that came before either.
     fn check_session(&self, client: usize, key: &Bytes, eyes: Eyes<'_>) -> Result<(), Violation> {
         let Client { number, past, .. } = &self.clients[client];

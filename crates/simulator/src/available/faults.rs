@@ -6,7 +6,7 @@ use steadfast_storage::journal::Sequence;
 use steadfast_types::NodeId;
 use steadfast_types::time::Duration;
 
-use super::machine::Left;
+use super::machine::{Left, Machine};
 use super::world::{Event, World};
 use crate::disk::DiskFaults;
 use crate::network::{NetworkFaults, PARTITIONS, between};
@@ -140,6 +140,7 @@ impl World {
     /// A process ends. Nobody knows what became of what it had not answered.
     pub(super) fn stop(&mut self, node: NodeId, stop: Stop) -> Result<(), Violation> {
         let Some(process) = self.machine(node).process.take() else {
+            self.strike_machine(node, stop);
             return Ok(());
         };
         let has_power = !process.disk.is_dead();
@@ -158,38 +159,21 @@ impl World {
             self.counts.unknown += 1;
             self.client_later(client);
         }
-        let durable = process.journal.durable();
+        let keys = (stop == Stop::Kill && process.open.is_empty()).then(|| process.keys().canonical());
+        self.machine(node).left = Left { seen, is_whole: stop == Stop::Kill, keys, durable: process.journal.durable() };
         match stop {
-            Stop::Kill => {
-                self.machine(node).disk.kill();
-                let keys = process.open.is_empty().then(|| process.keys().canonical());
-                self.machine(node).left = Left { seen: Some(seen), keys, durable };
-            }
+            Stop::Kill => self.machine(node).disk.kill(),
             Stop::DiskFailed => {
                 self.counts.disk_failures += 1;
                 self.machine(node).disk.kill();
-                self.machine(node).left = Left { seen: None, keys: None, durable };
                 self.start_later(node, Duration::from_millis(500));
             }
+            Stop::PowerFailure if has_power => self.strike_machine(node, stop),
             Stop::PowerFailure => {
-                self.counts.power_failures += 1;
-                if has_power {
-                    self.machine(node).disk.power_failure();
-                } else {
-                    self.start_later(node, Duration::from_millis(500));
-                }
-                self.machine(node).boot += 1;
-                self.machine(node).left = Left { seen: None, keys: None, durable };
-                self.forget(node, &process, Some(durable));
+                self.lose_memory(node);
+                self.start_later(node, Duration::from_millis(500));
             }
-            Stop::Wipe => {
-                self.counts.wiped += 1;
-                self.machine(node).disk.wipe();
-                self.machine(node).boot += 1;
-                self.machine(node).left = Left::default();
-                self.forget(node, &process, None);
-                self.machine(node).sequences.clear();
-            }
+            Stop::Wipe => self.strike_machine(node, stop),
         }
         for (peer, connection) in process.links {
             self.broken.extend((self.faults_rng.u8(0..2) == 0).then_some(connection));
@@ -198,18 +182,49 @@ impl World {
         Ok(())
     }
 
-    /// What only this process held whole, and not durably, may be gone.
-    fn forget(&mut self, node: NodeId, process: &super::machine::Process, durable: Option<Sequence>) {
-        let seen = process.seen();
+    /// What becomes of a machine on which no process runs (any more).
+    fn strike_machine(&mut self, node: NodeId, stop: Stop) {
+        match stop {
+            Stop::Kill | Stop::DiskFailed => {}
+            Stop::PowerFailure => {
+                self.machines[&node].disk.power_failure();
+                self.lose_memory(node);
+            }
+            Stop::Wipe => {
+                self.counts.wiped += 1;
+                let machine = self.machine(node);
+                machine.disk.wipe();
+                machine.boot += 1;
+                machine.sequences.clear();
+                self.forget(node, None);
+                self.machine(node).left = Left::default();
+            }
+        }
+    }
+
+    /// The power of a machine on which no process runs (any more) has failed.
+    pub(super) fn lose_memory(&mut self, node: NodeId) {
+        self.counts.power_failures += 1;
+        let machine = self.machine(node);
+        machine.boot += 1;
+        (machine.left.is_whole, machine.left.keys) = (false, None);
+        let durable = machine.left.durable;
+        self.forget(node, Some(durable));
+    }
+
+    /// What only the last process of a machine held whole, and not durably, may be gone.
+    fn forget(&mut self, node: NodeId, durable: Option<Sequence>) {
         let others = self
             .machines
             .values()
             .filter_map(|machine| Some(machine.process.as_ref()?.keys().context().vector().clone()))
             .collect::<Vec<_>>();
-        let sequences = &self.machines[&node].sequences;
+        let Machine { sequences, left, .. } = &self.machines[&node];
         let is_durable = |version| durable.is_some_and(|durable| sequences.get(&version).is_some_and(|sequence| *sequence <= durable));
         self.model.lose(|operation, version| {
-            (operation.node == node || seen.covers(version)) && !is_durable(version) && !others.iter().any(|other| other.covers(version))
+            (operation.node == node || left.seen.covers(version))
+                && !is_durable(version)
+                && !others.iter().any(|other| other.covers(version))
         });
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Machine {
     pub(super) life: u64,
     pub(super) process: Option<Process>,
     pub(super) paused_until: Time,
+    /// What has come while its process stood still.
+    pub(super) held_up: Vec<Event>,
     pub(super) rng: Rng,
     /// Where in the journal the deltas are.
     pub(super) sequences: BTreeMap<Version, Sequence>,
@@ -49,8 +51,10 @@ pub(super) struct Machine {
 /// What a process leaves behind.
 #[derive(Debug, Default)]
 pub(super) struct Left {
-    /// What it had written of all that it had seen, if that is on the disk or in the machine's memory.
-    pub(super) seen: Option<VersionVector>,
+    /// What it had seen.
+    pub(super) seen: VersionVector,
+    /// All of that is on the disk or in the machine's memory.
+    pub(super) is_whole: bool,
     /// Its keys, if all of them were written.
     pub(super) keys: Option<Vec<u8>>,
     /// Deltas up to here were durable.
@@ -105,8 +109,9 @@ impl Registry {
 }
 
 impl Process {
+    /// What it has seen, without the turn that has not ended: nothing of that is written yet.
     pub(super) fn seen(&self) -> VersionVector {
-        self.replica.seen()
+        self.keys().context().everything()
     }
 
     pub(super) fn keys(&self) -> &Keyspace {
@@ -127,6 +132,7 @@ impl Machine {
             life: 0,
             process: None,
             paused_until: Time::default(),
+            held_up: Vec::new(),
             rng,
             sequences: BTreeMap::new(),
             left: Left::default(),
@@ -171,6 +177,7 @@ impl World {
         self.queue.after(tick, Event::Tick { node, life });
         self.settle(node)?;
         self.check_bounds(node)?;
+        self.check_keys(node)?;
         if is_due && self.swarm.durability == Durability::EverySecond {
             return self.begin_sync(node);
         }
@@ -201,6 +208,7 @@ impl World {
             if let (Record::Saw { range: HashRange::ALL, theirs }, Some(before)) = (record, &uneven)
                 && theirs.iter().all(|version| !self.registry.actors.values().any(|actor| *actor == version.actor()))
             {
+                self.trace.milestone(self.queue.now(), &[3, node.0], || format!("{node} lets go of {theirs:?}"));
                 self.model.let_go(theirs, |key, version| before.at(hash_of(key)).covers(version))?;
             }
         }

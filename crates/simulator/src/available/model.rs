@@ -55,6 +55,8 @@ pub(crate) struct Operation {
     pub(crate) is_acknowledged: bool,
     /// No replica held it durably when the last that held it lost its memory: it may be gone.
     pub(crate) may_be_lost: bool,
+    /// A replica has given up on it: who has seen it since may show nothing of it.
+    is_let_go: bool,
     pub(crate) text: String,
 }
 
@@ -110,6 +112,7 @@ impl Model {
             client,
             is_acknowledged: false,
             may_be_lost: false,
+            is_let_go: false,
             text,
         });
         id
@@ -170,13 +173,14 @@ impl Model {
 
     /// A replica gives up on what of these writes it had not seen of some keys.
     pub(crate) fn let_go(&mut self, theirs: &VersionVector, saw: impl Fn(&Bytes, Version) -> bool) -> Result<(), Violation> {
-        for operation in self.operations.iter() {
+        for operation in &mut self.operations {
             let Some(version) = operation.version.filter(|version| theirs.covers(*version) && !saw(&operation.key, *version)) else {
                 continue;
             };
             if operation.is_acknowledged && !operation.may_be_lost {
                 return Err(Violation::new("durability", format!("{:?}, {version:?}, was acknowledged, and is given up", operation.text)));
             }
+            operation.is_let_go = true;
             self.unjudged.insert(operation.key.clone());
         }
         Ok(())
@@ -203,14 +207,14 @@ impl Model {
         of_key.iter().copied().filter(|id| self.sees(eyes, *id)).collect()
     }
 
-    /// Whoever sees an operation sees what it, and its client, had seen.
+    /// Whoever sees an operation sees what it, and its client, had seen. Of what was let go nothing is there that could have a cause.
     pub(crate) fn check_causes(&self, key: &Bytes, eyes: Eyes<'_>) -> Result<(), Violation> {
         let visible = self.visible(key, eyes);
         for id in self.by_key.get(key).into_iter().flatten().filter(|id| !visible.contains(id)) {
             let Some(version) = self.get(*id).version else { continue };
             let caused = |effect: &&OperationId| {
                 let effect = self.get(**effect);
-                effect.seen.covers(version) || effect.past.covers(version)
+                !effect.is_let_go && (effect.seen.covers(version) || effect.past.covers(version))
             };
             if let Some(effect) = visible.iter().find(caused) {
                 let (effect, cause) = (self.get(*effect), self.get(*id));

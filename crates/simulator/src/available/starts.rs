@@ -67,7 +67,7 @@ impl World {
             Ok(()) => self.started(node),
             Err(error) if disk.is_dead() => {
                 self.trace.milestone(self.queue.now(), &[31, node.0], || format!("{node} does not start: {error}"));
-                self.machine(node).boot += 1;
+                self.lose_memory(node);
                 self.start_later(node, Duration::from_millis(500));
                 Ok(())
             }
@@ -155,12 +155,10 @@ impl World {
     /// What had to be there is.
     fn check_start(&mut self, node: NodeId) -> Result<(), Violation> {
         let machine = self.machine(node);
-        let Left { seen, keys, durable } = std::mem::take(&mut machine.left);
+        let Left { seen, is_whole, keys, durable } = std::mem::take(&mut machine.left);
         let Some(process) = &machine.process else { return Ok(()) };
         let lost = |what: String| Err(Violation::new("durability", format!("{node} starts without {what}")));
-        if let Some(seen) = seen
-            && !process.seen().includes(&seen)
-        {
+        if is_whole && !process.seen().includes(&seen) {
             return lost(format!("what its process had written: {seen:?}, it has {:?}", process.seen()));
         }
         if keys.is_some_and(|keys| keys != process.keys().canonical()) {

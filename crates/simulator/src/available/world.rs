@@ -143,6 +143,10 @@ pub(super) enum Event {
     RoomOnDisk {
         node: NodeId,
     },
+    /// Who stood still goes on.
+    Resume {
+        node: NodeId,
+    },
 }
 
 impl Event {
@@ -153,7 +157,7 @@ impl Event {
             Event::EndTurn { node, .. } | Event::Sync { node, .. } | Event::Registered { node, .. } => Some(*node),
             Event::Frame { to, .. } => Some(*to),
             Event::Start { .. } | Event::Dial { .. } | Event::Client { .. } => None,
-            Event::Fault(_) | Event::Reconnect | Event::RoomOnDisk { .. } => None,
+            Event::Fault(_) | Event::Reconnect | Event::RoomOnDisk { .. } | Event::Resume { .. } => None,
         }
     }
 }
@@ -247,11 +251,33 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        let now = self.queue.now();
         // Who stands still does everything afterwards, in order.
-        if let Some(until) = event.of().map(|node| self.machines[&node].paused_until).filter(|until| *until > self.queue.now()) {
-            self.queue.at(until, event);
+        if let Some(machine) = event.of().and_then(|node| self.machines.get_mut(&node))
+            && (machine.paused_until > now || !machine.held_up.is_empty())
+        {
+            if machine.held_up.is_empty() {
+                self.queue.at(machine.paused_until, Event::Resume { node: machine.id });
+            }
+            machine.held_up.push(event);
             return Ok(());
         }
+        self.happen_now(event)
+    }
+
+    /// A machine that stood still does what has come meanwhile, unless it is to stand still for longer.
+    fn on_resume(&mut self, node: NodeId) -> Result<(), Violation> {
+        let now = self.queue.now();
+        let machine = self.machine(node);
+        if machine.paused_until > now {
+            let until = machine.paused_until;
+            self.queue.at(until, Event::Resume { node });
+            return Ok(());
+        }
+        std::mem::take(&mut machine.held_up).into_iter().try_for_each(|event| self.happen_now(event))
+    }
+
+    fn happen_now(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Start { node } => self.on_start(node),
             Event::Dial { one, other } => {
@@ -276,6 +302,7 @@ impl World {
                 self.set_disk(node, false);
                 Ok(())
             }
+            Event::Resume { node } => self.on_resume(node),
         }
     }
 
