@@ -3,6 +3,8 @@
 //! Keys with values of 100 bytes are written and checkpointed, and then read: all in memory, and again with a limit of a part of what that took. The rows are
 //! in files of a directory for temporary files, and what the system has of these in memory is not counted.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::fs;
 use std::hint::black_box;
 use std::path::PathBuf;
