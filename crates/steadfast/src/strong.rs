@@ -93,6 +93,7 @@ async fn add(args: &AddArgs) -> Result<()> {
         last = keys;
         match last.prefixes.get(&prefix) {
             Some(Standing::Announced { .. }) => ControlFlow::Continue(()),
+            Some(Standing::Strong) if last.assignment.is_none() => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
     });
@@ -153,7 +154,9 @@ fn text(keys: &StrongKeys, names: &BTreeMap<NodeId, String>) -> String {
 
 fn holders(holders: &BTreeSet<NodeId>, keys: &StrongKeys, names: &BTreeMap<NodeId, String>) -> Vec<String> {
     let node = |holder: &NodeId| keys.holders.iter().find(|(_, of)| *of == holder).map(|(node, _)| called(*node, names));
-    holders.iter().map(|holder| node(holder).unwrap_or_else(|| format!("a lost directory ({holder})"))).collect()
+    let names: BTreeSet<String> =
+        holders.iter().map(|holder| node(holder).unwrap_or_else(|| format!("a lost directory ({holder})"))).collect();
+    names.into_iter().collect()
 }
 
 fn json(keys: &StrongKeys, names: &BTreeMap<NodeId, String>) -> Value {
