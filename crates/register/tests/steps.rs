@@ -116,3 +116,36 @@ fn a_register_is_removed_at_the_very_deletion_that_all_hold() {
         Some(Reply::Refused { ballot: second, promised: second })
     );
 }
+
+struct Write;
+
+impl Functions for Write {
+    type Answer = Option<Bytes>;
+
+    fn apply(&mut self, _: u64, value: Option<&Bytes>) -> (Change, Self::Answer) {
+        (Change::Write(Some(Bytes::from_static(b"x"))), value.cloned())
+    }
+}
+
+#[test]
+fn what_was_tried_in_an_epoch_before_a_register_began_may_have_taken_effect() {
+    let mut proposer = proposer(1);
+    let answered = |proposer: &mut Proposer<_>, acceptor: &mut Acceptor, sent: Vec<Output<_>>| -> Vec<Output<_>> {
+        let answer = |output| {
+            let Output::Send(node, asked) = output else { panic!("it asks, and does nothing else") };
+            let (_, answered) = acceptor.receive(asked).expect("its epoch");
+            proposer.receive(times(), node, answered, &mut Write)
+        };
+        sent.into_iter().flat_map(answer).collect()
+    };
+    let sent = proposer.ask(times(), 1, &KEY, &replicas(), false, &mut Write);
+    let tried = answered(&mut proposer, &mut Acceptor::default(), sent);
+    assert!(tried.len() == 3 && tried.iter().all(|output| matches!(output, Output::Send(..))), "{tried:?}");
+    // All others may have come to hold that, and a deletion that was removed, before these became replicas, who promised nothing for removed keys.
+    let mut acceptor = Acceptor::default();
+    acceptor.enter(4);
+    let sent = proposer.renew(times(), &KEY, &Replicas { epoch: 4, ..replicas() }, &mut Write);
+    assert_eq!(sent.len(), 3);
+    let outputs = answered(&mut proposer, &mut acceptor, sent);
+    assert_eq!(outputs.first(), Some(&Output::Beaten(1)));
+}
