@@ -234,6 +234,11 @@ impl Exchange {
         self.stability.acknowledged(self.own, version)
     }
 
+    /// For each other replica that has ever said what it has seen: up to when it has seen what was written here.
+    pub fn acknowledgements(&self) -> impl Iterator<Item = Option<Time>> {
+        self.stability.acknowledgements(self.own)
+    }
+
     /// How many other replicas have ever said what they have seen.
     pub fn heard_of(&self) -> usize {
         self.stability.heard_of(self.own)

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 use tonic::transport::{self, Channel};
 use tower::service_fn;
 
@@ -88,17 +89,44 @@ async fn dial(endpoint: &Endpoint, transport: transport::Endpoint) -> Result<Cha
         None => transport.connect().await,
         Some(config) => {
             let (config, to) = (config.clone(), endpoint.clone());
-            transport.connect_with_connector(service_fn(move |_| dial_tls(config.clone(), to.clone()))).await
+            let dial = move |_| {
+                let (config, to) = (config.clone(), to.clone());
+                async move { dial_tls(config, &to).await.map(TokioIo::new) }
+            };
+            transport.connect_with_connector(service_fn(dial)).await
         }
     };
     channel.map_err(|error| unreachable(endpoint, root_cause(&error)))
 }
 
-/// Dials, and shakes hands.
-async fn dial_tls(config: Arc<ClientConfig>, to: Endpoint) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+async fn dial_tcp(to: &Endpoint) -> io::Result<TcpStream> {
     let socket = TcpStream::connect(to.to_string()).await?;
     socket.set_nodelay(true)?;
-    Ok(TokioIo::new(TlsConnector::from(config).connect(to.server_name()?, socket).await?))
+    Ok(socket)
+}
+
+/// Dials, and shakes hands.
+async fn dial_tls(config: Arc<ClientConfig>, to: &Endpoint) -> io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(config).connect(to.server_name()?, dial_tcp(to).await?).await
+}
+
+/// Bytes to and from a server, in the clear or under TLS.
+pub type ByteStream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Bytes to and from one endpoint, for another protocol than that of etcd.
+///
+/// # Errors
+/// It does not answer.
+pub async fn connect_bytes(endpoint: &Endpoint) -> Result<ByteStream, ConnectError> {
+    let dial = async {
+        match endpoint.tls()? {
+            None => dial_tcp(endpoint).await.map(Either::Left),
+            Some(config) => dial_tls(config.clone(), endpoint).await.map(Either::Right),
+        }
+        .map_err(|error| unreachable(endpoint, error.to_string()))
+    };
+    let late = |_| unreachable(endpoint, format!("no connection in {} s", CONNECT_WAIT.as_secs()));
+    tokio::time::timeout(CONNECT_WAIT, dial).await.map_err(late)?
 }
 
 /// A connection to the node that is the first to say that it knows a leader; if none does, to one that answers at all.

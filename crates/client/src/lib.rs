@@ -16,7 +16,7 @@ mod words;
 
 pub use background::Kept;
 pub use clock::Clock;
-pub use connect::{ConnectError, connect, connect_any, connect_patiently};
+pub use connect::{ByteStream, ConnectError, connect, connect_any, connect_bytes, connect_patiently};
 pub use endpoint::{Endpoint, NobodyTrusted, host_and_port};
 pub use etcd::{Etcd, EtcdOptions, EtcdWatch};
 pub use user::{Bearer, Link, User, link};

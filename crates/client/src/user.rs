@@ -23,6 +23,11 @@ impl User {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// The password.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
 }
 
 impl fmt::Debug for User {

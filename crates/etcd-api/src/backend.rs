@@ -15,6 +15,8 @@ pub use steadfast_state::{Event, EventKind, Response};
 use steadfast_types::{ClusterId, LeaseId, LogIndex, NodeId, Revision, Term};
 use tokio::sync::watch;
 
+pub use crate::proto::steadfast::v1::{ReplicaPeer, ReplicaStatus};
+
 pub use crate::shared_events::SharedEvents;
 
 /// The node behind the API. Cloned once for each node, not for each request.
@@ -458,7 +460,7 @@ pub enum NodeRole {
 }
 
 /// How a node sees itself and its cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeStatus {
     /// Its name.
     pub name: String,
@@ -498,6 +500,8 @@ pub struct NodeStatus {
     pub errors: Vec<String>,
     /// All alarms, of all members.
     pub alarms: Vec<Alarm>,
+    /// Its replica of available state, if it has one that is served.
+    pub replica: Option<ReplicaStatus>,
 }
 
 /// How a cluster is.

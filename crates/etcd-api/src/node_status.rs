@@ -104,6 +104,7 @@ fn response(identity: Identity, status: NodeStatus) -> pb::StatusResponse {
         members: status.members.into_iter().map(member).collect(),
         followers: status.followers.into_iter().map(follower).collect(),
         errors: status.errors.into_iter().chain(status.alarms.into_iter().map(in_words)).collect(),
+        replica: status.replica,
     }
 }
 

@@ -12,8 +12,8 @@ use steadfast_types::{Instant, NodeId};
 
 use crate::waits::{Answer, Until, WaitId, Waits};
 
-/// So many keys whose deadline has come are deleted in a tick.
-const EXPIRED_IN_A_TICK: usize = 100;
+/// So many keys whose deadline has come are deleted at once; what is overdue then is deleted in the turns that follow.
+const EXPIRED_AT_ONCE: usize = 100;
 
 /// What is to be done now, in this order: records into the journal, then events, then messages to the peers, then answers.
 #[derive(Debug, Default)]
@@ -39,6 +39,8 @@ pub struct Replica {
     outputs: Outputs,
     /// Keys that were deleted because their deadline had come.
     expired: u64,
+    /// There may be more of them.
+    is_expiring: bool,
 }
 
 impl Replica {
@@ -51,7 +53,16 @@ impl Replica {
     pub fn with_keys(keys: Keyspace, limits: Limits) -> Self {
         let actor = keys.actor();
         let exchange = Exchange::new(actor, limits, &keys);
-        Replica { actor, keys, exchange, waits: Waits::default(), now: Instant(0), outputs: Outputs::default(), expired: 0 }
+        Replica {
+            actor,
+            keys,
+            exchange,
+            waits: Waits::default(),
+            now: Instant(0),
+            outputs: Outputs::default(),
+            expired: 0,
+            is_expiring: false,
+        }
     }
 
     /// Does again what the journal says, at the start, before anything else but [`Replica::set_now`].
@@ -136,10 +147,7 @@ impl Replica {
     ///
     /// Keys past their deadlines are deleted by the one replica with the lowest actor among those that are connected: on each side of a partition there is one.
     pub fn tick(&mut self) {
-        if self.expires() {
-            // An error: the clock has come to its end, and then no command can write either.
-            self.expired += self.keys.expire_some(EXPIRED_IN_A_TICK).unwrap_or(0) as u64;
-        }
+        self.expire();
         self.seal();
         self.exchange.tick(&mut self.keys, self.now);
         self.settle();
@@ -157,14 +165,18 @@ impl Replica {
         self.waits.forget(id);
     }
 
-    /// The time of those who wait is looked at: to be called when [`Replica::next_deadline`] is there.
-    pub fn end_waits(&mut self) {
+    /// Does what can't wait for the next tick: to be called when [`Replica::next_deadline`] is there.
+    pub fn wake(&mut self) {
+        if self.is_expiring {
+            self.expire();
+            self.seal();
+        }
         self.settle();
     }
 
-    /// When the next wait is over.
+    /// When the next wait is over, or what is overdue goes on to be deleted.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.waits.next_deadline()
+        if self.is_expiring { Some(self.now) } else { self.waits.next_deadline() }
     }
 
     /// All that was seen of any key: who reads here has seen no more than this.
@@ -190,6 +202,14 @@ impl Replica {
     /// Whether it is this one's part to delete keys whose deadline has come.
     fn expires(&self) -> bool {
         self.exchange.connected_actors().all(|actor| self.actor < actor)
+    }
+
+    /// Deletes some of the keys whose deadline has come, if that is its part.
+    fn expire(&mut self) {
+        // An error: the clock has come to its end, and then no command can write either.
+        let expired = if self.expires() { self.keys.expire_some(EXPIRED_AT_ONCE).unwrap_or(0) } else { 0 };
+        self.expired += expired as u64;
+        self.is_expiring = expired >= EXPIRED_AT_ONCE;
     }
 
     /// Ends what the commands wrote since the last turn's end.

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::Metrics;
 use crate::alerts::Alerting;
+use crate::available;
 use crate::clock::Clock;
 use crate::core_loop::Item;
 use crate::diagnosis::Diagnosis;
@@ -53,6 +54,7 @@ struct Shared {
     scratch: Scratch,
     diagnosis: OnceLock<Diagnosis>,
     alerting: OnceLock<Alerting>,
+    replica: OnceLock<watch::Receiver<Option<available::Status>>>,
 }
 
 impl NodeBackend {
@@ -71,7 +73,7 @@ impl NodeBackend {
         metrics: Metrics,
         scratch: Scratch,
     ) -> Self {
-        let (diagnosis, alerting) = (OnceLock::new(), OnceLock::new());
+        let (diagnosis, alerting, replica) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         NodeBackend(Arc::new(Shared {
             cluster,
             member,
@@ -87,6 +89,7 @@ impl NodeBackend {
             scratch,
             diagnosis,
             alerting,
+            replica,
         }))
     }
 
@@ -105,6 +108,17 @@ impl NodeBackend {
     pub(crate) fn alert(&self, alerting: Alerting) {
         // An error: it was there before.
         let _ = self.0.alerting.set(alerting);
+    }
+
+    /// From now on it tells how this node's replica of available state is.
+    pub(crate) fn show_replica(&self, replica: watch::Receiver<Option<available::Status>>) {
+        // An error: it was there before.
+        let _ = self.0.replica.set(replica);
+    }
+
+    /// This node's replica of available state, if it has one that is served.
+    pub(crate) fn replica(&self) -> Option<available::Status> {
+        self.0.replica.get()?.borrow().clone()
     }
 
     /// Asks the core loop and waits for its answer.
@@ -356,7 +370,8 @@ impl api::Backend for NodeBackend {
     }
 
     fn status(&self) -> api::NodeStatus {
-        status::describe(&self.0.name, self.0.member, &self.0.published)
+        let replica = self.replica().map(|replica| replica.to_message());
+        api::NodeStatus { replica, ..status::describe(&self.0.name, self.0.member, &self.0.published) }
     }
 
     fn health(&self) -> Result<api::ClusterHealth, &'static str> {

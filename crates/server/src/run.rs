@@ -264,6 +264,7 @@ impl Running {
             available::serve(part, show_available)
         });
         let serves_available = available.is_some();
+        backend.show_replica(available_views);
         let available = available.map(|serving| tokio::spawn(serve_available(serving, core.clone())));
         let observer = health::Observer::of(&transport, id, clock);
         transport.add_contacts(membership.contacts.clone());
@@ -313,7 +314,6 @@ impl Running {
             transport: transport.clone(),
             cluster: membership.cluster.to_string(),
             ready_index: OnceLock::new(),
-            available: available_views,
             serves_available,
         });
         let view = state.clone();
@@ -697,14 +697,13 @@ struct AdminView {
     cluster: String,
     /// What was committed when a leader was first known.
     ready_index: OnceLock<u64>,
-    available: watch::Receiver<Option<available::Status>>,
     serves_available: bool,
 }
 
 impl AdminView {
     fn status(&self) -> AdminStatus {
         let status = self.backend.status();
-        let available = self.available.borrow().clone();
+        let available = self.backend.replica();
         AdminStatus {
             lacks_available: self.serves_available && available.is_none(),
             available,

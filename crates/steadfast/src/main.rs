@@ -18,6 +18,7 @@ mod kv;
 mod member;
 mod move_leader;
 mod recovery;
+mod redis;
 mod running;
 mod serve;
 mod service;
@@ -49,7 +50,8 @@ First steps:
   steadfast kv put greeting hello        in another terminal
   steadfast status
 
-The API for applications is etcd's, version 3: etcdctl and etcd's client libraries work with it.")]
+The API for applications is etcd's, version 3, for strong state, and Redis's for available state:
+etcdctl, redis-cli and the client libraries of both work with it.")]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -73,6 +75,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Read, write and watch keys
     Kv(kv::KvArgs),
+    /// Run a command of Redis on available state
+    Redis(redis::RedisArgs),
     /// Show and change who belongs to a cluster
     Member(member::MemberArgs),
     /// Hand leadership to another node
@@ -104,6 +108,7 @@ fn main() -> ExitCode {
         Command::Diagnose(args) => client_command(diagnose::run(&args)),
         Command::Check(args) => client_command(check::run(&args)),
         Command::Kv(args) => client_command(kv::run(&args)),
+        Command::Redis(args) => client_command(redis::run(&args)),
         Command::Member(args) => client_command(member::run(&args)),
         Command::MoveLeader(args) => client_command(move_leader::run(&args)),
         Command::Recovery(args) => recovery::run(&args),

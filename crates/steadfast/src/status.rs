@@ -6,6 +6,7 @@
 mod report;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -26,7 +27,9 @@ const ANSWER_WAIT: Duration = Duration::from_millis(1500);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Any one reachable node is enough to find the others. LAG counts the log entries that a node is behind
-its leader, by its own word; DISK is its log and its tables.
+its leader, by its own word; DISK is its log and its tables. Of available state, PEERS counts the
+replicas that a replica is connected to, PEERS' LAG is how long ago the first change was made that one
+of them lacks, KEPT FOR PEERS what is kept for those that lack it, REPAIRS reconciliations under way.
 
 Exit status: 0 if a majority of the voters answers and agrees on a leader, else 1.
 
@@ -51,12 +54,7 @@ struct Answer {
 
 /// Prints the cluster's status. Fails if the cluster can't serve.
 pub(crate) async fn run(args: &StatusArgs) -> Result<()> {
-    let mut answers = ask_all(&args.cluster.endpoints()?).await;
-    let others = unasked_members(&answers);
-    answers.extend(ask_all(&others).await);
-    if answers.iter().all(|answer| answer.status.is_err()) {
-        bail!("no node answers ({}): give the addresses of running nodes with --endpoints", failures(&answers));
-    }
+    let answers = ask_members(&args.cluster.endpoints()?).await?;
     let report = Report::new(&answers)?;
     show::print(if args.json { report.json().to_string() } else { report.text() })?;
     if let Some(trouble) = report.trouble() {
@@ -88,16 +86,42 @@ pub(crate) async fn leader(endpoints: &[Endpoint]) -> Result<(Endpoint, StatusRe
 
 /// All voters and where each is reached, found from any of the endpoints, with how it is or why it did not say. Fails if nobody answers.
 pub(crate) async fn voters(endpoints: &[Endpoint]) -> Result<Vec<(Endpoint, Result<StatusResponse, String>)>> {
+    let mut answers = ask_members(endpoints).await?;
+    let mut known = BTreeSet::new();
+    let counts = |answer: &Answer| answer.status.as_ref().map_or(true, |status| !status.learner && known.insert(status.node_id));
+    answers.retain(counts);
+    Ok(answers.into_iter().map(|answer| (answer.endpoint, answer.status)).collect())
+}
+
+/// All nodes that answer, by name, and where each one's replica of available state is reached, if it has one. Fails if nobody answers.
+pub(crate) async fn replicas(endpoints: &[Endpoint]) -> Result<Vec<(String, Option<Endpoint>)>> {
+    let answers = ask_members(endpoints).await?;
+    Ok(answers
+        .into_iter()
+        .filter_map(|Answer { endpoint, status }| status.ok().map(|status| (status.name.clone(), replica(&endpoint, &status))))
+        .collect())
+}
+
+/// Where a node's replica is reached: at its port, and if it listens on all addresses, where the node was reached.
+fn replica(endpoint: &Endpoint, status: &StatusResponse) -> Option<Endpoint> {
+    let address: SocketAddr = status.replica.as_ref()?.address.parse().ok()?;
+    if !address.ip().is_unspecified() {
+        return endpoint.sibling(&address.to_string());
+    }
+    let node = endpoint.to_string();
+    let (host, _) = node.rsplit_once(':')?;
+    endpoint.sibling(&format!("{host}:{}", address.port()))
+}
+
+/// The answers of these endpoints, and of the members that they name. Fails if nobody answers.
+async fn ask_members(endpoints: &[Endpoint]) -> Result<Vec<Answer>> {
     let mut answers = ask_all(endpoints).await;
     let others = unasked_members(&answers);
     answers.extend(ask_all(&others).await);
     if answers.iter().all(|answer| answer.status.is_err()) {
         bail!("no node answers ({}): give the addresses of running nodes with --endpoints", failures(&answers));
     }
-    let mut known = BTreeSet::new();
-    let counts = |answer: &Answer| answer.status.as_ref().map_or(true, |status| !status.learner && known.insert(status.node_id));
-    answers.retain(counts);
-    Ok(answers.into_iter().map(|answer| (answer.endpoint, answer.status)).collect())
+    Ok(answers)
 }
 
 fn failures(answers: &[Answer]) -> String {

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use support::redis::{Answer, Redis};
-use support::{Cluster, Environment, eventually, http};
+use support::{Cluster, Environment, copy_all, eventually, http, steadfast};
 
 /// Nodes that let themselves be cut off.
 const WITH_FAULTS: Environment = &[("STEADFAST_FAULTS", "true")];
@@ -199,4 +199,74 @@ fn levels_hold_across_nodes_and_say_so_when_they_cannot() {
     assert!(seen == Answer::Text("new".to_owned()) || seen == Answer::Text("newer".to_owned()), "{seen:?}");
     eventually("acknowledgements of two", || (writer.ask("SET mine newest").unwrap() == Answer::Text("OK".to_owned())).then_some(()));
     assert_eq!(reader.ask("GET mine").unwrap(), Answer::Text("newest".to_owned()), "both others hold it when it is acknowledged");
+}
+
+#[test]
+#[ignore = "starts a cluster of processes and restores an old copy of a directory; takes some seconds"]
+fn a_directory_that_is_an_old_copy_is_set_aside() {
+    let mut cluster = Cluster::start(3);
+    await_replicas(&cluster);
+    let actor = |cluster: &Cluster| {
+        std::net::TcpStream::connect(&cluster.nodes[2].admin).ok()?;
+        let (_, text) = http::ask(&cluster.nodes[2].admin, "GET", "/status", &[], "", None);
+        let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+        status["available"]["actor"].as_u64()
+    };
+    cluster.nodes[2].kill();
+    let (directory, copy) = (cluster.nodes[2].data_dir.join("available"), cluster.path().join("copy"));
+    copy_all(&directory, &copy);
+    cluster.nodes[2].start_again();
+    let before = eventually("an actor", || actor(&cluster));
+    let mut redis = Redis::connect(&cluster.nodes[2].redis).unwrap();
+    for count in 1..=10 {
+        assert_eq!(redis.ask("INCR counted").unwrap(), Answer::Integer(count));
+    }
+    eventually("all hold it", || (redis.ask("WAIT 2 100").unwrap() == Answer::Integer(2)).then_some(()));
+    cluster.nodes[2].kill();
+    std::fs::remove_dir_all(&directory).unwrap();
+    copy_all(&copy, &directory);
+    cluster.nodes[2].start_again();
+    eventually("another actor", || actor(&cluster).filter(|now| *now != before));
+    assert_eq!(agreed(&cluster, "GET counted"), Answer::Text("10".to_owned()), "what it had forgotten came from the others");
+    assert!(directory.with_extension("fenced-1").join("replica.json").exists(), "the copy is kept for people");
+    assert_eq!(ask(&cluster.nodes[2].redis, "INCR counted"), Answer::Integer(11));
+    assert_eq!(agreed(&cluster, "GET counted"), Answer::Text("11".to_owned()));
+}
+
+#[test]
+#[ignore = "starts a cluster of processes; takes some seconds"]
+fn the_command_line_reaches_every_replica_and_shows_how_they_are() {
+    let cluster = Cluster::start(3);
+    await_replicas(&cluster);
+    let endpoints = &cluster.nodes[1].etcd;
+    let redis = |words: &[&str]| {
+        let output = steadfast(&["redis", "--endpoints", endpoints]).args(words).output().expect("it runs");
+        let (good, bad) = (String::from_utf8(output.stdout).expect("text"), String::from_utf8(output.stderr).expect("text"));
+        (output.status.code(), good.trim_end().to_owned(), bad.trim_end().to_owned())
+    };
+    assert_eq!(redis(&["RPUSH", "list", "a", "-b"]), (Some(0), "2".to_owned(), String::new()));
+    let third = &cluster.nodes[2];
+    eventually("the list at the third", || {
+        let (_, text, _) = redis(&["--node", &third.name, "LRANGE", "list", "0", "-1"]);
+        (text == "1) a\n2) -b").then_some(())
+    });
+    assert_eq!(redis(&["--json", "LRANGE", "list", "0", "-1"]).1, r#"["a","-b"]"#);
+    assert_eq!(redis(&["GET", "nothing"]).1, "(nothing)");
+    let (code, _, text) = redis(&["INCR", "list"]);
+    assert!(code == Some(1) && text.contains("WRONGTYPE Operation against a key"), "{text}");
+    let (code, _, text) = redis(&["--node", "n9", "PING"]);
+    assert!(code == Some(2) && text.contains(&third.name), "it names those that there are: {text}");
+    let (code, text, _) = redis(&["--level", "session", "GET", "nothing"]);
+    assert_eq!((code, text.as_str()), (Some(0), "(nothing)"));
+    eventually("all replicas in the status", || {
+        let output = steadfast(&["status", "--json", "--endpoints", endpoints]).output().expect("it runs");
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("nodes");
+        let is_whole = |node: &serde_json::Value| {
+            node["available"]["peers"].as_array().is_some_and(|peers| peers.len() == 2) && node["available"]["keys"].as_u64() >= Some(2)
+        };
+        nodes.iter().all(is_whole).then_some(())
+    });
+    let output = steadfast(&["status", "--endpoints", endpoints]).output().expect("it runs");
+    println!("{}", String::from_utf8(output.stdout).expect("text"));
 }

@@ -15,7 +15,7 @@ use steadfast_etcd_api::proto::etcdserverpb::PutRequest;
 use steadfast_etcd_api::proto::etcdserverpb::kv_client::KvClient;
 use steadfast_server::tls::{DialTrust, dialling, server_name};
 use support::ports::free_address;
-use support::{eventually, steadfast};
+use support::{copy_all, eventually, steadfast};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -164,14 +164,6 @@ impl Cluster {
     fn config(&self) -> Arc<ClientConfig> {
         let certs = self.certs();
         dialling(DialTrust::Ca(&certs.join("ca.crt")), Some((&certs.join("client.crt"), &certs.join("client.key")))).expect("certificates")
-    }
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a directory");
-    for entry in fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
     }
 }
 

@@ -141,6 +141,11 @@ impl Stability {
         self.told.keys().filter(|actor| **actor != own).count()
     }
 
+    /// For each other replica of which anything was heard, up to when it has seen what this one wrote.
+    pub(crate) fn acknowledgements(&self, own: Actor) -> impl Iterator<Item = Option<Time>> {
+        self.told.iter().filter(move |(actor, _)| **actor != own).map(move |(_, told)| told.vector.of(own))
+    }
+
     pub(crate) fn acknowledged(&self, own: Actor, version: Version) -> usize {
         self.told.iter().filter(|(actor, told)| **actor != own && told.vector.covers(version)).count()
     }

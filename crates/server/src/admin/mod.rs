@@ -15,6 +15,7 @@ pub use connections::{ADMIN_CONNECTIONS, CONNECTION_LIFETIME};
 pub use faults::{FaultDesk, Resolve, faults_route};
 pub use members::{MemberStatus, members_route};
 pub use metrics::{Description, METRICS, Metrics, resident_bytes};
+pub(crate) use status::as_text;
 pub use status::{AdminStatus, Check};
 
 use std::future::Future;

@@ -65,7 +65,7 @@ pub struct AdminStatus {
     pub stopping: Option<String>,
 }
 
-fn as_text<S: Serializer>(node: &NodeId, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(node: &NodeId, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(node)
 }
 

@@ -1,9 +1,8 @@
 //! Available state in a node: from the node's start to its end, and again as another actor if the replica has to.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +71,10 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
             _ = stopping.wait_for(|stop| *stop) => return Ok(()),
         };
         life.begin(actor, spare).map_err(|error| error.to_string())?;
-        let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: replicas.subscribe() };
+        let mut known = replicas.subscribe();
+        // Who they are may be known already.
+        known.mark_changed();
+        let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: known };
         let settings = Settings {
             directory: part.directory.clone(),
             listener: part.listener.try_clone().map_err(|error| error.to_string())?,
@@ -94,7 +96,7 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         life.end(ended.is_ok()).map_err(|error| error.to_string())?;
         match ended {
             Ok(()) => return Ok(()),
-            Err(Ended::Fenced) => set_aside(&part.directory).map_err(|error| format!("{}: {error}", part.directory.display()))?,
+            Err(Ended::Fenced) => set_aside(life)?,
             Err(Ended::Failed(why)) => return Err(why),
         }
         lanes = left;
@@ -226,16 +228,10 @@ async fn follow<C: Coordination>(
 }
 
 /// Others have what this directory lacks: it is kept for people, and the replica begins without it.
-fn set_aside(directory: &Path) -> io::Result<()> {
-    let aside = (1..).map(|number| directory.with_extension(format!("fenced-{number}"))).find(|path| !path.exists());
-    let Some(aside) = aside else { return Err(io::ErrorKind::AlreadyExists.into()) };
-    let life = directory.join("replica.json");
-    let kept = std::fs::read(&life)?;
-    std::fs::rename(directory, &aside)?;
-    std::fs::create_dir_all(directory)?;
-    std::fs::write(&life, kept)?;
+fn set_aside(life: Life) -> Result<(), String> {
+    let kept = life.set_aside().map_err(|error| error.to_string())?;
     tracing::error!(
-        kept = %aside.display(),
+        kept = %kept.display(),
         "other replicas have writes of this one that its directory has not: it was copied from an earlier state, or the disk lost something. \
          The replica begins anew as another one and takes everything from the others; what it alone was told since the start is in the directory that is kept"
     );

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use steadfast_crdt::Version;
+use steadfast_crdt::{Time, Version};
 use steadfast_redis_api::acl::users::Users;
 use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError};
 use steadfast_types::{Instant, Rng};
@@ -37,6 +37,8 @@ pub(super) struct Process {
     pub(super) expiring: usize,
     /// Other replicas that are connected.
     pub(super) replicas: usize,
+    /// For each other replica that has seen any write of this one: up to when it has seen them.
+    pub(super) acknowledged: Vec<Time>,
     /// They last as long as the process.
     users: Users,
 }
@@ -82,6 +84,7 @@ impl Process {
             keys_bytes: 0,
             expiring: 0,
             replicas: 0,
+            acknowledged: Vec::new(),
             users,
         }
     }
@@ -193,8 +196,8 @@ impl Host for Process {
         meant.len()
     }
 
-    fn acknowledged(&self, _write: Version) -> usize {
-        0
+    fn acknowledged(&self, write: Version) -> usize {
+        self.acknowledged.iter().filter(|seen| write.time() <= **seen).count()
     }
 
     fn replicas(&self) -> usize {

@@ -52,6 +52,8 @@ pub(super) struct Service<D: Disk> {
     pub(super) durability: Durability,
     pub(super) process: Process,
     pub(super) handle: Handle,
+    /// Where clients connect.
+    pub(super) address: SocketAddr,
     /// When the first write came that no sync has begun for.
     pub(super) unsynced_since: Option<Instant>,
     /// Why the journal takes nothing any more. Then nothing is answered, and the loop stops.
@@ -78,7 +80,7 @@ pub(super) enum Failure {
     Tables(#[from] JobError),
     #[error(
         "other replicas have writes of this one that are not in its directory: it is a copy of an earlier state, or the disk lost something. \
-         Start it again: it then writes as another replica, and takes what the others have"
+         It begins anew as another replica, and takes what the others have"
     )]
     Fenced,
 }
@@ -109,7 +111,7 @@ impl<D: Disk> Service<D> {
         }
         for _ in 0..PEER_FRAMES_IN_A_TURN {
             match self.peers.as_mut().and_then(Peers::next) {
-                None => return,
+                None => return self.heard(),
                 Some(LaneEvent::Opened(peer, lane)) => {
                     self.lanes.insert(peer, lane);
                     self.replica.connected(peer);
@@ -126,7 +128,16 @@ impl<D: Disk> Service<D> {
                 }
             }
         }
+        self.heard();
         self.handle.wake();
+    }
+
+    /// Tells commands what is known of the other replicas.
+    fn heard(&mut self) {
+        let exchange = self.replica.exchange();
+        self.process.replicas = exchange.connected_actors().count();
+        self.process.acknowledged.clear();
+        self.process.acknowledged.extend(exchange.acknowledgements().flatten());
     }
 
     fn hang_up(&mut self, peer: NodeId) {
@@ -143,20 +154,23 @@ impl<D: Disk> Service<D> {
             self.process.counts.expired = self.replica.expired();
             self.publish();
         } else if self.replica.next_deadline().is_some_and(|at| at <= self.now) {
-            self.replica.end_waits();
+            self.replica.wake();
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let keys = self.replica.look();
+        (self.process.keys_bytes, self.process.expiring) = (keys.used_bytes(), keys.expiring());
         let peer = |id: &NodeId| self.replica.peer(*id).map(|status| PeerLag::of(*id, &status));
-        let (keys, counters) = (self.replica.look(), self.replica.counters());
+        let counters = self.replica.counters();
         let status = Status {
+            address: self.address.to_string(),
             actor: self.replica.actor().place(),
             keys: keys.len() as u64,
-            bytes: keys.used_bytes() as u64,
+            bytes: self.process.keys_bytes as u64,
             connections: self.process.clients.len() as u64,
             commands: self.process.counts.commands,
-            journal_bytes: self.journal.appended().0,
+            journal_bytes: self.journal.appended_bytes(),
             peers: self.lanes.keys().filter_map(peer).collect(),
             kept_bytes: self.replica.exchange().kept().1 as u64,
             sessions: self.replica.exchange().sessions() as u64,
@@ -309,7 +323,7 @@ impl<D: Disk> Commands for Service<D> {
                     }
                     Next::Behind { timeout_ms } => (Pending::Sight { timeout_ms }, Until::Seen(session.awaited().clone()), timeout_ms),
                     // No prefix is strong.
-                    Next::Register => return ran,
+                    Next::Register => unreachable!("the host says of no key that it is a register"),
                 };
                 let deadline = (timeout_ms > 0).then(|| self.now + Duration::from_millis(timeout_ms));
                 // Without others nothing will ever come: then there is nothing to wait for.
@@ -328,9 +342,6 @@ impl<D: Disk> Commands for Service<D> {
             return Some(Mark(u64::MAX));
         }
         self.process.killed.drain(..).for_each(|id| others.close(ConnectionId(id)));
-        let keys = self.replica.look();
-        (self.process.keys_bytes, self.process.expiring) = (keys.used_bytes(), keys.expiring());
-        self.process.replicas = self.replica.exchange().connected_actors().count();
         let kept = self.keep(others);
         if matches!(kept, Ok(true)) && self.unsynced_since.is_none() {
             self.unsynced_since = Some(self.process.clock.now());

@@ -178,6 +178,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         durability,
         process: Process::new(clock, address.port(), durability),
         handle: handle.clone(),
+        address,
         unsynced_since: None,
         failed: None,
         is_timed: false,

@@ -2,11 +2,16 @@
 
 use serde::Serialize;
 use steadfast_available::exchange::PeerStatus;
+use steadfast_etcd_api::backend::{ReplicaPeer, ReplicaStatus};
 use steadfast_types::NodeId;
+
+use crate::admin::as_text;
 
 /// A replica.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
+    /// Where clients connect, `ip:port`.
+    pub address: String,
     /// The place of the actor it writes as.
     pub actor: u16,
     /// How many keys it has.
@@ -17,7 +22,7 @@ pub struct Status {
     pub connections: u64,
     /// Commands that were run since the start.
     pub commands: u64,
-    /// Bytes that were ever written to the journal.
+    /// Bytes of records that were appended to the journal since the start.
     pub journal_bytes: u64,
     /// The replicas it is connected to.
     pub peers: Vec<PeerLag>,
@@ -34,8 +39,9 @@ pub struct Status {
 /// A replica as another one sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PeerLag {
-    /// Its node's id, in hexadecimal digits.
-    pub node: String,
+    /// Its node.
+    #[serde(serialize_with = "as_text")]
+    pub node: NodeId,
     /// The place of the actor it writes as; `None` until it has said so and was accepted.
     pub actor: Option<u16>,
     /// How long ago the first change was made that it lacks, in milliseconds; `None`: it has everything.
@@ -46,10 +52,40 @@ pub struct PeerLag {
     pub in_session: bool,
 }
 
+impl Status {
+    /// For `steadfast status`.
+    pub(crate) fn to_message(&self) -> ReplicaStatus {
+        ReplicaStatus {
+            address: self.address.clone(),
+            actor: self.actor.into(),
+            keys: self.keys,
+            bytes: self.bytes,
+            connections: self.connections,
+            commands: self.commands,
+            journal_bytes: self.journal_bytes,
+            kept_bytes: self.kept_bytes,
+            reconciliations: self.sessions,
+            ranges_joined: self.ranges_joined,
+            divergences: self.divergences,
+            peers: self.peers.iter().map(PeerLag::to_message).collect(),
+        }
+    }
+}
+
 impl PeerLag {
+    fn to_message(&self) -> ReplicaPeer {
+        ReplicaPeer {
+            node: self.node.0,
+            actor: self.actor.map(u32::from),
+            lag_ms: self.lag_ms,
+            in_flight_bytes: self.in_flight_bytes,
+            reconciling: self.in_session,
+        }
+    }
+
     pub(super) fn of(node: NodeId, status: &PeerStatus) -> Self {
         PeerLag {
-            node: node.to_string(),
+            node,
             actor: status.actor.map(|actor| actor.place()),
             lag_ms: status.lag.map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
             in_flight_bytes: status.in_flight_bytes,

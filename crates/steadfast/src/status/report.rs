@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use steadfast_etcd_api::proto::steadfast::v1::{Member, Role, StatusResponse};
+use steadfast_etcd_api::proto::steadfast::v1::{Member, ReplicaPeer, ReplicaStatus, Role, StatusResponse};
 
 use super::{Answer, role_word};
 use crate::show;
@@ -67,6 +67,13 @@ impl Report {
         let header = ["NODE", "ID", "ROLE", "TERM", "COMMIT", "APPLIED", "REVISION", "LAG", "DISK", "ADDRESS"];
         let numbers = ["TERM", "COMMIT", "APPLIED", "REVISION", "LAG", "DISK"];
         let mut text = show::table(&header, &numbers, self.nodes.iter().map(Node::row));
+        let replicas = self.nodes.iter().filter_map(Node::replica_row).collect::<Vec<_>>();
+        if !replicas.is_empty() {
+            let header =
+                ["AVAILABLE STATE", "KEYS", "MEMORY", "CLIENTS", "PEERS", "PEERS' LAG", "KEPT FOR PEERS", "REPAIRS", "REDIS ADDRESS"];
+            let numbers = ["KEYS", "MEMORY", "CLIENTS", "PEERS", "PEERS' LAG", "KEPT FOR PEERS", "REPAIRS"];
+            text += &format!("\n\n{}", show::table(&header, &numbers, replicas));
+        }
         let notes: Vec<String> = self.nodes.iter().flat_map(Node::notes).collect();
         if !notes.is_empty() {
             text += &format!("\n\n{}", notes.join("\n"));
@@ -168,10 +175,27 @@ impl Node {
         ]
     }
 
+    /// How its replica of available state is, if it has one.
+    fn replica_row(&self) -> Option<Vec<String>> {
+        let replica = self.status.as_ref().ok()?.replica.as_ref()?;
+        let lag = replica.peers.iter().map(|peer| peer.lag_ms).max().flatten();
+        Some(vec![
+            self.name().to_string(),
+            replica.keys.to_string(),
+            show::size(replica.bytes),
+            replica.connections.to_string(),
+            replica.peers.iter().filter(|peer| peer.actor.is_some()).count().to_string(),
+            lag.map_or_else(|| "-".into(), |ms| format!("{ms} ms")),
+            show::size(replica.kept_bytes),
+            replica.reconciliations.to_string(),
+            replica.address.clone(),
+        ])
+    }
+
     fn notes(&self) -> Vec<String> {
         let who = self.designation();
         match &self.status {
-            Ok(status) => status.errors.iter().map(|error| format!("{who}: {error}")).collect(),
+            Ok(status) => status.errors.iter().cloned().chain(diverged(status)).map(|error| format!("{who}: {error}")).collect(),
             Err(reason) => vec![format!("{who}: {reason}")],
         }
     }
@@ -204,6 +228,42 @@ fn without_scheme(url: &str) -> &str {
     url.trim_start_matches("http://").trim_end_matches('/')
 }
 
+fn diverged(status: &StatusResponse) -> Option<String> {
+    let times = status.replica.as_ref()?.divergences;
+    let found = || {
+        format!(
+            "{times} times another replica had seen the same and held something else; both were made equal. Look for failing memory, and report it"
+        )
+    };
+    (times > 0).then(found)
+}
+
+fn replica_json(replica: &ReplicaStatus) -> Value {
+    let peer = |peer: &ReplicaPeer| {
+        json!({
+            "node": format!("{:x}", peer.node),
+            "actor": peer.actor,
+            "lag_ms": peer.lag_ms,
+            "in_flight_bytes": peer.in_flight_bytes,
+            "reconciling": peer.reconciling,
+        })
+    };
+    json!({
+        "address": replica.address,
+        "actor": replica.actor,
+        "keys": replica.keys,
+        "bytes": replica.bytes,
+        "connections": replica.connections,
+        "commands": replica.commands,
+        "journal_bytes": replica.journal_bytes,
+        "kept_bytes": replica.kept_bytes,
+        "reconciliations": replica.reconciliations,
+        "ranges_joined": replica.ranges_joined,
+        "divergences": replica.divergences,
+        "peers": replica.peers.iter().map(peer).collect::<Vec<_>>(),
+    })
+}
+
 fn told_json(status: &StatusResponse) -> Value {
     json!({
         "version": status.version,
@@ -217,6 +277,7 @@ fn told_json(status: &StatusResponse) -> Value {
         "table_bytes": status.table_bytes,
         "resident_bytes": status.resident_bytes,
         "errors": status.errors,
+        "available": status.replica.as_ref().map(replica_json),
     })
 }
 
@@ -273,6 +334,39 @@ mod tests {
             ["n3", "1111222233334443", "down", "-", "-", "-", "-", "-", "-", "127.0.0.1:2399"]
         );
         assert!(text.ends_with("\n\nn3: connection refused"), "{text}");
+    }
+
+    fn with_replica(mut answer: Answer, replica: ReplicaStatus) -> Answer {
+        answer.status.as_mut().expect("good").replica = Some(replica);
+        answer
+    }
+
+    #[test]
+    fn replicas_of_available_state_have_a_table_of_their_own() {
+        let peer = |lag_ms| ReplicaPeer { node: 7, actor: Some(1), lag_ms, ..ReplicaPeer::default() };
+        let replica = ReplicaStatus {
+            address: "127.0.0.1:6379".into(),
+            keys: 4_000_000,
+            bytes: 300 << 20,
+            kept_bytes: 64 << 20,
+            peers: vec![peer(None), peer(Some(12)), ReplicaPeer { actor: None, ..peer(None) }],
+            ..ReplicaStatus::default()
+        };
+        let leader = with_replica(good(1, Role::Leader), replica.clone());
+        let report = Report::new(&[leader.clone(), good(2, Role::Follower), down(2399)]).expect("one cluster");
+        let text = report.text();
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        let row = text.lines().find(|line| line.starts_with("n1") && line.contains("6379")).expect("a row");
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>(),
+            ["n1", "4000000", "300", "MiB", "0", "2", "12", "ms", "64.0", "MiB", "0", "127.0.0.1:6379"]
+        );
+        assert!(!text.contains("held something else"));
+        let json = report.json();
+        assert_eq!((&json["nodes"][0]["available"]["peers"][1]["lag_ms"], &json["nodes"][1]["available"]), (&json!(12), &Value::Null));
+        let diverged = with_replica(leader, ReplicaStatus { divergences: 2, ..replica });
+        let text = Report::new(&[diverged]).expect("one cluster").text();
+        assert!(text.contains("n1: 2 times another replica"), "{text}");
     }
 
     #[test]

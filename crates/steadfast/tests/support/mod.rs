@@ -465,3 +465,16 @@ pub fn serve(arguments: &[&str], log: &Path) -> Child {
     command.args(arguments).stdout(log.try_clone().expect("a handle")).stderr(log);
     command.spawn().expect("the program starts")
 }
+
+/// Copies a directory and all that is in it.
+pub fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            copy_all(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+    }
+}
