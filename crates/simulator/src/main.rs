@@ -4,10 +4,12 @@ mod replicas;
 mod soak;
 mod speed;
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use steadfast_simulator::available;
 use steadfast_simulator::run::{Report, run, run_cut};
 use steadfast_simulator::shrink::{Cut, events, shrink};
 use steadfast_simulator::world::TraceMode;
@@ -153,9 +155,14 @@ fn main() -> ExitCode {
         }
     }
     match command {
-        Command::Run { seeds, world: World::Available, keep_going, verbose, .. } => replicas::run_many(seeds, keep_going, verbose),
+        Command::Run { seeds, world: World::Available, keep_going, verbose, .. } => {
+            run_many(seeds, (keep_going, verbose), available::run, |report| report.outcome.is_ok(), replicas::print)
+        }
         Command::Replay { seed, world: World::Available, trace, .. } => replicas::replay(seed, trace),
-        Command::Run { seeds, nodes, keep_going, verbose, .. } => run_many(seeds, nodes, keep_going, verbose),
+        Command::Run { seeds, nodes, keep_going, verbose, .. } => {
+            let run = |seed, mode| run(seed, nodes, mode);
+            run_many(seeds, (keep_going, verbose), run, |report| report.outcome.is_ok(), |report| print(report, nodes, &Cut::default()))
+        }
         #[cfg(planted)]
         Command::Catch { bug, seeds } => catch(bug, seeds),
         #[cfg(planted)]
@@ -189,7 +196,7 @@ const AVAILABLE: [std::ops::RangeInclusive<u32>; 2] = [26..=32, 125..=127];
 fn catch(bug: Bug, seeds: u64) -> ExitCode {
     use steadfast_types::planted::plant;
     let violation = |seed| match AVAILABLE.iter().any(|numbers| numbers.contains(&(bug as u32))) {
-        true => steadfast_simulator::available::run(seed, TraceMode::Hash).outcome.err(),
+        true => available::run(seed, TraceMode::Hash).outcome.err(),
         false => run(seed, None, TraceMode::Hash).outcome.err(),
     };
     for seed in 0..seeds {
@@ -209,15 +216,21 @@ fn catch(bug: Bug, seeds: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn run_many(seeds: std::ops::Range<u64>, nodes: Option<usize>, keep_going: bool, verbose: bool) -> ExitCode {
+/// Runs each seed, and those that end with a violation once more with text: the same seed does the same.
+fn run_many<R: Display>(
+    seeds: std::ops::Range<u64>,
+    (keep_going, verbose): (bool, bool),
+    run: impl Fn(u64, TraceMode) -> R,
+    is_well: impl Fn(&R) -> bool,
+    print: impl Fn(&R),
+) -> ExitCode {
     let (mut runs, mut violations) = (0, 0);
     for seed in seeds {
-        let report = run(seed, nodes, TraceMode::Hash);
+        let report = run(seed, TraceMode::Hash);
         runs += 1;
-        if report.outcome.is_err() {
+        if !is_well(&report) {
             violations += 1;
-            // Once more with text: the same seed does the same.
-            print(&run(seed, nodes, TraceMode::Record), nodes, &Cut::default());
+            print(&run(seed, TraceMode::Record));
             if !keep_going {
                 break;
             }

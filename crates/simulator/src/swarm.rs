@@ -10,7 +10,7 @@ use steadfast_node::Autopilot;
 use steadfast_types::Rng;
 use steadfast_types::time::Duration;
 
-use crate::network::NetworkFaults;
+use crate::network::{NetworkFaults, between};
 pub use gossiping::{Gossiping, Recovering};
 
 mod gossiping;
@@ -22,6 +22,13 @@ pub struct Recurring {
     pub every: Duration,
     /// How long one lasts at most.
     pub lasts: Duration,
+}
+
+impl Recurring {
+    /// The time until the next one.
+    pub(crate) fn next(&self, rng: &mut Rng) -> Duration {
+        between(self.every / 2, self.every * 3 / 2, rng)
+    }
 }
 
 /// Leaders that fail soon after they were elected.
@@ -284,11 +291,13 @@ fn probability(rng: &mut Rng, most: f64) -> f64 {
     if rng.bool() { rng.f64() * most } else { 0.0 }
 }
 
-fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
+/// So many milliseconds.
+pub(crate) fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
     Duration::from_millis(rng.u64(least..=most))
 }
 
-fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recurring> {
+/// A fault that a run has or not.
+pub(crate) fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recurring> {
     rng.bool().then(|| Recurring { every: millis(rng, every.0, every.1), lasts: millis(rng, lasts.0, lasts.1) })
 }
 

@@ -7,7 +7,7 @@ use steadfast_types::Rng;
 use steadfast_types::time::Duration;
 
 use crate::network::NetworkFaults;
-use crate::swarm::Recurring;
+use crate::swarm::{Recurring, millis, recurring};
 
 /// What a crash of a machine may take along. That of a process alone takes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,14 +164,6 @@ fn limits(rng: &mut Rng) -> Limits {
         sessions: pick(&[1, 2]),
         leaf_keys: pick(&[1, 4, 64]) as u64,
     }
-}
-
-fn millis(rng: &mut Rng, least: u64, most: u64) -> Duration {
-    Duration::from_millis(rng.u64(least..=most))
-}
-
-fn recurring(rng: &mut Rng, every: (u64, u64), lasts: (u64, u64)) -> Option<Recurring> {
-    rng.bool().then(|| Recurring { every: millis(rng, every.0, every.1), lasts: millis(rng, lasts.0, lasts.1) })
 }
 
 impl fmt::Display for Swarm {

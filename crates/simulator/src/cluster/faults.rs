@@ -45,8 +45,8 @@ impl Cluster {
 
     /// The next one of a kind, if the run has that kind.
     fn schedule_fault(&mut self, fault: Fault) {
-        if let Some(Recurring { every, .. }) = self.recurring(fault) {
-            let delay = between(every / 2, every * 3 / 2, &mut self.faults_rng);
+        if let Some(recurring) = self.recurring(fault) {
+            let delay = recurring.next(&mut self.faults_rng);
             self.queue.after(delay, Event::Fault(fault));
         }
     }

@@ -58,7 +58,14 @@ pub(super) fn recover<D: Disk>(disk: &D, after: Sequence, replay: impl FnMut(Seq
     let mut known = walk.files;
     // A file without records says nothing that the next one does not.
     if let Some(empty) = known.pop_if(|file| file.first > walk.last) {
-        leftovers.push(empty.number);
+        if known.is_empty() {
+            leftovers.push(empty.number);
+        } else {
+            // If a crash could bring it back behind the next file's beginning, and without the head whose sync may have failed, that would be a gap before
+            // what is durable.
+            disk.remove(&empty.number.file_name())?;
+            disk.sync_directory()?;
+        }
     }
     Ok(Found { files: known, leftovers, last: walk.last, checksum: walk.checksum, is_new: false, was_torn, next_file })
 }
