@@ -205,7 +205,7 @@ fn main() {
     let start = Instant::now();
     while store.keys.evict(limit, usize::MAX) == Eviction::More {}
     println!("{} keys went out of memory in {:?}", store.keys.cold(), start.elapsed());
-    drop(store);
+    drop((store, disk));
     // Another process, so that nothing of this one is in its memory.
     let arguments = [count.to_string(), part.to_string(), limit.to_string()];
     let mut other = Command::new(std::env::current_exe().expect("this program"));
