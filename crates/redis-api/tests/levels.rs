@@ -188,6 +188,7 @@ fn strong_is_for_keys_under_strong_prefixes_one_by_one() {
     assert!(
         world.say("MGET r:1 r:2").starts_with("-NOTSTRONG 'r:1' is under a strong prefix, and such keys are read and written one by one")
     );
+    assert!(world.say("WATCH r:1").starts_with("-NOTSTRONG 'r:1' is under a strong prefix, and such keys are no part of transactions"));
     world.say("MULTI");
     assert!(world.say("GET r:1").starts_with("-NOTSTRONG 'r:1' is under a strong prefix, and such keys are no part of transactions"));
     assert_eq!(world.say("EXEC"), "-EXECABORT Transaction discarded because of previous errors.");

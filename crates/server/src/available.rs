@@ -4,7 +4,9 @@
 //! the disk (`sync`), and a third one writes the keys' rows into tables (`tables`), so that the journal can be cut. A turn of the loop is a turn of the
 //! replica: what its commands changed is one delta, which is one record of the journal.
 //!
-//! Left out so far: keys that don't fit into memory; keys that not every replica holds.
+//! Strong keys ([`strong`]) are registers beside the keyspace, in the same loop and journal.
+//!
+//! Left out so far: keys that not every replica holds.
 
 mod durability;
 mod durable_file;
@@ -28,6 +30,6 @@ pub(crate) use offering::{Part, serve};
 pub use peers::Peers;
 pub(crate) use registry::Registry;
 pub use start::{End, Ended, Running, Settings, StartError, start};
-pub use status::{PeerLag, Status};
+pub use status::{PeerLag, Status, StrongStatus};
 pub use steadfast_replica::strong_keys;
 pub use strong::{Source, StrongRecord};

@@ -32,6 +32,7 @@ pub(super) fn watch(call: &mut Call<'_>) -> Outcome {
     if call.session.transaction.is_open() {
         return Err(WATCH_IN_MULTI);
     }
+    admission::check_queued(call.arguments, call.host)?;
     for key in call.arguments.from(1).iter() {
         call.session.transaction.watch(key, call.store);
     }

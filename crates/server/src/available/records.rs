@@ -46,7 +46,11 @@ pub(super) enum Frame {
 
 impl Frame {
     pub(super) fn of(frame: Bytes) -> Self {
-        if frame.first() == Some(&REGISTERS) { Frame::Registers(frame.slice(1..)) } else { Frame::Replica(frame) }
+        match frame.first() {
+            // What is read from it is kept, and would keep all that came with it.
+            Some(&REGISTERS) => Frame::Registers(Bytes::copy_from_slice(&frame[1..])),
+            _ => Frame::Replica(frame),
+        }
     }
 
     pub(super) fn into_bytes(self) -> Bytes {

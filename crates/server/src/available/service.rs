@@ -197,6 +197,7 @@ impl<D: Disk> Service<D> {
             sessions: self.replica.exchange().sessions() as u64,
             ranges_joined: counters.ranges_joined,
             divergences: counters.divergences,
+            strong: self.strong.status(),
         };
         self.status.send_if_modified(|published| std::mem::replace(published, status) != *published);
     }

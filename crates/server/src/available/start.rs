@@ -190,6 +190,9 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let address = listener.local_addr()?;
     let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls }], limits)?;
     let (publish, status) = watch::channel(Status::default());
+    let mut process = Process::new(clock, address.port(), durability);
+    // Before the first command: which keys are strong.
+    strong.learn(&mut process);
     let service = Service {
         replica,
         strong,
@@ -197,7 +200,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         syncer: Syncer::start(handle.clone())?,
         tables: Tables::start(rows, memory_bytes, replayed_bytes, handle.clone())?,
         durability,
-        process: Process::new(clock, address.port(), durability),
+        process,
         handle: handle.clone(),
         address,
         unsynced_since: None,

@@ -28,6 +28,8 @@ pub struct Status {
     pub journal_bytes: u64,
     /// The replicas it is connected to.
     pub peers: Vec<PeerLag>,
+    /// Its part of the strong keys.
+    pub strong: StrongStatus,
     /// Deltas that are kept for those that lack them, in bytes.
     pub kept_bytes: u64,
     /// Reconciliations that it leads now.
@@ -36,6 +38,27 @@ pub struct Status {
     pub ranges_joined: u64,
     /// How often another replica had seen the same and held something else. That never happens, unless there is a bug or memory fails.
     pub divergences: u64,
+}
+
+/// A node's part of the strong keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StrongStatus {
+    /// The epoch of its assignment; 0: it knows none.
+    pub epoch: u64,
+    /// Registers that it holds.
+    pub held: u64,
+    /// Requests of its clients that are under way.
+    pub waiting: u64,
+    /// Requests of its clients since the start.
+    pub requests: u64,
+    /// Those of them whose outcome is not known.
+    pub unknown: u64,
+    /// Reads that a single round trip answered.
+    pub reads_at_once: u64,
+    /// Rounds of two trips.
+    pub rounds: u64,
+    /// Rounds that another node's round ended, so that they were begun again.
+    pub conflicts: u64,
 }
 
 /// A replica as another one sees it.

@@ -30,6 +30,7 @@ pub(crate) use keeper::{Found, keep};
 pub(crate) use known::Known;
 
 use super::process::Process;
+use super::status::StrongStatus;
 use crate::identity::random;
 
 /// Keys that are looked at in a turn, for such as are under a prefix that is announced.
@@ -234,6 +235,21 @@ impl Strong {
     pub(super) fn synced(&mut self, durable: Sequence, process: &mut Process) {
         while let Some((_, number)) = self.syncing.pop_front_if(|(up_to, _)| *up_to <= durable) {
             self.registers.durable(number, process);
+        }
+    }
+
+    /// How it is, for people.
+    pub(super) fn status(&self) -> StrongStatus {
+        let counts = self.registers.counts();
+        StrongStatus {
+            epoch: self.registers.assignment().map_or(0, |assignment| assignment.epoch),
+            held: self.registers.len() as u64,
+            waiting: self.registers.waiting() as u64,
+            requests: counts.requests,
+            unknown: counts.unknown,
+            reads_at_once: counts.rounds.reads_at_once,
+            rounds: counts.rounds.rounds,
+            conflicts: counts.rounds.conflicts,
         }
     }
 
