@@ -22,7 +22,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("register", &["types", "crdt"]),
     ("available", &["types", "crdt"]),
     ("placement", &["types", "available"]),
-    ("replica", &["types", "crdt", "available"]),
+    ("replica", &["types", "crdt", "register", "available"]),
     ("redis-api", &["types", "crdt", "available"]),
     ("health", &["types"]),
     ("storage", &["types"]),
