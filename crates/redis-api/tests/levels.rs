@@ -202,6 +202,20 @@ fn strong_is_for_keys_under_strong_prefixes_one_by_one() {
 }
 
 #[test]
+fn keys_that_are_about_to_become_strong_are_used_by_nobody() {
+    let mut world = World::new(1);
+    world.say("MULTI");
+    assert_eq!(world.say("SET c:1 x"), "+QUEUED");
+    world.host.closed = Some(b"c:".to_vec());
+    let refused = "-TRYAGAIN 'c:1' is under a prefix that is being made strong: until all replicas know, nobody uses it";
+    assert_eq!(world.say("EXEC"), format!("*1 {refused}"), "what was queued before does not run");
+    for line in ["GET c:1", "SET c:1 x", "DEL a c:1", "CONSISTENCY WITH strong GET c:1", "RENAME a c:1", "WATCH c:1"] {
+        assert_eq!(world.say(line), refused, "{line}");
+    }
+    assert_eq!(world.say("SET c x"), "+OK");
+}
+
+#[test]
 fn what_is_wrong_is_named_with_what_is_right() {
     let mut world = World::new(1);
     for (line, answer) in [

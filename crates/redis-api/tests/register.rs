@@ -37,6 +37,11 @@ fn command() -> impl Strategy<Value = Vec<Vec<u8>>> {
     })
 }
 
+/// A request may say how it is to run.
+fn how() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["", "", "CONSISTENCY WITH strong", "consistency with STRONG token abc"])
+}
+
 fn change(command: &[Vec<u8>], value: Option<&Bytes>, version: Version, host: &mut TestHost) -> Effect {
     let arguments = OwnedArguments::new(command.iter().map(Vec::as_slice));
     let now_ms = host.now_us / 1000;
@@ -46,18 +51,19 @@ fn change(command: &[Vec<u8>], value: Option<&Bytes>, version: Version, host: &m
 proptest! {
     #[test]
     fn a_register_answers_as_a_key_does(
-        steps in proptest::collection::vec((command(), 0..30_u64), 1..40), random in any::<u64>(), speaks_three in any::<bool>()
+        steps in proptest::collection::vec((command(), 0..30_u64, how()), 1..40), random in any::<u64>(), speaks_three in any::<bool>()
     ) {
         let version = if speaks_three { Version::Three } else { Version::Two };
         let (mut keys, mut session) = (Keyspace::new(Actor::default()), Session::new(1, true));
         session.version = version;
         let (mut value, mut now_ms): (Option<Bytes>, u64) = (None, 1_700_000_000_000);
-        for (at, (command, passes)) in steps.into_iter().enumerate() {
+        for (at, (command, passes, how)) in steps.into_iter().enumerate() {
             now_ms += passes;
             keys.set_now(now_ms);
             let host = || TestHost { now_us: now_ms * 1000, random: random ^ at as u64, ..TestHost::default() };
             let (answer, _) = run(&mut session, &mut keys, &mut host(), &command);
-            let effect = change(&command, value.as_ref(), version, &mut host());
+            let asked = words(how).into_iter().chain(command.iter().cloned()).collect::<Vec<_>>();
+            let effect = change(&asked, value.as_ref(), version, &mut host());
             prop_assert_eq!(&effect, &change(&command, value.as_ref(), version, &mut host()), "not the same twice");
             let is_refused = effect.answer.starts_with(b"-ERR Invalid command");
             let line = command.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ");

@@ -15,6 +15,8 @@ pub struct TestHost {
     pub address: Option<IpAddr>,
     /// Keys that begin so are registers.
     pub registers: Option<Vec<u8>>,
+    /// Keys that begin so are about to become registers.
+    pub closed: Option<Vec<u8>>,
     pub replicas: usize,
     pub acknowledged: usize,
     pub settings: Vec<(String, String)>,
@@ -84,10 +86,14 @@ impl Host for TestHost {
     }
 
     fn has_registers(&self) -> bool {
-        self.registers.is_some()
+        self.registers.is_some() || self.closed.is_some()
     }
 
     fn is_register(&self, key: &[u8]) -> bool {
         self.registers.as_ref().is_some_and(|prefix| key.starts_with(prefix))
+    }
+
+    fn is_closed(&self, key: &[u8]) -> bool {
+        self.closed.as_ref().is_some_and(|prefix| key.starts_with(prefix))
     }
 }
