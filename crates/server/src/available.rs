@@ -4,7 +4,7 @@
 //! the disk (`sync`), and a third one writes the keys' rows into tables (`tables`), so that the journal can be cut. A turn of the loop is a turn of the
 //! replica: what its commands changed is one delta, which is one record of the journal.
 //!
-//! Strong keys ([`strong`]) are registers beside the keyspace, in the same loop and journal.
+//! Strong keys (`strong`) are registers beside the keyspace, in the same loop and journal.
 //!
 //! Left out so far: keys that not every replica holds.
 
