@@ -87,6 +87,7 @@ mod tests {
             listen-admin = "127.0.0.1:7070"
             listen-redis = "127.0.0.1:6379"
             redis-durability = "always"
+            redis-memory-bytes = 1000000000
             advertise-client = ["http://n1:2379"]
             advertise-peer = "n1:2380"
             initial-cluster = ["n1=n1:2380", "n2=n2:2380"]
