@@ -5,6 +5,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use steadfast_crdt::{Covers, Version, VersionVector};
 use steadfast_types::wire::{Reader, Wire, WireError, put_varint};
@@ -81,7 +82,7 @@ impl Context {
     /// The pieces of a range of hashes (both ends included, as everywhere), each with what was seen of all its keys.
     pub fn pieces(&self, from: Hash, to: Hash) -> Vec<(Hash, Hash, VersionVector)> {
         let mut starts = Vec::from([from]);
-        starts.extend(self.ahead.keys().copied().filter(|start| from < *start && *start <= to));
+        starts.extend(self.ahead.range((Bound::Excluded(from), Bound::Included(to))).map(|(start, _)| *start));
         let ends = starts.iter().skip(1).map(|start| start - 1).chain([to]).collect::<Vec<_>>();
         let seen = |hash| {
             let mut seen = self.vector.clone();
@@ -104,7 +105,27 @@ impl Context {
             self.cut(after);
         }
         self.ahead.range_mut(from..=to).for_each(|(_, ahead)| ahead.join(seen));
-        self.settle();
+        // As long as a piece is not ahead, the vector can't grow: then the other pieces stay as they are.
+        if self.ahead.values().any(|ahead| *ahead == VersionVector::default()) {
+            self.merge(from, to.saturating_add(1));
+        } else {
+            self.settle();
+        }
+    }
+
+    /// Makes one of neighbours that are equal, as far as the second one begins between these (both included).
+    fn merge(&mut self, from: Hash, to: Hash) {
+        let mut last = self.ahead.range(..from).next_back().map(|(_, ahead)| ahead);
+        let mut same = Vec::new();
+        for (start, ahead) in self.ahead.range(from..=to) {
+            if last == Some(ahead) {
+                same.push(*start);
+            }
+            last = Some(ahead);
+        }
+        for start in same {
+            self.ahead.remove(&start);
+        }
     }
 
     /// Makes a piece begin at a hash.
@@ -144,5 +165,67 @@ impl Context {
     /// Whether some ranges are ahead of others.
     pub fn is_even(&self) -> bool {
         self.ahead.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use steadfast_crdt::{Actor, Time};
+
+    use super::*;
+
+    fn version((actor, ms): (u16, u64)) -> Version {
+        Version::new(Time::at_unix_ms(ms), Actor::new(actor).unwrap())
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Saw((u16, u64)),
+        SawRange(Hash, Hash, Vec<(u16, u64)>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let write = || (0..3_u16, 1..4_u64);
+        let end = || prop_oneof![8 => 0..8_u32, 1 => Just(Hash::MAX)];
+        prop_oneof![
+            1 => write().prop_map(Step::Saw),
+            6 => (end(), end(), proptest::collection::vec(write(), 1..3)).prop_map(|(a, b, seen)| Step::SawRange(a.min(b), a.max(b), seen)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn each_hash_has_what_was_seen_of_it_in_as_few_pieces_as_can_be(steps in proptest::collection::vec(step(), 1..30)) {
+            let hashes = || (0..9).chain([Hash::MAX]);
+            let (mut context, mut model) = (Context::default(), BTreeMap::from_iter(hashes().map(|hash| (hash, VersionVector::default()))));
+            for step in steps {
+                match step {
+                    Step::Saw(write) => {
+                        context.saw(version(write));
+                        model.values_mut().for_each(|seen| seen.saw(version(write)));
+                    }
+                    Step::SawRange(from, to, writes) => {
+                        let mut seen = VersionVector::default();
+                        writes.into_iter().for_each(|write| seen.saw(version(write)));
+                        context.saw_range(from, to, &seen);
+                        model.range_mut(from..=to).for_each(|(_, of)| of.join(&seen));
+                    }
+                }
+                let mut settled = context.clone();
+                settled.settle();
+                prop_assert_eq!(&settled, &context);
+                for (hash, seen) in &model {
+                    let pieces = context.pieces(*hash, *hash);
+                    prop_assert_eq!(&pieces[..], &[(*hash, *hash, seen.clone())]);
+                }
+                for from in hashes() {
+                    let pieces = context.pieces(from, Hash::MAX);
+                    prop_assert_eq!((pieces[0].0, pieces[pieces.len() - 1].1), (from, Hash::MAX));
+                    prop_assert!(pieces.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
+                }
+                prop_assert_eq!(context.is_even(), model.values().all(|seen| seen == context.vector()));
+            }
+        }
     }
 }
