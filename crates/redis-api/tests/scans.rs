@@ -13,7 +13,8 @@ use support::{run, words};
 fn a_few_elements_are_scanned_in_the_order_of_redis() {
     let (mut keys, mut host) = (Keyspace::new(Actor::new(1).expect("a place")), TestHost::default());
     let mut session = Session::new(7, true);
-    let mut say = |line: &str| String::from_utf8(run(&mut session, &mut keys, &mut host, &words(line)).0).expect("text").replace("\r\n", " ");
+    let mut say =
+        |line: &str| String::from_utf8(run(&mut session, &mut keys, &mut host, &words(line)).0).expect("text").replace("\r\n", " ");
     say("SADD numbers 10 9 -1 200 0 7");
     assert_eq!(say("SSCAN numbers 0"), "*2 $1 0 *6 $2 -1 $1 0 $1 7 $1 9 $2 10 $3 200 ");
     say("ZADD scores 3 a 2 c 2 b -inf z 1.5 d");
