@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{join, join_all};
+use futures::future::join_all;
 use steadfast_etcd_api::backend::{HealthState, MemberHealth, UnknownNode};
 use steadfast_types::NodeId;
 
@@ -63,11 +63,10 @@ impl Diagnosis {
         let known = self.everybody();
         let is = |target: &&Target| target.name == word || format!("{:x}", target.id.0) == word;
         let Some(target) = known.iter().find(is).cloned() else { return Err(unknown(word, &known)) };
-        let own_words = async {
-            let part = self.part_of(&target).await;
-            (part, Clock::wall_ms())
-        };
-        let ((part, heard_ms), words) = join(own_words, self.words_about(&target, &known)).await;
+        let part = self.part_of(&target).await;
+        let heard_ms = Clock::wall_ms();
+        // After it: if it is silent that takes seconds, and what the others say is to be of the same moment as the state below.
+        let words = self.words_about(&target, &known).await;
         let (recorded, history) = self.recorded(target.id);
         let (part, silence) = match part {
             Ok(part) => (Some(part), None),
