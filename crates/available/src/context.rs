@@ -79,6 +79,13 @@ impl Context {
         everything
     }
 
+    /// The same of a range of hashes (both ends included); of other hashes it says nothing that is true.
+    pub(crate) fn within(&self, from: Hash, to: Hash) -> Context {
+        let first = self.ahead.range(..=from).next_back().map(|(_, ahead)| (0, ahead.clone()));
+        let others = self.ahead.range((Bound::Excluded(from), Bound::Included(to))).map(|(start, ahead)| (*start, ahead.clone()));
+        Context { vector: self.vector.clone(), ahead: first.into_iter().chain(others).collect() }
+    }
+
     /// The pieces of a range of hashes (both ends included, as everywhere), each with what was seen of all its keys.
     pub fn pieces(&self, from: Hash, to: Hash) -> Vec<(Hash, Hash, VersionVector)> {
         let mut starts = Vec::from([from]);
@@ -221,6 +228,9 @@ mod tests {
                 }
                 for from in hashes() {
                     let pieces = context.pieces(from, Hash::MAX);
+                    prop_assert_eq!(&context.within(from, Hash::MAX).pieces(from, Hash::MAX), &pieces);
+                    let within = context.within(2, from.max(2));
+                    prop_assert_eq!(within.pieces(2, from.max(2)), context.pieces(2, from.max(2)));
                     prop_assert_eq!((pieces[0].0, pieces[pieces.len() - 1].1), (from, Hash::MAX));
                     prop_assert!(pieces.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
                 }

@@ -90,7 +90,7 @@ impl Keyspace {
         let mut states = read_states(from, to, states)?;
         self.seal();
         self.bring_back_differing(from, to, &mut states);
-        let context = self.context.clone();
+        let context = self.context.within(from, to);
         let held = self.table.hot(from, to).map(|(_, entry)| entry.key().into()).collect::<Vec<Box<[u8]>>>();
         for key in held {
             let mine = context.at(hash_of(&key));
