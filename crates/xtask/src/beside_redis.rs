@@ -1,16 +1,12 @@
 //! Available state beside Redis: the same load from redis-benchmark on each in turn, and what a key takes of memory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::thread::park_timeout;
-use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 
-/// Where the servers' ports begin, apart from those that people use.
-const REDIS_PORT: u16 = 16300;
+use crate::sides::{self, Side, median, redis, resident, steadfast};
 
 /// What redis-benchmark calls what it does.
 const TESTS: [&str; 5] = ["get", "set", "incr", "sadd", "hset"];
@@ -28,23 +24,6 @@ const HELD_KEYS: u64 = 1_000_000;
 const KEY_BYTES: u64 = 16;
 const VALUE_BYTES: u64 = 32;
 
-/// A server to be measured.
-struct Side {
-    name: &'static str,
-    port: u16,
-    process: Child,
-    /// Of the process that clients talk to.
-    pid: u32,
-}
-
-impl Drop for Side {
-    fn drop(&mut self) {
-        // Asked to, `dev` stops its nodes before itself.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
-        let _ = self.process.wait();
-    }
-}
-
 /// A figure of one side in one round.
 #[derive(Clone, Copy)]
 struct Measured {
@@ -60,19 +39,12 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode, String> {
         match argument.as_str() {
             "--rounds" => rounds = number()?,
             "--requests" => requests = number()?,
-            path if !path.starts_with('-') && program.is_none() => program = Some(PathBuf::from(path)),
+            path if !path.starts_with('-') && program.is_none() => program = Some(path),
             other => return Err(format!("{other}: there is no such option; see `cargo xtask`")),
         }
     }
-    let program = program.unwrap_or_else(|| PathBuf::from("target/release/steadfast"));
-    if !program.exists() {
-        return Err(format!("{}: there is no such program: `cargo build --release` makes it, or name another one", program.display()));
-    }
-    let directory = std::env::temp_dir().join(format!("beside-redis-{}", std::process::id()));
-    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let measured = measure(&program, &directory, rounds, requests);
-    let _ = fs::remove_dir_all(&directory);
-    measured.map(|()| ExitCode::SUCCESS)
+    let program = sides::program(program)?;
+    sides::in_scratch("beside-redis", |directory| measure(&program, directory, rounds, requests))
 }
 
 fn measure(program: &Path, directory: &Path, rounds: u32, requests: u32) -> Result<(), String> {
@@ -118,74 +90,6 @@ fn measure(program: &Path, directory: &Path, rounds: u32, requests: u32) -> Resu
     Ok(())
 }
 
-/// A Redis that syncs its log each second, and rewrites it as it does by itself.
-fn redis(directory: &Path) -> Result<Side, String> {
-    let directory = directory.join("redis");
-    fs::create_dir_all(&directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    let mut command = Command::new("redis-server");
-    command.args([
-        "--port",
-        &REDIS_PORT.to_string(),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-    ]);
-    command.arg("--dir").arg(&directory).stdout(Stdio::null());
-    let process = command.spawn().map_err(|error| format!("redis-server: {error}; `apt-get install redis-server` installs it"))?;
-    let pid = process.id();
-    let side = Side { name: "Redis", port: REDIS_PORT, process, pid };
-    side.await_answer()?;
-    Ok(side)
-}
-
-/// So many nodes of Steadfast, as `steadfast dev` runs them.
-fn steadfast(program: &Path, directory: &Path, nodes: u16) -> Result<Side, String> {
-    let directory = directory.join(format!("steadfast-{nodes}"));
-    let offset = 10_000 + 100 * nodes;
-    let mut command = Command::new(program);
-    command.arg("dev").arg("--nodes").arg(nodes.to_string()).arg("--port-offset").arg(offset.to_string()).arg("--data-dir").arg(&directory);
-    let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map_err(|error| format!("{}: {error}", program.display()))?;
-    let name = if nodes == 1 { "Steadfast, one node" } else { "Steadfast, three nodes" };
-    let mut side = Side { name, port: 6379 + offset, process, pid: 0 };
-    side.await_answer()?;
-    let told = awaited(|| fs::read(directory.join("cluster.json")).ok()).ok_or("the nodes did not come up")?;
-    let cluster: serde_json::Value = serde_json::from_slice(&told).map_err(|error| error.to_string())?;
-    let pid = cluster["nodes"][0]["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-    side.pid = pid.ok_or("cluster.json names no process")?;
-    Ok(side)
-}
-
-impl Side {
-    fn await_answer(&self) -> Result<(), String> {
-        let answers = || {
-            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-            stream.write_all(b"PING\r\n").ok()?;
-            let mut line = String::new();
-            BufReader::new(stream).read_line(&mut line).ok()?;
-            (line == "+PONG\r\n").then_some(())
-        };
-        awaited(answers).ok_or_else(|| format!("{} does not answer on port {}", self.name, self.port))
-    }
-}
-
-/// Tries for a minute.
-fn awaited<T>(attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let tries = std::iter::repeat_with(attempt).take(600);
-    tries
-        .inspect(|tried| {
-            if tried.is_none() {
-                park_timeout(Duration::from_millis(100))
-            }
-        })
-        .flatten()
-        .next()
-}
-
 fn benchmark(side: &Side, test: &str, pipeline: u32, requests: u32) -> Result<Measured, String> {
     let numbers = [("-p", side.port.into()), ("-c", CONNECTIONS), ("-n", requests), ("-P", pipeline), ("-r", KEYS)];
     let mut command = Command::new("redis-benchmark");
@@ -204,20 +108,6 @@ fn benchmark(side: &Side, test: &str, pipeline: u32, requests: u32) -> Result<Me
         [per_second, _, _, _, _, p99_ms, _] => Ok(Measured { per_second, p99_ms }),
         _ => Err(format!("redis-benchmark on {} said {text:?}", side.name)),
     }
-}
-
-fn median(figures: impl Iterator<Item = f64>) -> f64 {
-    let mut sorted: Vec<f64> = figures.collect();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-/// Resident memory of a process, bytes.
-fn resident(pid: u32) -> Result<u64, String> {
-    let path = format!("/proc/{pid}/status");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    let kib = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    Ok(kib.ok_or_else(|| format!("{path} has no VmRSS"))? * 1024)
 }
 
 /// Writes all keys to be held.

@@ -1,9 +1,11 @@
 //! `cargo xtask planted`: whether the simulator catches each bug that can be planted. `cargo xtask instructions`: what the core path costs.
-//! `cargo xtask beside-redis`: how fast available state is beside Redis.
+//! `cargo xtask beside-redis`: how fast available state is beside Redis. `cargo xtask levels`: what its levels of consistency cost.
 
 mod beside_redis;
 mod instructions;
+mod levels;
 mod planted;
+mod sides;
 
 use std::process::ExitCode;
 
@@ -21,7 +23,12 @@ none of which is, if that is there already.
 cargo xtask beside-redis [--rounds N] [--requests N] [PROGRAM]
 
 Runs redis-server with its log synced each second, one node of PROGRAM (target/release/steadfast) and three, all at once, and measures each in turn with redis-benchmark;
-medians of N rounds (5) of N requests (400000; twice as many in pipelines). Then what a million keys take of memory. Prints tables. Needs Redis 7.0's programs.";
+medians of N rounds (5) of N requests (400000; twice as many in pipelines). Then what a million keys take of memory. Prints tables. Needs Redis 7.0's programs.
+
+cargo xtask levels [--rounds N] [PROGRAM]
+
+Runs three nodes of PROGRAM (target/release/steadfast) and measures reads and writes at each level of consistency and in each mode of replication; medians of N
+rounds (3). Prints a table.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +36,7 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "planted" => planted::run(rest),
         Some((command, rest)) if command == "instructions" => instructions::run(rest),
         Some((command, rest)) if command == "beside-redis" => beside_redis::run(rest),
+        Some((command, rest)) if command == "levels" => levels::run(rest),
         _ => Err(USAGE.to_owned()),
     };
     result.unwrap_or_else(|error| {

@@ -32,7 +32,7 @@ pub(super) fn watch(call: &mut Call<'_>) -> Outcome {
     if call.session.transaction.is_open() {
         return Err(WATCH_IN_MULTI);
     }
-    admission::check_queued(call.arguments, call.host)?;
+    admission::check_no_register(call.arguments, call.host)?;
     for key in call.arguments.from(1).iter() {
         call.session.transaction.watch(key, call.store);
     }
@@ -74,7 +74,7 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
         let found = dispatch::find_command(arguments);
         let outcome = found.and_then(|found| {
             dispatch::permit_queued(found, arguments, call.session, call.host)?;
-            admission::check_queued(arguments, call.host)?;
+            admission::check_no_register(arguments, call.host)?;
             call.session.last_command = found.full_name();
             dispatch::run(found.command, call.session, arguments, call.store, call.host, &mut answer)
         });

@@ -221,9 +221,7 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
         let lanes = service.peers.take().map(|peers| peers.lanes);
         match service.failed.take() {
             Some(Failure::Fenced) => return (Err(Ended::Fenced), lanes),
-            Some(Failure::Journal(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
-            Some(Failure::Tables(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
-            Some(Failure::Rows(error)) => return (Err(Ended::Failed(error.to_string())), lanes),
+            Some(failure) => return (Err(Ended::Failed(failure.to_string())), lanes),
             None => {}
         }
         let Service { syncer, tables, mut journal, .. } = service;

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use steadfast_coordination::{Coordination, Error, Keys, OutOfBounds, Records, Update, Watch as _, space};
+use steadfast_coordination::Coordination;
 use steadfast_replica::strong_keys::StrongKeys;
-use steadfast_types::{ClusterId, NodeId, Revision};
+use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{interval, sleep};
 
-use super::known::Known;
+use super::super::known::Known;
+use super::super::record::{Record, Recorded};
 use crate::published::Published;
 
-/// The record's name.
-const NAME: &str = "strong";
+impl Recorded for StrongKeys {
+    const NAME: &str = "strong";
+}
 
 /// Between two attempts, and between two looks whether something follows.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -32,62 +34,9 @@ pub(crate) enum Found {
     Carried(u64),
 }
 
-/// The record's reader and writer.
-#[derive(Clone)]
-pub struct StrongRecord<C> {
-    store: C,
-    records: Records<C, StrongKeys>,
-}
-
-impl<C: Coordination> StrongRecord<C> {
-    /// The record of a cluster. The seed must be another one in each process life.
-    ///
-    /// # Errors
-    /// None that could be: the names are short.
-    pub fn new(store: C, cluster: ClusterId, seed: u64) -> Result<Self, OutOfBounds> {
-        Ok(StrongRecord { records: Records::new(store.clone(), space::of_cluster(cluster, "available")?, seed), store })
-    }
-
-    /// What it says.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn read(&self) -> Result<StrongKeys, Error> {
-        Ok(self.records.read(NAME).await?.0.unwrap_or_default())
-    }
-
-    /// Changes it; `change` says whether it did, and may be called several times.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn change(&self, mut change: impl FnMut(&mut StrongKeys) -> bool + Send) -> Result<(), Error> {
-        let change = |keys: Option<&StrongKeys>| {
-            let mut keys = keys.cloned().unwrap_or_default();
-            if change(&mut keys) { Update::Put(keys) } else { Update::Keep }
-        };
-        self.records.update(NAME, change).await.map(drop)
-    }
-
-    /// Tells what it says, and each change, until it is told that this is enough.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn follow(&self, mut tell: impl FnMut(StrongKeys) -> ControlFlow<()> + Send) -> Result<(), String> {
-        let in_words = |error: Error| error.to_string();
-        let (keys, fence) = self.records.read(NAME).await.map_err(in_words)?;
-        let mut told = tell(keys.unwrap_or_default());
-        let mut watch = self.store.watch(Keys::One(fence.key), Revision(fence.read_at.0 + 1));
-        while told.is_continue() {
-            watch.next().await.map_err(|error| error.to_string())?;
-            told = tell(self.read().await.map_err(in_words)?);
-        }
-        Ok(())
-    }
-}
-
 /// Follows the record as long as this replica lives: what it says is written down, then published. Ends when nobody listens any more, or what was learnt can't be written down: why.
 pub(crate) async fn keep<C: Coordination>(
-    (record, mut known): (StrongRecord<C>, Known),
+    (record, mut known): (Record<C, StrongKeys>, Known<StrongKeys, u64>),
     node: NodeId,
     members: Arc<Published>,
     publish: watch::Sender<Arc<StrongKeys>>,
@@ -97,7 +46,7 @@ pub(crate) async fn keep<C: Coordination>(
     let (tell, mut told) = watch::channel(None::<StrongKeys>);
     let follow = async {
         loop {
-            let publish = |keys| {
+            let publish = |keys, _| {
                 tell.send_replace(Some(keys));
                 ControlFlow::Continue(())
             };
@@ -128,7 +77,7 @@ pub(crate) async fn keep<C: Coordination>(
                 },
             }
             let Some(keys) = told.borrow().clone() else { continue };
-            let (holder, of_members) = (known.holder, member_ids(&members));
+            let (holder, of_members) = (NodeId(known.own), member_ids(&members));
             let apply = |keys: &mut StrongKeys| {
                 let holds = keys.prefixes.is_empty() || !keys.hold(node, holder);
                 let unchanged = waiting.iter().fold(holds, |unchanged, found| !note(keys, node, found) && unchanged);
