@@ -207,13 +207,29 @@ fn drawn(rows: &[(usize, usize, Cost)]) -> String {
             let figure = least * 10_f64.powi(decade);
             let at = y(figure);
             let _ = writeln!(svg, "<path d=\"M{left} {at:.1}h{width}\" stroke=\"#ddd\"/>");
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#666\">{}</text>", left - 6.0, at + 4.0, (panel.label)(figure));
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#666\">{}</text>",
+                left - 6.0,
+                at + 4.0,
+                (panel.label)(figure)
+            );
         }
         for difference in DIFFERENCES {
             let name = if difference < 1_000 { difference.to_string() } else { format!("{} k", difference / 1_000) };
-            let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#666\">{name}</text>", x(difference), top + height + 18.0);
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#666\">{name}</text>",
+                x(difference),
+                top + height + 18.0
+            );
         }
-        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#666\">keys that differ</text>", left + width / 2.0, top + height + 36.0);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#666\">keys that differ</text>",
+            left + width / 2.0,
+            top + height + 36.0
+        );
         for (count, colour) in counts.iter().zip(COLOURS) {
             let points: Vec<(f64, f64)> =
                 rows.iter().filter(|(of, ..)| of == count).map(|(_, difference, cost)| (x(*difference), y((panel.figure)(cost)))).collect();
@@ -226,7 +242,11 @@ fn drawn(rows: &[(usize, usize, Cost)]) -> String {
     }
     for (place, (count, colour)) in counts.iter().zip(COLOURS).enumerate() {
         let y = 66.0 + 16.0 * place as f64;
-        let _ = writeln!(svg, "<circle cx=\"84\" cy=\"{:.1}\" r=\"4\" fill=\"{colour}\"/><text x=\"94\" y=\"{y:.1}\">of {count} keys</text>", y - 4.0);
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"84\" cy=\"{:.1}\" r=\"4\" fill=\"{colour}\"/><text x=\"94\" y=\"{y:.1}\">of {count} keys</text>",
+            y - 4.0
+        );
     }
     svg += "</svg>\n";
     svg

@@ -8,8 +8,8 @@ use std::process::{Command, ExitCode};
 
 use crate::sides::{self, Side, median, redis, resident, steadfast};
 
-/// What redis-benchmark calls what it does.
-const TESTS: [&str; 5] = ["get", "set", "incr", "sadd", "hset"];
+/// What redis-benchmark calls what it does. What is read was written before.
+const TESTS: [&str; 5] = ["set", "get", "incr", "sadd", "hset"];
 
 /// Commands at a time on each connection.
 const PIPELINES: [u32; 2] = [1, 16];

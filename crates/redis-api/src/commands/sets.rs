@@ -113,13 +113,11 @@ pub(super) fn sscan(call: &mut Call<'_>) -> Outcome {
     scan::answer_elements(call, Kind::Set, |store, walk, each| {
         let mut page = Vec::new();
         let next = store.set_scan(walk.key, walk.cursor, walk.count, &mut |member| page.push(member.to_vec()));
-        // A small one of whole numbers comes as Redis has it: in their order.
-        if let Some(mut numbers) = page.iter().map(|member| parse_i64(member)).collect::<Option<Vec<i64>>>() {
-            numbers.sort_unstable();
-            numbers.iter().for_each(|number| each(number.to_string().as_bytes(), None));
-        } else {
-            page.iter().for_each(|member| each(member, None));
+        // Whole numbers come as Redis has a few of them: in their order.
+        if page.iter().all(|member| parse_i64(member).is_some()) {
+            page.sort_by_cached_key(|member| parse_i64(member));
         }
+        page.iter().for_each(|member| each(member, None));
         next
     })
 }

@@ -106,7 +106,7 @@ pub(super) fn zscan(call: &mut Call<'_>) -> Outcome {
     scan::answer_elements(call, Kind::Sorted, |store, walk, each| {
         let mut page = Vec::new();
         let next = store.sorted_scan(walk.key, walk.cursor, walk.count, &mut |member, score| page.push((score, member.to_vec())));
-        // A small one comes as Redis has it: in the order of scores.
+        // They come as Redis has a few of them: in the order of scores.
         page.sort_by(|(score, member), (other_score, other)| score.total_cmp(other_score).then_with(|| member.cmp(other)));
         for (score, member) in page {
             let mut text = Vec::new();
