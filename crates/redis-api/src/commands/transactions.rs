@@ -95,8 +95,8 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
                 call.reply.integer(0);
                 next
             }
-            // These are what the transaction as a whole comes to.
-            Next::Acknowledge { .. } | Next::Register | Next::Continue => next,
+            // These are what the transaction as a whole comes to; shared users are not changed in one.
+            Next::Acknowledge { .. } | Next::Register | Next::Users | Next::Continue => next,
         };
     }
     call.session.next = next;

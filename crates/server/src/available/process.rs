@@ -108,6 +108,18 @@ impl Process {
         self.killed.extend(self.clients.iter().filter(|(_, client)| is_gone(client)).map(|(id, _)| *id));
     }
 
+    /// The connection waits for the answer to a change of users.
+    pub(super) fn awaits_users(&mut self, id: u64) {
+        self.clients.entry(id).and_modify(|client| client.awaits_users = true);
+    }
+
+    /// It has its answer; whether its own user is still there.
+    pub(super) fn answered_users(&mut self, id: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        client.awaits_users = false;
+        self.users.get(&client.info.user).is_some()
+    }
+
     fn seconds_since(&self, then: Instant) -> u64 {
         self.clock.now().since(then).as_secs()
     }

@@ -1,10 +1,17 @@
 //! A record of available state in strong state, `steadfast/@CLUSTER/available/NAME`: read, changed and followed.
 
+use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use steadfast_coordination::{Coordination, Error, Keys, OutOfBounds, Records, Update, Watch as _, space};
 use steadfast_types::wire::Wire;
 use steadfast_types::{ClusterId, Revision};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// Between two attempts.
+const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// What is in such a record; as it is by default as long as there is none.
 pub trait Recorded: Wire + Clone + Default + PartialEq + Send + Sync {
@@ -64,5 +71,30 @@ impl<C: Coordination, T: Recorded> Record<C, T> {
             told = tell(value, read_at);
         }
         Ok(())
+    }
+
+    /// Publishes what it says and when it said so, and each change, for ever.
+    pub(crate) async fn follow_into(&self, publish: &watch::Sender<Option<(T, Revision)>>) -> Infallible {
+        loop {
+            let tell = |value, read_at| {
+                publish.send_replace(Some((value, read_at)));
+                ControlFlow::Continue(())
+            };
+            if let Err(error) = self.follow(tell).await {
+                tracing::debug!(error, "the record {} is read again", T::NAME);
+            }
+            sleep(RETRY_WAIT).await;
+        }
+    }
+
+    /// What it says, as soon as it can be read.
+    pub(crate) async fn await_read(&self) -> (T, Revision) {
+        loop {
+            match self.read().await {
+                Ok(read) => return read,
+                Err(error) => tracing::info!(%error, "the record {} can't be read yet; trying again", T::NAME),
+            }
+            sleep(RETRY_WAIT).await;
+        }
     }
 }

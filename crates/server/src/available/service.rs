@@ -10,7 +10,8 @@ use steadfast_available::Unreadable;
 use steadfast_available::exchange::Event;
 use steadfast_redis_api::engine::host::{ClientInfo, Host};
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
-use steadfast_redis_api::engine::{answer, execute, give_up, refuse};
+use steadfast_redis_api::engine::{answer, execute, give_up, refuse, users_changed};
+use steadfast_redis_api::protocol::errors::USERS_BUSY;
 use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_replica::{Answer, Replica, Until, WaitId};
@@ -325,7 +326,7 @@ impl<D: Disk> Commands for Service<D> {
             let Some(came) = self.users.answers.remove(&connection.session.id) else { return Ran::command(0).then(Then::Wait) };
             connection.pending = None;
             users_changed(&mut connection.session, &came, out);
-            if !self.process.answered_users(&connection.session) {
+            if !self.process.answered_users(connection.session.id) {
                 return Ran::command(0).then(Then::Close);
             }
         }
@@ -379,11 +380,11 @@ impl<D: Disk> Commands for Service<D> {
                     }
                     Next::Behind { timeout_ms } => (Pending::Sight { timeout_ms }, Until::Seen(session.awaited().clone()), timeout_ms),
                     Next::Users => {
-                        let Some(change) = self.process.users_change.take().filter(|_| self.users.has_room()) else {
+                        let change = self.process.users_change.take();
+                        if !change.is_some_and(|change| self.users.want(session.id, change)) {
                             users_changed(session, &Err(USERS_BUSY), out);
                             return ran;
-                        };
-                        self.users.want(session.id, change);
+                        }
                         self.process.awaits_users(session.id);
                         *pending = Some(Pending::Users);
                         return ran.then(Then::Wait);
@@ -428,7 +429,7 @@ impl<D: Disk> Commands for Service<D> {
         }
     }
 
-    fn woken(&mut self, _others: &mut Others) {
+    fn woken(&mut self, others: &mut Others) {
         if let Some(synced) = self.syncer.done() {
             let result = self.journal.finish_sync(synced).map(drop).map_err(Failure::from);
             self.stop_if_failed(result);
@@ -438,6 +439,7 @@ impl<D: Disk> Commands for Service<D> {
         let result = self.tables.woken(&mut self.journal).map_err(Failure::from).and_then(|()| self.sync());
         self.stop_if_failed(result);
         self.hear();
+        self.users.answer(others);
         self.tick();
     }
 

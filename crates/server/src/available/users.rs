@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use steadfast_redis_api::acl::change::Change;
 use steadfast_redis_api::acl::users::Users;
+use steadfast_redis_api::engine::host::Host as _;
 use steadfast_redis_api::protocol::errors::Failure;
 use steadfast_types::wire_struct;
 use tokio::sync::{mpsc, watch};
@@ -23,7 +24,7 @@ use crate::redis::{ConnectionId, Others};
 
 /// The users as strong state has them: by name, the rules that make each of a new user. Nobody: as it is at first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Definitions {
+pub(crate) struct Definitions {
     users: BTreeMap<String, Bytes>,
 }
 wire_struct!(Definitions { users });
@@ -96,7 +97,10 @@ impl SharedUsers {
             Ok(gone) => process.hang_up(&gone),
             Err(failure) => {
                 let why = String::from_utf8_lossy(failure.text()).into_owned();
-                tracing::error!(why, "a newer version has made users that this one can't read: those from before stay in force on this node");
+                tracing::error!(
+                    why,
+                    "a newer version has made users that this one can't read: those from before stay in force on this node"
+                );
             }
         }
     }
@@ -111,7 +115,7 @@ impl SharedUsers {
     }
 
     /// Has a change made; whether there was room to ask for it.
-    pub(super) fn want(&mut self, connection: u64, change: Change) -> bool {
+    pub(super) fn want(&self, connection: u64, change: Change) -> bool {
         self.source.as_ref().is_some_and(|source| source.wanted.try_send(Wanted { connection, change }).is_ok())
     }
 }

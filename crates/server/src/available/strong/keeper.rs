@@ -1,7 +1,6 @@
 //! The record of strong keys in strong state, `steadfast/@CLUSTER/available/strong`: follows it, writes down what it says, and changes it as the loop finds.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use steadfast_coordination::Coordination;
 use steadfast_replica::strong_keys::StrongKeys;
 use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use super::super::known::Known;
 use super::super::record::{Record, Recorded};
@@ -20,7 +19,7 @@ impl Recorded for StrongKeys {
     const NAME: &str = "strong";
 }
 
-/// Between two attempts, and between two looks whether something follows.
+/// Between two looks whether something follows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the loop has found.
@@ -43,19 +42,7 @@ pub(crate) async fn keep<C: Coordination>(
     mut found: mpsc::Receiver<Found>,
     wake: impl Fn(),
 ) -> String {
-    let (tell, mut told) = watch::channel(None::<StrongKeys>);
-    let follow = async {
-        loop {
-            let publish = |keys, _| {
-                tell.send_replace(Some(keys));
-                ControlFlow::Continue(())
-            };
-            if let Err(error) = record.follow(publish).await {
-                tracing::debug!(error, "the record of strong keys is read again");
-            }
-            sleep(INTERVAL).await;
-        }
-    };
+    let (tell, mut told) = watch::channel(None::<(StrongKeys, _)>);
     let keep = async {
         let mut ticks = interval(INTERVAL);
         let mut waiting: Vec<Found> = Vec::new();
@@ -63,7 +50,7 @@ pub(crate) async fn keep<C: Coordination>(
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = told.changed() => {
-                    let Some(keys) = told.borrow_and_update().clone() else { continue };
+                    let Some((keys, _)) = told.borrow_and_update().clone() else { continue };
                     if let Err(error) = known.learn(keys.clone()) {
                         return error.to_string();
                     }
@@ -76,7 +63,7 @@ pub(crate) async fn keep<C: Coordination>(
                     None => return "nobody listens".to_owned(),
                 },
             }
-            let Some(keys) = told.borrow().clone() else { continue };
+            let Some((keys, _)) = told.borrow().clone() else { continue };
             let (holder, of_members) = (NodeId(known.own), member_ids(&members));
             let apply = |keys: &mut StrongKeys| {
                 let holds = keys.prefixes.is_empty() || !keys.hold(node, holder);
@@ -96,7 +83,7 @@ pub(crate) async fn keep<C: Coordination>(
         }
     };
     tokio::select! {
-        () = follow => unreachable!("it is followed for ever"),
+        never = record.follow_into(&tell) => match never {},
         why = keep => why,
     }
 }

@@ -1,6 +1,5 @@
 //! Follows the users in strong state, and changes them there as commands want.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,18 +58,6 @@ pub(crate) async fn keep<C: Coordination>(
 ) -> String {
     let mut keeper = Keeper { known, read_at: Revision(0), publish, wake };
     let (tell, mut told) = watch::channel(None);
-    let follow = async {
-        loop {
-            let publish = |users, read_at| {
-                tell.send_replace(Some((users, read_at)));
-                ControlFlow::Continue(())
-            };
-            if let Err(error) = record.follow(publish).await {
-                tracing::debug!(error, "the record of users is read again");
-            }
-            sleep(INTERVAL).await;
-        }
-    };
     let keep = async {
         let mut making = JoinSet::new();
         loop {
@@ -108,7 +95,7 @@ pub(crate) async fn keep<C: Coordination>(
         }
     };
     tokio::select! {
-        () = follow => unreachable!("it is followed for ever"),
+        never = record.follow_into(&tell) => match never {},
         why = keep => why,
     }
 }
@@ -125,11 +112,5 @@ async fn make<C: Coordination>(record: &Record<C, Definitions>, change: &Change)
         tracing::debug!(%error, "users can't be changed yet; trying again");
         sleep(INTERVAL).await;
     }
-    loop {
-        match record.read().await {
-            Ok(users) => return (came, Some(users)),
-            Err(error) => tracing::debug!(%error, "users can't be read yet; trying again"),
-        }
-        sleep(INTERVAL).await;
-    }
+    (came, Some(record.await_read().await))
 }
