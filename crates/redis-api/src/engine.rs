@@ -19,4 +19,4 @@ pub mod store;
 pub mod token;
 pub mod transaction;
 
-pub use dispatch::{answer, answer_late, execute, give_up, refuse, unacknowledged};
+pub use dispatch::{answer, answer_late, execute, give_up, refuse, unacknowledged, users_changed};

@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         limits: Limits::default(),
         peers: None,
         strong: None,
+        users: None,
         memory_bytes: usize::MAX,
     })?;
     println!("serves at {}", running.address());

@@ -4,17 +4,19 @@
 //! the disk (`sync`), and a third one writes the keys' rows into tables (`tables`), so that the journal can be cut. A turn of the loop is a turn of the
 //! replica: what its commands changed is one delta, which is one record of the journal.
 //!
-//! Strong keys (`strong`) are registers beside the keyspace, in the same loop and journal.
+//! Users (`users`) are the same on all nodes, in strong state. Strong keys (`strong`) are registers beside the keyspace, in the same loop and journal.
 //!
 //! Left out so far: keys that not every replica holds.
 
 mod durability;
 mod durable_file;
+mod known;
 mod life;
 mod offering;
 mod peers;
 mod pending;
 mod process;
+mod record;
 mod records;
 mod registry;
 mod service;
@@ -23,13 +25,16 @@ mod status;
 mod strong;
 mod sync;
 mod tables;
+mod users;
 
 pub use durability::{Durability, UnknownDurability};
 pub use life::LifeError;
 pub(crate) use offering::{Part, serve};
 pub use peers::Peers;
+pub use record::Record;
 pub(crate) use registry::Registry;
 pub use start::{End, Ended, Running, Settings, StartError, start};
 pub use status::{PeerLag, Status, StrongStatus};
 pub use steadfast_replica::strong_keys;
-pub use strong::{Source, StrongRecord};
+pub use strong::Source;
+pub use users::UsersSource;

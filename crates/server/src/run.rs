@@ -261,7 +261,8 @@ impl Running {
                 },
                 registry: available::Registry::new(coordination.clone(), (membership.cluster, founders), random())
                     .expect("its names are short"),
-                strong: available::StrongRecord::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
+                strong: available::Record::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
+                users: available::Record::new(coordination.clone(), membership.cluster, random()).expect("its names are short"),
                 transport: transport.clone(),
                 published: published.clone(),
                 stopping: stopping.clone(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use steadfast_client::Etcd;
-use steadfast_server::available::StrongRecord;
+use steadfast_server::available::Record;
 use steadfast_server::available::strong_keys::{AnnounceError, Standing, StrongKeys};
 use steadfast_types::NodeId;
 
@@ -73,9 +73,9 @@ pub(crate) async fn run(args: &StrongArgs) -> Result<()> {
 }
 
 /// The record, and the names of all members.
-async fn open(cluster: &Cluster) -> Result<(StrongRecord<Etcd>, BTreeMap<NodeId, String>)> {
+async fn open(cluster: &Cluster) -> Result<(Record<Etcd, StrongKeys>, BTreeMap<NodeId, String>)> {
     let (id, names) = status::cluster(&cluster.endpoints()?).await?;
-    Ok((StrongRecord::new(store(cluster)?, id, fastrand::u64(..))?, names))
+    Ok((Record::new(store(cluster)?, id, fastrand::u64(..))?, names))
 }
 
 async fn add(args: &AddArgs) -> Result<()> {
@@ -89,7 +89,7 @@ async fn add(args: &AddArgs) -> Result<()> {
     record.change(announce).await.map_err(in_words)?;
     announced.map_err(|error| UsageError(error.to_string()))?;
     let mut last = StrongKeys::default();
-    let followed = record.follow(|keys| {
+    let followed = record.follow(|keys, _| {
         last = keys;
         match last.prefixes.get(&prefix) {
             Some(Standing::Announced { .. }) => ControlFlow::Continue(()),
@@ -126,7 +126,7 @@ fn missing(agreed: &BTreeSet<NodeId>, names: &BTreeMap<NodeId, String>) -> Strin
 
 async fn list(args: &ListArgs) -> Result<()> {
     let (record, names) = open(&args.cluster).await?;
-    let keys = record.read().await.map_err(in_words)?;
+    let (keys, _) = record.read().await.map_err(in_words)?;
     show::print(if args.json { json(&keys, &names).to_string() } else { text(&keys, &names) })?;
     Ok(())
 }

@@ -345,6 +345,72 @@ fn strong_keys_are_agreed_on_by_a_majority() {
     assert_eq!(ask(&nodes[0], "GET s:counter"), Answer::Nothing);
 }
 
+#[test]
+#[ignore = "starts a cluster of processes, cuts it in two and kills it; takes half a minute"]
+fn users_are_the_same_on_all_nodes_and_outlast_the_processes() {
+    let mut cluster = Cluster::start_with(3, WITH_FAULTS);
+    await_replicas(&cluster);
+    let nodes: Vec<String> = cluster.nodes.iter().map(|node| node.redis.clone()).collect();
+    let ok = || Answer::Text("OK".to_owned());
+    let as_user = |address: &str, user: &str| {
+        let mut redis = Redis::connect(address).unwrap();
+        let answer = redis.ask(&format!("AUTH {user}")).unwrap();
+        (redis, answer)
+    };
+    assert_eq!(ask(&nodes[0], "ACL SETUSER ann on >secret ~* +@all"), ok());
+    assert_eq!(as_user(&nodes[0], "ann secret").1, ok(), "it is in force there when it is answered");
+    let mut ann = eventually("the user at the third", || Some(as_user(&nodes[2], "ann secret")).filter(|(_, answer)| *answer == ok())).0;
+    let refused = ask(&nodes[1], "ACL SETUSER ann +nonsense");
+    assert!(matches!(&refused, Answer::Error(text) if text.contains("nonsense")), "{refused:?}");
+    assert_eq!(ask(&nodes[1], "ACL DELUSER ann nobody"), Answer::Integer(1));
+    eventually("the end of her connection", || ann.ask("PING").is_err().then_some(()));
+
+    // All at once: none is lost.
+    let each = 5;
+    std::thread::scope(|scope| {
+        for (node, address) in nodes.iter().enumerate() {
+            scope.spawn(move || {
+                for number in 0..each {
+                    assert_eq!(
+                        ask(address, &format!("ACL SETUSER user-{node}-{number} on >pw{number} ~* +@all")),
+                        Answer::Text("OK".to_owned())
+                    );
+                }
+            });
+        }
+    });
+    let Answer::Many(users) = agreed(&cluster, "ACL USERS") else { panic!("a list") };
+    assert_eq!(users.len(), 3 * each + 1, "{users:?}");
+    let Answer::Many(rules) = agreed(&cluster, "ACL LIST") else { panic!("a list") };
+    assert_eq!(rules.len(), users.len());
+
+    // A side without a majority goes on with those that it knows, and says that it can't change them.
+    cut_off_the_third(&cluster);
+    let unknown = eventually("no quorum at the third", || match ask(&nodes[2], "ACL SETUSER late on") {
+        Answer::Error(text) => Some(text),
+        _ => None,
+    });
+    assert!(unknown.starts_with("UNKNOWN"), "{unknown}");
+    assert_eq!(as_user(&nodes[2], "user-0-0 pw0").1, ok());
+    assert_eq!(ask(&nodes[0], "ACL SETUSER default resetpass >closed"), ok());
+    let with_password = |address: &str, command: &str| as_user(address, "default closed").0.ask(command).unwrap();
+    heal(&cluster);
+    eventually("the third to be closed to strangers", || matches!(ask(&nodes[2], "GET any"), Answer::Error(_)).then_some(()));
+
+    cluster.nodes.iter_mut().for_each(support::Node::kill);
+    cluster.nodes.iter_mut().for_each(support::Node::start_again);
+    for address in &nodes {
+        let mut stranger = eventually("a connection", || Redis::connect(address).ok());
+        let refused = stranger.ask("GET any").unwrap();
+        assert!(matches!(&refused, Answer::Error(text) if text.starts_with("NOAUTH")), "from the first moment: {refused:?}");
+        assert_eq!(as_user(address, "user-2-4 pw4").1, ok());
+    }
+    eventually("one list of users", || {
+        let lists: Vec<Answer> = nodes.iter().map(|address| with_password(address, "ACL LIST")).collect();
+        lists.iter().all(|list| *list == lists[0]).then_some(())
+    });
+}
+
 /// Bytes of the files of a replica's journal.
 fn journal_bytes(directory: &std::path::Path) -> u64 {
     let files = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry"));

@@ -117,6 +117,25 @@ impl Users {
         self.attempts.counts()
     }
 
+    /// The users by their names: the rules that make each of a new user.
+    pub fn definitions(&self) -> BTreeMap<String, Vec<u8>> {
+        self.iter().map(|user| (user.name().to_owned(), user.rules())).collect()
+    }
+
+    /// Makes these the users; without a definition the default user may do all and needs no password. The names of those who are there no more.
+    ///
+    /// # Errors
+    /// Which rule is none, and why; nothing is changed then.
+    pub fn define(&mut self, definitions: &BTreeMap<String, Vec<u8>>) -> Result<Vec<String>, Failure> {
+        let mut defined = Users::default();
+        for (name, rules) in definitions {
+            defined.set(name, std::iter::once(&b"reset"[..]).chain(rules.split(|byte| *byte == b' ')))?;
+        }
+        let before = std::mem::replace(&mut self.users, defined.users);
+        self.generation += 1;
+        Ok(before.into_keys().filter(|name| !self.users.contains_key(name)).collect())
+    }
+
     /// The users as lines of a configuration: `user NAME rules`.
     pub fn lines(&self) -> impl ExactSizeIterator<Item = Vec<u8>> {
         self.iter().map(|user| [b"user ", user.name().as_bytes(), b" ", &user.rules()].concat())

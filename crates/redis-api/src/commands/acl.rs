@@ -1,5 +1,6 @@
 //! `ACL`: users and their rights, and the log of what was denied.
 
+use crate::acl::change::Change;
 use crate::acl::commands::of_category;
 use crate::acl::log::{Entry, Reason};
 use crate::acl::user::Denied;
@@ -97,25 +98,28 @@ pub(super) fn getuser(call: &mut Call<'_>) -> Outcome {
 }
 
 pub(super) fn setuser(call: &mut Call<'_>) -> Outcome {
-    let name = name(call, 2)?;
-    call.host.users_mut().set(name, call.arguments.from(3).iter())?;
-    call.reply.ok();
+    let name = name(call, 2)?.to_owned();
+    let rules = call.arguments.from(3).iter().map(<[u8]>::to_vec).collect();
+    match call.host.change_users(Change::Set { name, rules })? {
+        Some(_) => call.reply.ok(),
+        None => call.session.next = Next::Users,
+    }
     Ok(())
 }
 
 pub(super) fn deluser(call: &mut Call<'_>) -> Outcome {
-    let mut removed = 0;
-    for index in 2..call.len() {
-        let Ok(name) = name(call, index) else { continue };
-        if call.host.users_mut().remove(name)? {
-            removed += 1;
-            call.host.kill(&KillFilter { user: Some(name.to_owned()), except: Some(call.session.id), ..KillFilter::default() });
-            if call.session.user.as_deref() == Some(name) {
-                call.session.next = Next::Close;
-            }
+    let names = (2..call.len()).filter_map(|index| name(call, index).ok().map(str::to_owned)).collect();
+    let Some(gone) = call.host.change_users(Change::Remove { names })? else {
+        call.session.next = Next::Users;
+        return Ok(());
+    };
+    for name in &gone {
+        call.host.kill(&KillFilter { user: Some(name.clone()), except: Some(call.session.id), ..KillFilter::default() });
+        if call.session.user.as_ref() == Some(name) {
+            call.session.next = Next::Close;
         }
     }
-    call.reply.count(removed);
+    call.reply.count(gone.len());
     Ok(())
 }
 

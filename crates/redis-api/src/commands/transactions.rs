@@ -32,7 +32,7 @@ pub(super) fn watch(call: &mut Call<'_>) -> Outcome {
     if call.session.transaction.is_open() {
         return Err(WATCH_IN_MULTI);
     }
-    admission::check_queued(call.arguments, call.host)?;
+    admission::check_no_register(call.arguments, call.host)?;
     for key in call.arguments.from(1).iter() {
         call.session.transaction.watch(key, call.store);
     }
@@ -74,7 +74,7 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
         let found = dispatch::find_command(arguments);
         let outcome = found.and_then(|found| {
             dispatch::permit_queued(found, arguments, call.session, call.host)?;
-            admission::check_queued(arguments, call.host)?;
+            admission::check_no_register(arguments, call.host)?;
             call.session.last_command = found.full_name();
             dispatch::run(found.command, call.session, arguments, call.store, call.host, &mut answer)
         });
@@ -95,8 +95,8 @@ pub(super) fn exec(call: &mut Call<'_>) -> Outcome {
                 call.reply.integer(0);
                 next
             }
-            // These are what the transaction as a whole comes to.
-            Next::Acknowledge { .. } | Next::Register | Next::Continue => next,
+            // These are what the transaction as a whole comes to; shared users are not changed in one.
+            Next::Acknowledge { .. } | Next::Register | Next::Users | Next::Continue => next,
         };
     }
     call.session.next = next;

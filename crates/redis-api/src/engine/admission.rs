@@ -76,7 +76,7 @@ fn check_open<T>(keys: &[(&[u8], T)], host: &dyn Host) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If a request names one, or what is about to become one.
-pub(crate) fn check_queued(arguments: Arguments<'_>, host: &dyn Host) -> Result<(), Failure> {
+pub(crate) fn check_no_register(arguments: Arguments<'_>, host: &dyn Host) -> Result<(), Failure> {
     if !host.has_registers() {
         return Ok(());
     }

@@ -70,6 +70,16 @@ pub fn give_up(session: &mut Session, timeout_ms: u64, out: &mut Vec<u8>) {
     });
 }
 
+/// Answers a request to change users ([`Next::Users`]): how many are gone, or why nothing may have changed.
+pub fn users_changed(session: &mut Session, came: &Result<usize, Failure>, out: &mut Vec<u8>) {
+    let removes = session.last_command == "acl|deluser";
+    answer(session, out, |reply| match came {
+        Ok(gone) if removes => reply.count(*gone),
+        Ok(_) => reply.ok(),
+        Err(failure) => reply.error(failure.text()),
+    });
+}
+
 /// Answers a write that only `holding` of the `wanted` other replicas acknowledged in time, in place of its own answer.
 pub fn unacknowledged(session: &Session, holding: usize, wanted: usize, timeout_ms: u64, out: &mut Vec<u8>) {
     answer_late(session, out, |reply| reply.error(errors::unacknowledged(holding, wanted, timeout_ms).text()));
@@ -97,7 +107,10 @@ fn queue(found: Found, session: &mut Session, arguments: Arguments<'_>, host: &d
     if found.full_name() == "consistency|with" {
         return Err(errors::WITH_IN_MULTI);
     }
-    admission::check_queued(arguments, host)?;
+    if host.shares_users() && ["acl|setuser", "acl|deluser"].contains(&found.full_name()) {
+        return Err(errors::USERS_IN_MULTI);
+    }
+    admission::check_no_register(arguments, host)?;
     session.transaction.push(arguments)
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use steadfast_crdt::Version;
 
+use crate::acl::change::Change;
 use crate::acl::users::Users;
+use crate::protocol::errors::Failure;
 
 /// A connection as `CLIENT LIST` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,9 +116,20 @@ pub trait Host {
     fn secret(&mut self, bytes: &mut [u8]);
     /// Who may do what.
     fn users(&self) -> &Users;
-    /// The same, to be changed. Whoever keeps users beyond the process's end, or has other replicas, looks at
-    /// [`generation`](Users::generation) after each turn.
+    /// The same, to be changed.
     fn users_mut(&mut self) -> &mut Users;
+    /// Whether users are the same for all replicas, so that changes take time.
+    fn shares_users(&self) -> bool {
+        false
+    }
+    /// Changes the users, as an administrator wants. Who is gone now; `None`: if [users are shared](Host::shares_users), the shell makes the change and answers
+    /// the command ([`Next::Users`](crate::engine::session::Next::Users)).
+    ///
+    /// # Errors
+    /// As [`Change::apply`].
+    fn change_users(&mut self, change: Change) -> Result<Option<Vec<String>>, Failure> {
+        change.apply(self.users_mut()).map(Some)
+    }
     /// Where a connection comes from, if it comes over a network.
     fn address(&self, client: u64) -> Option<IpAddr>;
     /// All settings with their values.

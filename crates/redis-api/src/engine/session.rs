@@ -61,6 +61,9 @@ pub enum Next {
     /// The command did not run, and nothing is written: its one key is a register ([`Host::is_register`](crate::engine::host::Host::is_register)), and the
     /// shell runs the same request there, and gives its [`answer`](crate::engine::answer). The connection's next command waits for it.
     Register,
+    /// The users are about to change ([`Host::change_users`](crate::engine::host::Host::change_users)), and nothing is written: the shell answers the command
+    /// ([`users_changed`](crate::engine::users_changed)) when they have. The connection's next command waits for it.
+    Users,
 }
 
 /// How many other replicas have to hold a write.

@@ -176,6 +176,12 @@ failures! {
     STRONG_WITHOUT_KEY = "NOTSTRONG the level strong is one of single keys, and the command names none: use the level causal";
     /// A level for one command, within a transaction.
     WITH_IN_MULTI = "ERR CONSISTENCY WITH inside MULTI is not allowed: a transaction has one level, the connection's at EXEC";
+    /// A change of users, within a transaction.
+    USERS_IN_MULTI = "ERR users are the same on all nodes and not changed inside MULTI: use ACL SETUSER and ACL DELUSER before it or after it";
+    /// A change of users that never began.
+    USERS_BUSY = "ERR the users are as they were: too many changes of them wait; try again";
+    /// A change of users of which it is not known whether it was made.
+    USERS_UNKNOWN = "UNKNOWN whether the users were changed is not known: no majority of the nodes has said so in time; ACL LIST tells, once there is one (see `steadfast status`)";
     /// Settings come from elsewhere.
     NO_CONFIG_FILE = "ERR The server is running without a config file";
 }

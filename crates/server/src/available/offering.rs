@@ -2,24 +2,31 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use steadfast_coordination::Coordination;
 use steadfast_crdt::Actor;
 use steadfast_replica::strong_keys::StrongKeys;
 use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
 use super::Durability;
+use super::known::Known;
 use super::life::Life;
 use super::peers::Peers;
+use super::record::{Record, Recorded};
 use super::registry::{Registry, Replicas};
 use super::start::{End, Ended, Running, Settings, start};
 use super::status::Status;
-use super::strong::{Known, Source, StrongRecord, keep};
+use super::strong::{self, Source};
+use super::users::{self, Definitions, UsersSource};
+use crate::identity::random;
 use crate::peers::{LaneEvents, PeerTransport};
 use crate::published::Published;
 use crate::redis::Limits;
@@ -31,6 +38,9 @@ const EVENTS: usize = 256;
 
 /// What the loop has found about strong keys and is not in strong state yet.
 const FOUND: usize = 64;
+
+/// Changes of users that are under way, at most.
+const CHANGES: usize = 64;
 
 /// Between two attempts.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -52,7 +62,8 @@ pub(crate) struct Part<C> {
     /// See [`Settings::memory_bytes`].
     pub(crate) memory_bytes: usize,
     pub(crate) registry: Registry<C>,
-    pub(crate) strong: StrongRecord<C>,
+    pub(crate) strong: Record<C, StrongKeys>,
+    pub(crate) users: Record<C, Definitions>,
     pub(crate) transport: PeerTransport,
     pub(crate) published: Arc<Published>,
     pub(crate) stopping: watch::Receiver<bool>,
@@ -83,17 +94,21 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         // Who they are may be known already.
         known.mark_changed();
         let peers = Peers { lanes: lanes.take().ok_or("the lanes were lost")?, replicas: known };
-        let known = tokio::select! {
-            known = know(&part) => known?,
+        let known = async { tokio::try_join!(know(&part.strong, &part.directory, random()), know(&part.users, &part.directory, ())) };
+        let (strong, users) = tokio::select! {
+            known = known => known?,
             _ = stopping.wait_for(|stop| *stop) => return Ok(()),
         };
-        let (publish, keys) = watch::channel(Arc::new(known.keys.clone().unwrap_or_default()));
-        let mut keys = keys;
-        keys.mark_changed();
+        let (publish_keys, keys) = publisher(&strong);
         let (find, found) = mpsc::channel(FOUND);
-        let source = Source { node: part.node, holder: known.holder, keys, found: find };
+        let strong_source = Source { node: part.node, holder: NodeId(strong.own), keys, found: find };
+        let (publish_users, told_users) = publisher(&users);
+        let (want, wanted) = mpsc::channel(CHANGES);
+        let (tell_changed, changed) = mpsc::channel(CHANGES);
+        let users_source = UsersSource { users: told_users, wanted: want, changed };
         let settings = Settings {
-            strong: Some(source),
+            strong: Some(strong_source),
+            users: Some(users_source),
             directory: part.directory.clone(),
             listener: part.listener.try_clone().map_err(|error| error.to_string())?,
             tls: part.tls.clone(),
@@ -109,21 +124,29 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         tracing::info!(redis = %running.address(), actor = actor.place(), "available state is served");
         wake.send_replace(Some(running.handle()));
         running.handle().wake();
-        let waker = wake.clone();
-        let record = (part.strong.clone(), known);
-        let keeper = keep(record, part.node, part.published.clone(), publish, found, move || {
-            if let Some(handle) = &*waker.borrow() {
-                handle.wake();
+        let wake_up = || {
+            let waker = wake.clone();
+            move || {
+                if let Some(handle) = &*waker.borrow() {
+                    handle.wake();
+                }
             }
-        });
-        let keeper = tokio::spawn(async {
-            let why = keeper.await;
+        };
+        let keys = strong::keep((part.strong.clone(), strong), part.node, part.published.clone(), publish_keys, found, wake_up());
+        let users = users::keep((part.users.clone(), users), publish_users, wanted, tell_changed, wake_up());
+        let mut keepers = JoinSet::new();
+        keepers.spawn(async {
+            let why = keys.await;
             tracing::error!(why, "this node learns of changes of strong keys no more");
+        });
+        keepers.spawn(async {
+            let why = users.await;
+            tracing::error!(why, "this node learns of changes of users no more");
         });
         let announced = tokio::spawn(announce(part.registry.clone(), part.node, actor, spare.is_none()));
         let (ended, left) = attend(running, &status, announced, &mut life, part.stopping.clone()).await;
         wake.send_replace(None);
-        keeper.abort();
+        drop(keepers);
         life.end(ended.is_ok()).map_err(|error| error.to_string())?;
         match ended {
             Ok(()) => return Ok(()),
@@ -134,26 +157,26 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
     }
 }
 
-/// What this node knows of strong keys: what its directory says; if that is new, what strong state says. A cluster that begins has none: none can be while not
-/// all of its members know.
-async fn know<C: Coordination>(part: &Part<C>) -> Result<Known, String> {
-    let mut known = Known::open(&part.directory).map_err(|error| error.to_string())?;
-    if known.keys.is_some() {
-        return Ok(known);
+/// What is known of a record: what this directory says; if that is new, what strong state says.
+async fn know<C: Coordination, T: Recorded, O: Serialize + DeserializeOwned + Clone>(
+    record: &Record<C, T>,
+    directory: &Path,
+    own: O,
+) -> Result<Known<T, O>, String> {
+    let mut known = Known::open(directory, own).map_err(|error| error.to_string())?;
+    if known.record.is_none() {
+        let (value, _) = record.await_read().await;
+        known.learn(value).map_err(|error| error.to_string())?;
     }
-    let is_founder = part.is_first_life && part.registry.of_founder(part.node).is_some();
-    let keys = loop {
-        if is_founder {
-            break StrongKeys::default();
-        }
-        match part.strong.read().await {
-            Ok(keys) => break keys,
-            Err(error) => tracing::info!(%error, "which keys are strong can't be read yet; trying again"),
-        }
-        sleep(RETRY_WAIT).await;
-    };
-    known.learn(keys).map_err(|error| error.to_string())?;
     Ok(known)
+}
+
+/// Publishes what a keeper learns, from what is known at first.
+fn publisher<T: Recorded, O>(known: &Known<T, O>) -> (watch::Sender<Arc<T>>, watch::Receiver<Arc<T>>) {
+    let (publish, mut told) = watch::channel(Arc::new(known.record.clone().unwrap_or_default()));
+    // It is news to whoever is started with it.
+    told.mark_changed();
+    (publish, told)
 }
 
 /// Tells how the replica is until it ends, and keeps the spare that was claimed meanwhile.

@@ -23,6 +23,8 @@ pub(super) enum Pending {
         /// For how long, as it was asked for.
         timeout_ms: u64,
     },
+    /// Users are to be changed.
+    Users,
     /// This replica is to see what the connection has seen elsewhere, before its command runs.
     Sight {
         /// For how long, as it was asked for.
@@ -48,7 +50,7 @@ impl Pending {
                 None
             }
             Pending::Sight { timeout_ms } => (!came.is_met).then_some(timeout_ms),
-            Pending::Register { .. } => unreachable!("it is answered by what came of the request"),
+            Pending::Register { .. } | Pending::Users => unreachable!("it is answered by what came of the request"),
         }
     }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use steadfast_crdt::{Time, Version};
+use steadfast_redis_api::acl::change::Change;
 use steadfast_redis_api::acl::users::Users;
 use steadfast_redis_api::engine::host::{ClientInfo, Facts, Host, KillFilter, SettingError};
+use steadfast_redis_api::protocol::errors::Failure;
 use steadfast_types::{Instant, Rng};
 
 use crate::admin::resident_bytes;
@@ -40,8 +42,11 @@ pub(super) struct Process {
     pub(super) replicas: usize,
     /// For each other replica that has seen any write of this one: up to when it has seen them.
     pub(super) acknowledged: Vec<Time>,
-    /// They last as long as the process.
     users: Users,
+    /// Whether other nodes have the same users.
+    pub(super) shares_users: bool,
+    /// A change of the users, by the command that ran last, which is to be made where all nodes see it.
+    pub(super) users_change: Option<Change>,
     /// Which keys are strong.
     pub(super) prefixes: Prefixes,
 }
@@ -54,6 +59,8 @@ pub(super) struct Client {
     /// When its last command came, as [`Instant`] counts.
     pub(super) last: Arc<AtomicU64>,
     pub(super) info: ClientInfo,
+    /// It has changed users, and is not answered yet.
+    pub(super) awaits_users: bool,
 }
 
 /// What is counted.
@@ -89,8 +96,28 @@ impl Process {
             replicas: 0,
             acknowledged: Vec::new(),
             users,
+            shares_users: false,
+            users_change: None,
             prefixes: Prefixes::default(),
         }
+    }
+
+    /// Closes the connections of users who are gone; whose command waits gets its answer first.
+    pub(super) fn hang_up(&mut self, users: &[String]) {
+        let is_gone = |client: &Client| users.contains(&client.info.user) && !client.awaits_users;
+        self.killed.extend(self.clients.iter().filter(|(_, client)| is_gone(client)).map(|(id, _)| *id));
+    }
+
+    /// The connection waits for the answer to a change of users.
+    pub(super) fn awaits_users(&mut self, id: u64) {
+        self.clients.entry(id).and_modify(|client| client.awaits_users = true);
+    }
+
+    /// It has its answer; whether its own user is still there.
+    pub(super) fn answered_users(&mut self, id: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        client.awaits_users = false;
+        self.users.get(&client.info.user).is_some()
     }
 
     fn seconds_since(&self, then: Instant) -> u64 {
@@ -128,6 +155,20 @@ impl Host for Process {
 
     fn users_mut(&mut self) -> &mut Users {
         &mut self.users
+    }
+
+    fn shares_users(&self) -> bool {
+        self.shares_users
+    }
+
+    fn change_users(&mut self, change: Change) -> Result<Option<Vec<String>>, Failure> {
+        if !self.shares_users {
+            return change.apply(&mut self.users).map(Some);
+        }
+        // What can't be is refused at once.
+        change.apply(&mut self.users.clone())?;
+        self.users_change = Some(change);
+        Ok(None)
     }
 
     fn address(&self, client: u64) -> Option<IpAddr> {

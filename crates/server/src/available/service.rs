@@ -10,7 +10,8 @@ use steadfast_available::Unreadable;
 use steadfast_available::exchange::Event;
 use steadfast_redis_api::engine::host::{ClientInfo, Host};
 use steadfast_redis_api::engine::session::{Next, Replicas, Session};
-use steadfast_redis_api::engine::{answer, execute, give_up, refuse};
+use steadfast_redis_api::engine::{answer, execute, give_up, refuse, users_changed};
+use steadfast_redis_api::protocol::errors::USERS_BUSY;
 use steadfast_redis_api::protocol::reply::Version;
 use steadfast_redis_api::protocol::request::Parser;
 use steadfast_replica::{Answer, Replica, Until, WaitId};
@@ -30,6 +31,7 @@ use super::status::{PeerLag, Status};
 use super::strong::{self, Strong};
 use super::sync::Syncer;
 use super::tables::Tables;
+use super::users::SharedUsers;
 use crate::clock::Clock;
 use crate::peers::{Lane, LaneEvent};
 use crate::redis::{Commands, ConnectionId, Handle, Mark, Others, Ran, Then};
@@ -50,6 +52,7 @@ const TELLING: [&str; 4] = ["client", "hello", "auth", "reset"];
 pub(super) struct Service<D: Disk> {
     pub(super) replica: Replica,
     pub(super) strong: Strong,
+    pub(super) users: SharedUsers,
     pub(super) journal: Journal<D>,
     pub(super) syncer: Syncer<D>,
     pub(super) tables: Tables<D>,
@@ -117,6 +120,7 @@ impl<D: Disk> Service<D> {
             self.replica.set_replicas(replicas);
         }
         self.strong.learn(&mut self.process);
+        self.users.learn(&mut self.process);
         for _ in 0..PEER_FRAMES_IN_A_TURN {
             match self.peers.as_mut().and_then(Peers::next) {
                 None => return self.heard(),
@@ -306,7 +310,7 @@ impl<D: Disk> Commands for Service<D> {
         self.process.counts.connections += 1;
         let session = Session::new(id.0, self.process.users().trust_strangers());
         let (last, info) = (Arc::new(AtomicU64::new(now.0)), info(&session));
-        self.process.clients.insert(id.0, Client { address: peer, since: now, last: last.clone(), info });
+        self.process.clients.insert(id.0, Client { address: peer, since: now, last: last.clone(), info, awaits_users: false });
         Connection { session, parser: Parser::new(), last, pending: None }
     }
 
@@ -317,6 +321,14 @@ impl<D: Disk> Commands for Service<D> {
             let Some(outcome) = self.strong.answers.remove(&connection.session.id) else { return Ran::command(0).then(Then::Wait) };
             connection.pending = None;
             answer(&mut connection.session, out, |reply| strong::answer(&outcome, timeout_ms, reply));
+        }
+        if matches!(connection.pending, Some(Pending::Users)) {
+            let Some(came) = self.users.answers.remove(&connection.session.id) else { return Ran::command(0).then(Then::Wait) };
+            connection.pending = None;
+            users_changed(&mut connection.session, &came, out);
+            if !self.process.answered_users(connection.session.id) {
+                return Ran::command(0).then(Then::Close);
+            }
         }
         if let Some(pending) = connection.pending.take() {
             match self.answers.remove(&connection.session.id) {
@@ -367,6 +379,16 @@ impl<D: Disk> Commands for Service<D> {
                         (held_back, Until::Held { write: Some(write), replicas }, timeout_ms)
                     }
                     Next::Behind { timeout_ms } => (Pending::Sight { timeout_ms }, Until::Seen(session.awaited().clone()), timeout_ms),
+                    Next::Users => {
+                        let change = self.process.users_change.take();
+                        if !change.is_some_and(|change| self.users.want(session.id, change)) {
+                            users_changed(session, &Err(USERS_BUSY), out);
+                            return ran;
+                        }
+                        self.process.awaits_users(session.id);
+                        *pending = Some(Pending::Users);
+                        return ran.then(Then::Wait);
+                    }
                     Next::Register => {
                         let timeout_ms = session.level.timeout_ms;
                         let deadline = self.deadline(timeout_ms);
@@ -407,7 +429,7 @@ impl<D: Disk> Commands for Service<D> {
         }
     }
 
-    fn woken(&mut self, _others: &mut Others) {
+    fn woken(&mut self, others: &mut Others) {
         if let Some(synced) = self.syncer.done() {
             let result = self.journal.finish_sync(synced).map(drop).map_err(Failure::from);
             self.stop_if_failed(result);
@@ -417,6 +439,7 @@ impl<D: Disk> Commands for Service<D> {
         let result = self.tables.woken(&mut self.journal).map_err(Failure::from).and_then(|()| self.sync());
         self.stop_if_failed(result);
         self.hear();
+        self.users.answer(others);
         self.tick();
     }
 
@@ -442,5 +465,6 @@ impl<D: Disk> Commands for Service<D> {
         self.answers.remove(&id);
         self.replica.forget_wait(WaitId(id));
         self.strong.forget(id);
+        self.users.answers.remove(&id);
     }
 }

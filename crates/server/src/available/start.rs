@@ -27,6 +27,7 @@ use super::status::Status;
 use super::strong::{Source, Strong};
 use super::sync::Syncer;
 use super::tables::{self, Tables};
+use super::users::{SharedUsers, UsersSource};
 use crate::clock::Clock;
 use crate::fault_table::Faults;
 use crate::identity::random;
@@ -53,6 +54,8 @@ pub struct Settings {
     pub peers: Option<Peers>,
     /// Strong keys; `None`: there are none.
     pub strong: Option<Source>,
+    /// Users that all replicas share; `None`: this one has its own, as long as it runs.
+    pub users: Option<UsersSource>,
     /// What keys may use of memory, about, in bytes: beyond it those that were not used for a while are only on the disk.
     pub memory_bytes: usize,
 }
@@ -147,7 +150,7 @@ fn open_tables(directory: PathBuf, memory_bytes: usize) -> Result<RowTables<File
 /// # Errors
 /// See [`StartError`].
 pub fn start(settings: Settings) -> Result<Running, StartError> {
-    let Settings { directory, listener, tls, durability, actor, limits, peers, strong, memory_bytes } = settings;
+    let Settings { directory, listener, tls, durability, actor, limits, peers, strong, users, memory_bytes } = settings;
     let clock = Clock::new(Faults::default());
     let disk = FileDisk::open(&directory).map_err(|error| StartError::Directory(directory.clone(), error))?;
     // Alone, it has nobody to keep deltas for.
@@ -191,11 +194,15 @@ pub fn start(settings: Settings) -> Result<Running, StartError> {
     let (event_loop, handle) = EventLoop::new(vec![Port { listener, tls }], limits)?;
     let (publish, status) = watch::channel(Status::default());
     let mut process = Process::new(clock, address.port(), durability);
-    // Before the first command: which keys are strong.
+    // Before the first command: which keys are strong, and who may do what.
     strong.learn(&mut process);
+    let mut users = SharedUsers::new(users);
+    process.shares_users = users.are_shared();
+    users.learn(&mut process);
     let service = Service {
         replica,
         strong,
+        users,
         journal: opened.journal,
         syncer: Syncer::start(handle.clone())?,
         tables: Tables::start(rows, memory_bytes, replayed_bytes, handle.clone())?,

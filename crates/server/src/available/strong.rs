@@ -4,7 +4,6 @@
 //! that they have answered.
 
 mod keeper;
-mod known;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -25,9 +24,7 @@ use steadfast_types::wire::WireError;
 use steadfast_types::{Instant, NodeId, Rng};
 use tokio::sync::{mpsc, watch};
 
-pub use keeper::StrongRecord;
 pub(crate) use keeper::{Found, keep};
-pub(crate) use known::Known;
 
 use super::process::Process;
 use super::status::StrongStatus;

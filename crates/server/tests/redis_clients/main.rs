@@ -31,6 +31,7 @@ impl Replica {
             tls: None,
             peers: None,
             strong: None,
+            users: None,
             memory_bytes: usize::MAX,
         });
         Replica { running: Some(running.unwrap()), _directory: directory }

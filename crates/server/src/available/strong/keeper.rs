@@ -1,24 +1,25 @@
 //! The record of strong keys in strong state, `steadfast/@CLUSTER/available/strong`: follows it, writes down what it says, and changes it as the loop finds.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use steadfast_coordination::{Coordination, Error, Keys, OutOfBounds, Records, Update, Watch as _, space};
+use steadfast_coordination::Coordination;
 use steadfast_replica::strong_keys::StrongKeys;
-use steadfast_types::{ClusterId, NodeId, Revision};
+use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
-use super::known::Known;
+use super::super::known::Known;
+use super::super::record::{Record, Recorded};
 use crate::published::Published;
 
-/// The record's name.
-const NAME: &str = "strong";
+impl Recorded for StrongKeys {
+    const NAME: &str = "strong";
+}
 
-/// Between two attempts, and between two looks whether something follows.
+/// Between two looks whether something follows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the loop has found.
@@ -32,81 +33,16 @@ pub(crate) enum Found {
     Carried(u64),
 }
 
-/// The record's reader and writer.
-#[derive(Clone)]
-pub struct StrongRecord<C> {
-    store: C,
-    records: Records<C, StrongKeys>,
-}
-
-impl<C: Coordination> StrongRecord<C> {
-    /// The record of a cluster. The seed must be another one in each process life.
-    ///
-    /// # Errors
-    /// None that could be: the names are short.
-    pub fn new(store: C, cluster: ClusterId, seed: u64) -> Result<Self, OutOfBounds> {
-        Ok(StrongRecord { records: Records::new(store.clone(), space::of_cluster(cluster, "available")?, seed), store })
-    }
-
-    /// What it says.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn read(&self) -> Result<StrongKeys, Error> {
-        Ok(self.records.read(NAME).await?.0.unwrap_or_default())
-    }
-
-    /// Changes it; `change` says whether it did, and may be called several times.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn change(&self, mut change: impl FnMut(&mut StrongKeys) -> bool + Send) -> Result<(), Error> {
-        let change = |keys: Option<&StrongKeys>| {
-            let mut keys = keys.cloned().unwrap_or_default();
-            if change(&mut keys) { Update::Put(keys) } else { Update::Keep }
-        };
-        self.records.update(NAME, change).await.map(drop)
-    }
-
-    /// Tells what it says, and each change, until it is told that this is enough.
-    ///
-    /// # Errors
-    /// Strong state has no answer.
-    pub async fn follow(&self, mut tell: impl FnMut(StrongKeys) -> ControlFlow<()> + Send) -> Result<(), String> {
-        let in_words = |error: Error| error.to_string();
-        let (keys, fence) = self.records.read(NAME).await.map_err(in_words)?;
-        let mut told = tell(keys.unwrap_or_default());
-        let mut watch = self.store.watch(Keys::One(fence.key), Revision(fence.read_at.0 + 1));
-        while told.is_continue() {
-            watch.next().await.map_err(|error| error.to_string())?;
-            told = tell(self.read().await.map_err(in_words)?);
-        }
-        Ok(())
-    }
-}
-
 /// Follows the record as long as this replica lives: what it says is written down, then published. Ends when nobody listens any more, or what was learnt can't be written down: why.
 pub(crate) async fn keep<C: Coordination>(
-    (record, mut known): (StrongRecord<C>, Known),
+    (record, mut known): (Record<C, StrongKeys>, Known<StrongKeys, u64>),
     node: NodeId,
     members: Arc<Published>,
     publish: watch::Sender<Arc<StrongKeys>>,
     mut found: mpsc::Receiver<Found>,
     wake: impl Fn(),
 ) -> String {
-    let (tell, mut told) = watch::channel(None::<StrongKeys>);
-    let follow = async {
-        loop {
-            let publish = |keys| {
-                tell.send_replace(Some(keys));
-                ControlFlow::Continue(())
-            };
-            if let Err(error) = record.follow(publish).await {
-                tracing::debug!(error, "the record of strong keys is read again");
-            }
-            sleep(INTERVAL).await;
-        }
-    };
+    let (tell, mut told) = watch::channel(None::<(StrongKeys, _)>);
     let keep = async {
         let mut ticks = interval(INTERVAL);
         let mut waiting: Vec<Found> = Vec::new();
@@ -114,7 +50,7 @@ pub(crate) async fn keep<C: Coordination>(
             tokio::select! {
                 _ = ticks.tick() => {}
                 Ok(()) = told.changed() => {
-                    let Some(keys) = told.borrow_and_update().clone() else { continue };
+                    let Some((keys, _)) = told.borrow_and_update().clone() else { continue };
                     if let Err(error) = known.learn(keys.clone()) {
                         return error.to_string();
                     }
@@ -127,8 +63,8 @@ pub(crate) async fn keep<C: Coordination>(
                     None => return "nobody listens".to_owned(),
                 },
             }
-            let Some(keys) = told.borrow().clone() else { continue };
-            let (holder, of_members) = (known.holder, member_ids(&members));
+            let Some((keys, _)) = told.borrow().clone() else { continue };
+            let (holder, of_members) = (NodeId(known.own), member_ids(&members));
             let apply = |keys: &mut StrongKeys| {
                 let holds = keys.prefixes.is_empty() || !keys.hold(node, holder);
                 let unchanged = waiting.iter().fold(holds, |unchanged, found| !note(keys, node, found) && unchanged);
@@ -147,7 +83,7 @@ pub(crate) async fn keep<C: Coordination>(
         }
     };
     tokio::select! {
-        () = follow => unreachable!("it is followed for ever"),
+        never = record.follow_into(&tell) => match never {},
         why = keep => why,
     }
 }
