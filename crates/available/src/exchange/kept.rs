@@ -1,4 +1,4 @@
-//! Deltas that are kept for peers which lack them, in the order in which they were applied here.
+//! Deltas that are kept for replicas which lack them, in the order in which they were applied here; what all have seen is forgotten.
 //!
 //! Invariants:
 //! 1. `by_previous` has each entry, by its writer and the end of the writer's delta before it.
@@ -6,7 +6,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-use steadfast_crdt::{Actor, Time};
+use steadfast_crdt::{Actor, Time, Version};
 use steadfast_types::Instant;
 
 use super::delta::Delta;
@@ -44,6 +44,13 @@ impl Kept {
             self.drop_first();
         }
         assert_eq!(self.by_previous.len(), self.entries.len(), "each delta is kept once");
+    }
+
+    /// Forgets the oldest as long as nobody lacks them.
+    pub(crate) fn drop_while(&mut self, is_seen: impl Fn(Version) -> bool) {
+        while self.entries.front().is_some_and(|entry| is_seen(entry.delta.version())) {
+            self.drop_first();
+        }
     }
 
     fn drop_first(&mut self) {

@@ -21,7 +21,7 @@ pub(crate) const SESSION_TICKS: u32 = 100;
 /// What an exchange may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of deltas that are kept for peers that lack them, own and others': what one writes in the longest interruption that shall not cost a session.
+    /// Of deltas that are kept for replicas that lack them, own and others': what one writes in the longest interruption that shall not cost a session.
     pub kept_bytes: usize,
     /// Of deltas that came before something they depend on.
     pub waiting_bytes: usize,

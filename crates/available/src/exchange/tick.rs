@@ -28,8 +28,12 @@ impl Exchange {
         let stable = self.stable(replica);
         if stable != self.stability.collected && stable.includes(&self.stability.collected) {
             replica.collect(&stable);
-            self.stability.collected = stable;
+            self.stability.collected = stable.clone();
         }
+        // A peer that has not said so itself would seem to lack it.
+        let peers = &self.peers;
+        let has_all = |version: Version| peers.values().all(|peer| peer.actor.is_none() || peer.known.covers(version));
+        self.kept.drop_while(|version| stable.covers(version) && has_all(version));
         self.let_go(replica);
         self.tick_sessions(replica);
         self.deliver_waiting(replica, now);

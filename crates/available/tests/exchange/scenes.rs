@@ -447,3 +447,32 @@ fn what_a_new_replica_wrote_is_not_given_up_by_who_does_not_know_it_yet() {
     });
     assert!(found, "nobody held a part of it");
 }
+
+#[test]
+fn what_all_replicas_have_seen_is_kept_no_longer() {
+    let kept = |net: &Net| net.nodes.iter().map(|node| node.exchange.kept().0).collect::<Vec<_>>();
+    let mut alone = quiet(1, &[], Limits::default());
+    alone.write(0, &[(1, true)]);
+    alone.release(0);
+    alone.tick(0);
+    assert_eq!(kept(&alone), [0]);
+
+    let mut net = quiet(3, &Net::full(3), Limits::default());
+    (0..2).for_each(|at| net.cut(at, 2));
+    for key in 0..5 {
+        net.write(0, &[(key, true)]);
+        net.release(0);
+    }
+    for _ in 0..10 {
+        net.deliver_all();
+        net.tick_all();
+    }
+    assert_eq!(kept(&net), [5, 5, 0], "one lacks it, and may have it from both");
+    let before = net.counters().sessions_begun;
+    net.heal();
+    for _ in 0..4 {
+        net.deliver_all();
+        net.tick_all();
+    }
+    assert_eq!((kept(&net), net.counters().sessions_begun), (vec![0, 0, 0], before), "it got what was kept");
+}
