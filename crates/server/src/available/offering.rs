@@ -136,12 +136,14 @@ pub(crate) async fn serve<C: Coordination>(part: Part<C>, status: watch::Sender<
         let users = users::keep((part.users.clone(), users), publish_users, wanted, tell_changed, wake_up());
         let mut keepers = JoinSet::new();
         keepers.spawn(async {
-            let why = keys.await;
-            tracing::error!(why, "this node learns of changes of strong keys no more");
+            if let Err(error) = keys.await {
+                tracing::error!(%error, "this node learns of changes of strong keys no more");
+            }
         });
         keepers.spawn(async {
-            let why = users.await;
-            tracing::error!(why, "this node learns of changes of users no more");
+            if let Err(error) = users.await {
+                tracing::error!(%error, "this node learns of changes of users no more");
+            }
         });
         let announced = tokio::spawn(announce(part.registry.clone(), part.node, actor, spare.is_none()));
         let (ended, left) = attend(running, &status, announced, &mut life, part.stopping.clone()).await;

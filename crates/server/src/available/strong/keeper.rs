@@ -11,7 +11,7 @@ use steadfast_types::NodeId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 
-use super::super::known::Known;
+use super::super::known::{Known, KnownError};
 use super::super::record::{Record, Recorded};
 use crate::published::Published;
 
@@ -33,7 +33,10 @@ pub(crate) enum Found {
     Carried(u64),
 }
 
-/// Follows the record as long as this replica lives: what it says is written down, then published. Ends when nobody listens any more, or what was learnt can't be written down: why.
+/// Follows the record as long as this replica lives: what it says is written down, then published. Ends when nobody listens any more.
+///
+/// # Errors
+/// What was learnt can't be written down.
 pub(crate) async fn keep<C: Coordination>(
     (record, mut known): (Record<C, StrongKeys>, Known<StrongKeys, u64>),
     node: NodeId,
@@ -41,7 +44,7 @@ pub(crate) async fn keep<C: Coordination>(
     publish: watch::Sender<Arc<StrongKeys>>,
     mut found: mpsc::Receiver<Found>,
     wake: impl Fn(),
-) -> String {
+) -> Result<(), KnownError> {
     let (tell, mut told) = watch::channel(None::<(StrongKeys, _)>);
     let keep = async {
         let mut ticks = interval(INTERVAL);
@@ -51,16 +54,14 @@ pub(crate) async fn keep<C: Coordination>(
                 _ = ticks.tick() => {}
                 Ok(()) = told.changed() => {
                     let Some((keys, _)) = told.borrow_and_update().clone() else { continue };
-                    if let Err(error) = known.learn(keys.clone()) {
-                        return error.to_string();
-                    }
+                    known.learn(keys.clone())?;
                     publish.send_replace(Arc::new(keys));
                     wake();
                 }
                 more = found.recv() => match more {
                     Some(more) if waiting.contains(&more) => continue,
                     Some(more) => waiting.push(more),
-                    None => return "nobody listens".to_owned(),
+                    None => return Ok(()),
                 },
             }
             let Some((keys, _)) = told.borrow().clone() else { continue };
@@ -84,7 +85,7 @@ pub(crate) async fn keep<C: Coordination>(
     };
     tokio::select! {
         never = record.follow_into(&tell) => match never {},
-        why = keep => why,
+        ended = keep => ended,
     }
 }
 

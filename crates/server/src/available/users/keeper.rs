@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{Changed, Definitions, Wanted};
-use crate::available::known::Known;
+use crate::available::known::{Known, KnownError};
 use crate::available::record::Record;
 
 /// Between two attempts.
@@ -32,14 +32,14 @@ struct Keeper<W> {
 
 impl<W: Fn()> Keeper<W> {
     /// It was so then.
-    fn learn(&mut self, users: Definitions, read_at: Revision) -> Result<(), String> {
+    fn learn(&mut self, users: Definitions, read_at: Revision) -> Result<(), KnownError> {
         // Reads may overtake each other.
         if read_at < self.read_at {
             return Ok(());
         }
         self.read_at = read_at;
         if self.known.record.as_ref() != Some(&users) {
-            self.known.learn(users.clone()).map_err(|error| error.to_string())?;
+            self.known.learn(users.clone())?;
             self.publish.send_replace(Arc::new(users));
             (self.wake)();
         }
@@ -47,56 +47,54 @@ impl<W: Fn()> Keeper<W> {
     }
 }
 
-/// Follows the users as long as this replica lives: what strong state says is written down, then published. Ends when nobody listens any more, or what was learnt can't
-/// be written down: why.
+/// Follows the users as long as this replica lives: what strong state says is written down, then published. Ends when nobody listens any more.
+///
+/// # Errors
+/// What was learnt can't be written down.
 pub(crate) async fn keep<C: Coordination>(
     (record, known): (Record<C, Definitions>, Known<Definitions, ()>),
     publish: watch::Sender<Arc<Definitions>>,
     mut wanted: mpsc::Receiver<Wanted>,
     changed: mpsc::Sender<(u64, Changed)>,
     wake: impl Fn(),
-) -> String {
+) -> Result<(), KnownError> {
     let mut keeper = Keeper { known, read_at: Revision(0), publish, wake };
     let (tell, mut told) = watch::channel(None);
     let keep = async {
         let mut making = JoinSet::new();
         loop {
             tokio::select! {
-                Ok(()) = told.changed() => {
-                    let news = told.borrow_and_update().clone();
-                    if let Some((users, read_at)) = news
-                        && let Err(why) = keeper.learn(users, read_at)
-                    {
-                        return why;
-                    }
-                }
-                wanted = wanted.recv() => match wanted {
-                    Some(Wanted { connection, change }) => {
-                        let record = record.clone();
-                        let made = async move { timeout(TIMEOUT, make(&record, &change)).await };
-                        making.spawn(async move { (connection, made.await.unwrap_or((Err(USERS_UNKNOWN), None))) });
-                    }
-                    None => return "nobody listens".to_owned(),
-                },
-                Some(made) = making.join_next() => {
-                    let Ok((connection, (came, users))) = made else { continue };
-                    // It is in force here before it is answered.
-                    if let Some((users, read_at)) = users
-                        && let Err(why) = keeper.learn(users, read_at)
-                    {
-                        return why;
-                    }
-                    if changed.send((connection, came)).await.is_err() {
-                        return "nobody listens".to_owned();
-                    }
-                    (keeper.wake)();
-                }
+                           Ok(()) = told.changed() => {
+                               let news = told.borrow_and_update().clone();
+                               if let Some((users, read_at)) = news {
+            keeper.learn(users, read_at)?;
             }
+                           }
+                           wanted = wanted.recv() => match wanted {
+                               Some(Wanted { connection, change }) => {
+                                   let record = record.clone();
+                                   let made = async move { timeout(TIMEOUT, make(&record, &change)).await };
+                                   making.spawn(async move { (connection, made.await.unwrap_or((Err(USERS_UNKNOWN), None))) });
+                               }
+                               None => return Ok(()),
+                           },
+                           Some(made) = making.join_next() => {
+                               let Ok((connection, (came, users))) = made else { continue };
+                               // It is in force here before it is answered.
+                               if let Some((users, read_at)) = users {
+            keeper.learn(users, read_at)?;
+            }
+                               if changed.send((connection, came)).await.is_err() {
+                                   return Ok(());
+                               }
+                               (keeper.wake)();
+                           }
+                       }
         }
     };
     tokio::select! {
         never = record.follow_into(&tell) => match never {},
-        why = keep => why,
+        ended = keep => ended,
     }
 }
 
