@@ -13,6 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use steadfast_crdt::{Covers, Version, VersionVector, cell};
 use steadfast_types::wire::{Reader, WireError, put_varint};
 
 use crate::container::Kind;
@@ -133,9 +134,21 @@ pub struct Touched {
     count: usize,
     /// What was given out.
     at: usize,
+    /// What had been seen as this began.
+    seen: VersionVector,
 }
 
 impl Touched {
+    /// Begins, where that much was seen.
+    pub(crate) fn since(seen: VersionVector) -> Self {
+        Touched { seen, ..Touched::default() }
+    }
+
+    /// Whether a row is among them that holds one of these: whatever was not seen at the beginning was noted when it came.
+    pub(crate) fn has(&self, held: &[Version]) -> bool {
+        held.iter().any(|version| !self.seen.covers(*version))
+    }
+
     /// Bytes that it takes.
     pub fn bytes(&self) -> usize {
         self.log.len() + self.last.len() * size_of::<Remembered>()
@@ -182,6 +195,35 @@ impl Touched {
         }
         *slot = u32::try_from(start).map_or(NOTHING, |start| Remembered { hash, start });
         self.count += 1;
+    }
+
+    /// The rows of a key that a change by this replica writes to. What such a change replaced is what the row held, so of most rows that are written to
+    /// again and again it tells that they are there already, whatever else was written between.
+    pub(crate) fn note_own_change(&mut self, hash: Hash, key: &[u8], change: &Change) {
+        let replaced: &[Version] = match change {
+            Change::Over { observed, .. } | Change::Gone(observed) => core::slice::from_ref(observed),
+            Change::Text(cell::Delta::Write { removed, .. }) => &removed.gone,
+            Change::Set(delta) => {
+                for change in &delta.changes {
+                    if !self.has(change.gone.as_slice()) {
+                        self.note(&RowName { hash, key, part: part_of(Kind::Set), element: &change.member });
+                    }
+                }
+                return;
+            }
+            Change::Hash(delta) => {
+                for (field, change) in &delta.0 {
+                    if !matches!(change, cell::Delta::Write { removed, .. } if self.has(&removed.gone)) {
+                        self.note(&RowName { hash, key, part: part_of(Kind::Hash), element: field });
+                    }
+                }
+                return;
+            }
+            _ => &[],
+        };
+        if !self.has(replaced) {
+            self.note_change(hash, key, change);
+        }
     }
 
     /// The rows of a key that a change writes to.

@@ -28,7 +28,9 @@ use crate::table::{Hash, hash_of};
 impl Keyspace {
     /// From now on it is noted which rows are written to.
     pub fn note_rows(&mut self) {
-        self.touched.get_or_insert_default();
+        if self.touched.is_none() {
+            self.touched = Some(Touched::since(self.seen()));
+        }
     }
 
     /// Bytes that the names of the rows take that were written to.
@@ -45,7 +47,8 @@ impl Keyspace {
     /// ([`Keyspace::rows_are_durable`]).
     pub fn take_touched(&mut self) -> Touched {
         self.table.checkpoint_begins();
-        let mut touched = self.touched.as_mut().map(mem::take).unwrap_or_default();
+        let next = Touched::since(self.seen());
+        let mut touched = self.touched.as_mut().map(|touched| mem::replace(touched, next)).unwrap_or_default();
         touched.close();
         touched
     }
@@ -104,12 +107,14 @@ impl Keyspace {
     pub(super) fn wrote(&mut self, key: &[u8], version: Version, changes: impl IntoIterator<Item = Change>) {
         let Some(touched) = &mut self.touched else { return self.body.write(key, version, changes) };
         let hash = hash_of(key);
-        self.body.write(key, version, changes.into_iter().inspect(|change| touched.note_change(hash, key, change)));
+        self.body.write(key, version, changes.into_iter().inspect(|change| touched.note_own_change(hash, key, change)));
     }
 
-    /// The row of a key's string was written to.
-    pub(super) fn touched_text(&mut self, hash: Hash, key: &[u8]) {
-        if let Some(touched) = &mut self.touched {
+    /// The row of a key's string was written to, where it held this, if anything.
+    pub(super) fn touched_text(&mut self, hash: Hash, key: &[u8], held: Option<Version>) {
+        if let Some(touched) = &mut self.touched
+            && !touched.has(held.as_slice())
+        {
             touched.note(&RowName { hash, key, part: TEXT, element: &[] });
         }
     }

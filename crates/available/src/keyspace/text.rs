@@ -33,7 +33,7 @@ impl Keyspace {
             if found.is_err() || found.is_ok_and(|at| matches!(self.table.entry(at), Entry::Plain(_))) {
                 let version = self.draw()?;
                 let observed = self.put_plain(found, hash, key, version, value);
-                self.touched_text(hash, key);
+                self.touched_text(hash, key, observed);
                 self.body.write_plain(key, version, observed, value);
                 return Ok(());
             }
