@@ -241,13 +241,15 @@ fn nothing_is_lost_or_made_twice(endpoints: &[String], break_things: impl FnOnce
 }
 
 #[test]
-#[ignore = "needs etcd 3.5.1 (ETCD_3_5), starts a cluster of it and kills each member; takes half a minute"]
-fn nothing_is_lost_or_made_twice_while_each_member_of_etcd_is_killed() {
+#[ignore = "needs etcd 3.5.1 (ETCD_3_5), starts a cluster of it and stops each member; takes half a minute"]
+fn nothing_is_lost_or_made_twice_while_each_member_of_etcd_is_stopped() {
     let mut etcd = oracle::Etcd::members(3);
     let endpoints: Vec<String> = etcd.iter().map(|member| member.endpoint.clone()).collect();
     nothing_is_lost_or_made_twice(&endpoints, |increments| {
         for member in &mut etcd {
-            member.kill();
+            // Not killed: etcd 3.5.0 to 3.5.2 may come back from that without writes that the other members have, and then answers with what it lacks
+            // (its postmortem of v3.5, "data inconsistency"). Seen here: a counter 110 behind.
+            member.stop();
             increments.await_progress(50);
             member.start_again();
             increments.await_progress(50);

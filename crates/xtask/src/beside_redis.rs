@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-use crate::sides::{self, Side, median, redis, resident, steadfast};
+use crate::sides::{self, Side, median, now, redis, resident, rest, steadfast};
 
 /// What redis-benchmark calls what it does. What is read was written before.
 const TESTS: [&str; 5] = ["set", "get", "incr", "sadd", "hset"];
@@ -23,6 +24,12 @@ const KEYS: u32 = 100_000;
 const HELD_KEYS: u64 = 1_000_000;
 const KEY_BYTES: u64 = 16;
 const VALUE_BYTES: u64 = 32;
+
+/// Keys that are written in one pipeline.
+const BATCH: u64 = 1000;
+
+/// How long a process rests before its memory is looked at.
+const REST: Duration = Duration::from_millis(1500);
 
 /// A figure of one side in one round.
 #[derive(Clone, Copy)]
@@ -81,13 +88,28 @@ fn measure(program: &Path, directory: &Path, rounds: u32, requests: u32) -> Resu
     println!();
     println!("| {HELD_KEYS} strings of {KEY_BYTES} + {VALUE_BYTES} bytes | resident bytes a key over its data |");
     println!("| --- | ---: |");
-    for side in [redis(&directory.join("held"))?, steadfast(program, &directory.join("held"), 1)?] {
-        let before = resident(side.pid)?;
-        fill(&side)?;
-        let taken = resident(side.pid)?.saturating_sub(before);
-        println!("| {} | {:.0} |", side.name, taken as f64 / HELD_KEYS as f64 - (KEY_BYTES + VALUE_BYTES) as f64);
+    let mut taken: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for round in 0..rounds {
+        let directory = directory.join(format!("held-{round}"));
+        for side in [redis(&directory)?, steadfast(program, &directory, 1)?] {
+            taken.entry(side.name).or_default().push(held(&side)?);
+        }
+    }
+    for (name, taken) in taken {
+        println!("| {name} | {:.0} |", median(taken.into_iter()));
     }
     Ok(())
+}
+
+/// Resident bytes a key over its data: what the process has grown by when all keys are written and it had a second, and some more commands, to give back
+/// what it does not need any more.
+fn held(side: &Side) -> Result<f64, String> {
+    let before = resident(side.pid)?;
+    fill(side, HELD_KEYS)?;
+    rest(now(), REST);
+    fill(side, BATCH)?;
+    let taken = resident(side.pid)?.saturating_sub(before);
+    Ok(taken as f64 / HELD_KEYS as f64 - (KEY_BYTES + VALUE_BYTES) as f64)
 }
 
 fn benchmark(side: &Side, test: &str, pipeline: u32, requests: u32) -> Result<Measured, String> {
@@ -110,16 +132,16 @@ fn benchmark(side: &Side, test: &str, pipeline: u32, requests: u32) -> Result<Me
     }
 }
 
-/// Writes all keys to be held.
-fn fill(side: &Side) -> Result<(), String> {
+/// Writes the first of the keys to be held.
+fn fill(side: &Side, count: u64) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", side.name);
     let mut stream = TcpStream::connect(("127.0.0.1", side.port)).map_err(failed)?;
     let mut answers = BufReader::new(stream.try_clone().map_err(failed)?).lines();
     let (key, value) = (usize::try_from(KEY_BYTES).expect("short"), usize::try_from(VALUE_BYTES).expect("short"));
-    for from in (0..HELD_KEYS).step_by(1000) {
-        let batch: String = (from..from + 1000).map(|number| format!("SET {number:0>key$} {number:x>value$}\r\n")).collect();
+    for from in (0..count).step_by(BATCH as usize) {
+        let batch: String = (from..from + BATCH).map(|number| format!("SET {number:0>key$} {number:x>value$}\r\n")).collect();
         stream.write_all(batch.as_bytes()).map_err(failed)?;
-        for _ in 0..1000 {
+        for _ in 0..BATCH {
             let answer = answers.next().ok_or("it hung up")?.map_err(failed)?;
             if answer != "+OK" {
                 return Err(format!("{} answered {answer}", side.name));

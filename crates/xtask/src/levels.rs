@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{park_timeout, scope};
-use std::time::{Duration, Instant};
+use std::thread::scope;
+use std::time::Duration;
 
-use crate::sides::{self, Side, awaited, median, steadfast};
+use crate::sides::{self, Side, awaited, median, now, rest, steadfast};
 
 /// Each with a connection, to the first node alone unless it is said otherwise.
 const CLIENTS: u64 = 16;
@@ -123,11 +123,6 @@ fn measure(program: &Path, directory: &Path, rounds: u32) -> Result<(), String> 
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the speed of the real world")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 fn load(nodes: &Side, work: &Work) -> Result<Measured, String> {
     let (is_over, failed) = (AtomicBool::new(false), AtomicU64::new(0));
     let client = |number: u64| -> Result<Vec<Duration>, String> {
@@ -158,9 +153,7 @@ fn load(nodes: &Side, work: &Work) -> Result<Measured, String> {
     let times: Result<Vec<Vec<Duration>>, String> = scope(|threads| {
         let clients: Vec<_> = (1..=CLIENTS).map(|number| threads.spawn(move || client(number))).collect();
         // A client of the work before may have left a token.
-        while let Some(rest) = MEASURED.checked_sub(began.elapsed()) {
-            park_timeout(rest);
-        }
+        rest(began, MEASURED);
         is_over.store(true, Ordering::Relaxed);
         clients.into_iter().map(|client| client.join().expect("no panic")).collect()
     });

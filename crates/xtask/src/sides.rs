@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::park_timeout;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where Redis listens.
 const REDIS_PORT: u16 = 16300;
@@ -112,6 +112,19 @@ pub(crate) fn awaited<T>(attempt: impl FnMut() -> Option<T>) -> Option<T> {
         })
         .flatten()
         .next()
+}
+
+/// For the speed of the real world.
+#[expect(clippy::disallowed_methods, reason = "the speed of the real world")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits until so much time has passed since then.
+pub(crate) fn rest(began: Instant, time: Duration) {
+    while let Some(rest) = time.checked_sub(began.elapsed()) {
+        park_timeout(rest);
+    }
 }
 
 /// Resident memory of a process, bytes.

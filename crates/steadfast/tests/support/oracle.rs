@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::eventually;
 use super::ports::free_address;
 
@@ -50,6 +52,12 @@ impl Etcd {
     /// Ends it at once.
     pub fn kill(&mut self) {
         self.process.kill().expect("it runs");
+        self.process.wait().expect("it has ended");
+    }
+
+    /// Lets it end in order.
+    pub fn stop(&mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("it runs");
         self.process.wait().expect("it has ended");
     }
 
